@@ -25,7 +25,7 @@ from gateway.api.monitoring_endpoints import livez, metrics, readyz
 from gateway.api.quotes import create_quote
 from gateway.api.reference.documentation_endpoints import DOCUMENTATION_HANDLERS, DocumentCache
 from gateway.api.request_lifecycle import RequestLifecycle
-from gateway.api.server_errors import select_charge_sentence
+from gateway.api.server_error_responses import select_charge_sentence
 from gateway.assets.storage import StorageError
 from gateway.events import ErrorReported, EventSink, describe_exception
 from gateway.memory_budget import MemoryBudget

@@ -6,7 +6,7 @@ from litestar.exceptions import HTTPException
 
 from gateway.api.api_context import HttpRequest
 from gateway.api.api_errors import ApiError
-from gateway.api.server_errors import internal_error, service_unavailable_error
+from gateway.api.server_error_responses import internal_error, service_unavailable_error
 from gateway.api.unknown_routes import describe_unknown_route
 from gateway.assets.storage import ObjectNotFound, StorageError, StorageUnavailable
 from gateway.events import ErrorReported, EventSink, describe_exception

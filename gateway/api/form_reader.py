@@ -11,7 +11,7 @@ from msgspec import Struct
 from multipart import MultipartError, MultipartSegment, ParserLimitReached, PushMultipartParser  # type: ignore[import-untyped]  # no py.typed
 
 from gateway.api.api_errors import ApiError
-from gateway.api.uploaded_files import FileReceiver, UploadedFile, UploadLimiter
+from gateway.api.file_upload_receiver import FileReceiver, UploadedFile, UploadLimiter
 from gateway.api.validation_errors import MAX_NAME_LENGTH
 
 FORM_MEDIA_TYPE = "multipart/form-data"

@@ -12,13 +12,13 @@ from litestar.response import Stream
 
 from gateway.api.api_context import HttpRequest, get_context
 from gateway.api.authentication import get_team
+from gateway.api.completed_job_images import SubmittedImages, load_images_of_ended_job
 from gateway.api.error_translator import get_error_translator
-from gateway.api.image_responses import fill_template, open_images
-from gateway.api.image_results import SubmittedImages, load_images_of_ended_job
 from gateway.api.job_wait import confirm_job, wait_for_job
 from gateway.api.json_responses import build_job_headers, build_replay_headers
+from gateway.api.openai_images_response import fill_template, open_images
 from gateway.api.serializers import serialize_image_events
-from gateway.api.server_errors import select_charge_sentence
+from gateway.api.server_error_responses import select_charge_sentence
 from gateway.api.team_job_loader import get_team_job
 from gateway.jobs.job import Job
 from providers.orders import Operation

@@ -7,7 +7,7 @@ from litestar import HttpMethod, Response, route
 from gateway.api.access_control import PUBLIC
 from gateway.api.api_context import HttpRequest, get_context
 from gateway.api.api_errors import ApiError
-from gateway.api.stored_image_responses import build_stored_image_response
+from gateway.api.image_download_responses import build_stored_image_response
 from gateway.assets.signed_urls import FILES_PATH
 
 

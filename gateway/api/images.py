@@ -10,12 +10,12 @@ from litestar import Response, post
 from gateway.api.access_control import GENERATE
 from gateway.api.api_context import HttpRequest, get_context
 from gateway.api.api_errors import ApiError
+from gateway.api.completed_job_images import SubmittedImages, load_images_of_ended_job
 from gateway.api.image_event_stream import stream_image_events
 from gateway.api.image_request_submission import submit_image_request
-from gateway.api.image_responses import build_images_response
-from gateway.api.image_results import SubmittedImages, load_images_of_ended_job
 from gateway.api.job_wait import wait_for_job
 from gateway.api.json_responses import build_job_headers, build_replay_headers
+from gateway.api.openai_images_response import build_images_response
 from gateway.api.parameter_table import EditRequest, GenerationRequest
 from gateway.api.request_parsing import parse_request
 

@@ -8,10 +8,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from msgspec import Struct
 
 from gateway.api.api_errors import ApiError
+from gateway.api.file_upload_receiver import UploadedFile
 from gateway.api.json_limit_scan import LongText
 from gateway.api.parameter_table import InputImageParams, InputImageRef
 from gateway.api.request_parser_thread import run_off_loop
-from gateway.api.uploaded_files import UploadedFile
 from gateway.assets.backend import ImageData
 from gateway.assets.image_header import (
     EmptyImage,

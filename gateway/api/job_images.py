@@ -8,8 +8,8 @@ from gateway.api.access_control import READ
 from gateway.api.api_context import ApiContext, HttpRequest, get_context
 from gateway.api.api_errors import ApiError
 from gateway.api.authentication import get_team
+from gateway.api.image_download_responses import build_stored_image_response
 from gateway.api.query_params import read_query_params
-from gateway.api.stored_image_responses import build_stored_image_response
 from gateway.api.team_job_loader import get_team_job, load_stored_images
 from gateway.assets.storage import ObjectNotFound
 from gateway.assets.thumbnails import WIDTHS

@@ -13,7 +13,7 @@ from gateway.api.input_images import InputImages
 from gateway.api.job_admission import admit_job
 from gateway.api.parameter_table import ParamsT
 from gateway.api.routing_query_builder import to_invalid_value_error, to_routing_query
-from gateway.api.server_errors import record_created_job, track_job_creation
+from gateway.api.server_error_responses import record_created_job, track_job_creation
 from gateway.api.team_job_loader import make_job_not_found_error
 from gateway.assets.storage import StorageError, describe_problem
 from gateway.engine.job_creation import ClientDisconnected, CreateJobCommand, CreateJobResult, NoOfferAvailable

@@ -8,6 +8,7 @@ from gateway.api.api_context import ApiContext, HttpRequest, get_context
 from gateway.api.api_errors import ApiError
 from gateway.api.authentication import get_team
 from gateway.api.client_presence import mark_answered
+from gateway.api.image_download_responses import has_matching_etag
 from gateway.api.image_request_submission import submit_image_request
 from gateway.api.job_submission import SubmittedJob
 from gateway.api.job_wait import confirm_job, parse_prefer_wait, parse_wait_param, wait_for_job
@@ -16,7 +17,6 @@ from gateway.api.parameter_table import CreateJobRequest
 from gateway.api.request_parsing import parse_request
 from gateway.api.response_types import JobBody
 from gateway.api.serializers import URL_TTL_SECONDS, JobView, serialize_job
-from gateway.api.stored_image_responses import has_matching_etag
 from gateway.api.team_job_loader import get_team_job, load_job_documents, make_job_not_found_error
 from gateway.api.webhook_urls import require_valid_webhook
 from gateway.jobs.job import Job, JobState

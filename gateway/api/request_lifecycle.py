@@ -10,7 +10,7 @@ from gateway.api.client_presence import get_presence
 from gateway.api.incoming_body_limiter import IncomingBodyLimiter
 from gateway.api.rate_limit_headers import build_rate_limit_headers
 from gateway.api.request_ids import REQUEST_ID_HEADER, get_or_create_request_id
-from gateway.api.server_errors import SHUTDOWN_RETRY_SECONDS, select_charge_sentence, service_unavailable_error
+from gateway.api.server_error_responses import SHUTDOWN_RETRY_SECONDS, select_charge_sentence, service_unavailable_error
 from gateway.assets.storage import ObjectStream
 from gateway.events import RequestCompleted
 from gateway.jobs.commit import IdempotencyRecord

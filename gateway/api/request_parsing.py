@@ -5,10 +5,10 @@ from typing import Any
 
 from gateway.api.api_context import ApiContext, HttpRequest
 from gateway.api.api_errors import ApiError
+from gateway.api.bracketed_form_decoder import parse_form_fields
 from gateway.api.client_presence import ClientPresence
-from gateway.api.form_fields import parse_form_fields
 from gateway.api.form_reader import encode_parts, is_form, read_form
-from gateway.api.idempotency_keys import compute_fingerprint, make_idempotency_record
+from gateway.api.idempotency_record_builder import compute_fingerprint, make_idempotency_record
 from gateway.api.incoming_body_limiter import get_incoming_body
 from gateway.api.job_submission import JobRequest
 from gateway.api.parameter_definition import get_parameters

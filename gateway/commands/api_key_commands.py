@@ -11,7 +11,7 @@ import click
 
 from gateway.access.key_requests import DEFAULT_OVERLAP, CreateKeyRequest
 from gateway.commands.config_helpers import CONFIG_HELP
-from gateway.commands.key_admins import Json, KeyAdmin, open_key_admin
+from gateway.commands.key_admin_clients import Json, KeyAdmin, open_key_admin
 from gateway.commands.text_tables import print_table
 from gateway.config.schema import RateLimits
 from gateway.store.api_keys import Scope

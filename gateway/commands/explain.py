@@ -14,9 +14,9 @@ from rich.console import Console
 from gateway.catalogue import Catalogue, Model
 from gateway.commands.config_helpers import config_option, load_catalogue_for_planning, print_messages
 from gateway.commands.job_report import explain_job
-from gateway.commands.option_types import parse_pairs
 from gateway.commands.plan_tables import print_plan
 from gateway.commands.quote_report import explain_live
+from gateway.commands.shared_options import parse_pairs
 from gateway.config.value_types import Usd
 from gateway.routing.decision_record import decode_decision_record, replay_plan
 from gateway.routing.plan import Plan, RoutingError, RoutingLimits, RoutingQuery, make_plan, make_plan_with_policy

@@ -14,14 +14,14 @@ from gateway.commands.exit_codes import describe_exit_codes
 from gateway.commands.job_client import JobClient, Json
 from gateway.commands.job_delivery import ResumeAdvice, add_resume_advice, deliver_job
 from gateway.commands.job_progress import print_line, report_progress
-from gateway.commands.option_types import (
+from gateway.commands.quote_report import print_quote_response
+from gateway.commands.shared_options import (
     connection_options,
     output_options,
     parse_pairs,
     to_connection,
     to_output_files,
 )
-from gateway.commands.quote_report import print_quote_response
 
 STDIN = "-"
 _URL = re.compile(r"(https?://|data:)", re.IGNORECASE)

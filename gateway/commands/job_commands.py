@@ -12,7 +12,7 @@ from gateway.commands.job_client import FetchedJob, JobClient, Json
 from gateway.commands.job_delivery import ResumeAdvice, add_resume_advice, deliver_job
 from gateway.commands.job_progress import describe_state, print_line, report_progress
 from gateway.commands.job_report import print_job
-from gateway.commands.option_types import connection_options, output_options, to_connection, to_output_files
+from gateway.commands.shared_options import connection_options, output_options, to_connection, to_output_files
 from gateway.commands.text_tables import print_table
 
 JOB_COLUMNS = ("job", "created", "status", "images", "cost", "model", "error")

@@ -14,8 +14,8 @@ from gateway.commands.exit_codes import CommandFailed, ExitCode
 from gateway.commands.job_client import FetchedJob, JobClient
 from gateway.commands.job_progress import print_line
 from gateway.commands.job_report import JobReport
-from gateway.commands.option_types import DEFAULT_URL
 from gateway.commands.output_files import OutputFiles
+from gateway.commands.shared_options import DEFAULT_URL
 from gateway.commands.terminal_images import (
     ImageProtocol,
     UnreadableImage,

@@ -163,7 +163,7 @@ def list_winner_warnings(catalogue: Catalogue, all_winners: Sequence[CellWinners
             key = cell_winners.model, f"{cell_winners.model}{policy_suffix}: {message}"
             cells_by_message.setdefault(key, []).append(cell_winners.cell)
     return [
-        *_list_unreachable(catalogue),
+        *_list_unreachable_offers(catalogue),
         *(
             f"{message} ({summarize_cells(catalogue.models[model], cells)})"
             for (model, message), cells in cells_by_message.items()
@@ -213,7 +213,7 @@ def _list_failover_changes(winner: RankedOffer, fallback: RankedOffer) -> list[s
     return [*sorted(fallback_substitutions - winner_substitutions), *quality_changes]
 
 
-def _list_unreachable(catalogue: Catalogue) -> Iterator[str]:
+def _list_unreachable_offers(catalogue: Catalogue) -> Iterator[str]:
     """Yields offers that no policy in use ranks in any cell, and unused policies."""
     policies = catalogue.policies
     used = {policies.default, *(rule.use for rule in policies.rules)}

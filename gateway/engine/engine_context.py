@@ -9,7 +9,7 @@ from gateway.catalogue import Catalogue, Offer
 from gateway.engine.callback_urls import CallbackUrls
 from gateway.engine.image_document_cache import ImageDocumentCache
 from gateway.engine.offer_resolver import OfferResolver
-from gateway.engine.open_jobs import OpenJobs
+from gateway.engine.open_job_counter import OpenJobCounter
 from gateway.engine.route_entry_builder import RouteEntryBuilder
 from gateway.events import EventSink
 from gateway.health.account_limiters import AccountLimiters
@@ -62,7 +62,7 @@ class EngineContext(Struct, kw_only=True):
     draw_random: Callable[[], float]
     draw_bytes: Callable[[int], bytes]
     timing: Timing
-    open_jobs: OpenJobs = field(default_factory=OpenJobs)
+    open_jobs: OpenJobCounter = field(default_factory=OpenJobCounter)
     release_counts: ReleaseCounts = field(default_factory=ReleaseCounts)
     image_document_cache: ImageDocumentCache = field(default_factory=ImageDocumentCache)
     offer_resolver: OfferResolver = field(default_factory=OfferResolver)

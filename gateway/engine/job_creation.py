@@ -26,8 +26,8 @@ from gateway.engine.job_documents import (
 from gateway.events import ErrorReported
 from gateway.jobs.commit import BudgetLimits as BudgetLimits
 from gateway.jobs.commit import Commit, IdempotencyRecord
-from gateway.jobs.completion import merge_warnings
 from gateway.jobs.first_commit import NewJob, OrderCost, build_first_commit
+from gateway.jobs.job_completion import merge_warnings
 from gateway.routing.decision_record import PlannedRequest, encode_decision_record, make_decision_record
 from gateway.routing.plan import Plan, RoutingQuery, make_plan
 from gateway.routing.routing_request import RequestedParams

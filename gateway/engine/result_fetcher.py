@@ -10,7 +10,7 @@ from typing import TypeVar
 from msgspec import Struct
 from msgspec.structs import replace
 
-from gateway.assets.delivered_image_header import read_delivered_header
+from gateway.assets.gif_and_svg_header import read_delivered_header
 from gateway.assets.image_conversion import convert_image
 from gateway.assets.image_header import InvalidImage, read_header
 from gateway.assets.object_keys import make_object_key

@@ -18,8 +18,8 @@ from gateway.jobs.attempt_costs import (
     get_charge_status,
     set_booking,
 )
-from gateway.jobs.completion import complete_if_done, merge_warnings
 from gateway.jobs.job import Attempt, AttemptState, Excess, Job, JobState, Part, PartState, TokenCount, round_timestamp
+from gateway.jobs.job_completion import complete_if_done, merge_warnings
 from gateway.jobs.part_and_attempt_edits import (
     drop_waiting_parts,
     find_waiting_part,

@@ -14,7 +14,7 @@ from contextvars import ContextVar
 from msgspec import Struct
 
 from gateway.timeouts_and_intervals import ConnectionTiming
-from gateway.upstream.fair_semaphore import FairSemaphore, SemaphoreFull
+from gateway.upstream.tenant_fair_semaphore import SemaphoreFull, TenantFairSemaphore
 
 Lookup = Callable[[str], Awaitable[Sequence[str]]]
 Addresses = Sequence[str]
@@ -69,7 +69,7 @@ class DnsLookup:
 
     def __init__(self, lookup: Lookup, limits: LookupLimits, timing: ConnectionTiming = ConnectionTiming()) -> None:
         self._lookup, self._limits, self._timing = lookup, limits, timing
-        self._thread_slots = FairSemaphore(limits.max_total, limits.max_per_tenant)
+        self._thread_slots = TenantFairSemaphore(limits.max_total, limits.max_per_tenant)
         self._cache: OrderedDict[str, _CachedAddresses] = OrderedDict()
         self._running: dict[str, asyncio.Task[Addresses]] = {}
 

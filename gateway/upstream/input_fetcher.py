@@ -14,7 +14,7 @@ from gateway.memory_budget import SMALL_BODY_BYTES
 from gateway.timeouts_and_intervals import InputTiming
 from gateway.upstream.dns_lookup import TenantLookupLimitReached, TotalLookupLimitReached
 from gateway.upstream.download import DownloadError, DownloadLimits, DownloadRequest, download
-from gateway.upstream.fair_semaphore import FairSemaphore, SemaphoreFull
+from gateway.upstream.tenant_fair_semaphore import SemaphoreFull, TenantFairSemaphore
 from gateway.upstream.transport_pool import LOOKUP_LIMITS, HostSource, TransportOptions, TransportPoolProtocol
 
 # Concurrent downloads of all teams and of one team. These are enough for a single team. With many teams, each soon
@@ -52,8 +52,8 @@ class InputFetcher:
             TransportOptions(private=private, fresh_connection=True, source=HostSource.CLIENT)
         )
         self._private = private
-        self.downloads = FairSemaphore(MAX_DOWNLOADS, MAX_TEAM_DOWNLOADS)
-        self.memory = FairSemaphore(MAX_BYTES, MAX_TEAM_BYTES)
+        self.downloads = TenantFairSemaphore(MAX_DOWNLOADS, MAX_TEAM_DOWNLOADS)
+        self.memory = TenantFairSemaphore(MAX_BYTES, MAX_TEAM_BYTES)
 
     @contextmanager
     def open_request(self, team: str) -> "Iterator[RequestInputs]":
@@ -82,7 +82,7 @@ class InputFetcher:
     async def reserve_memory(self, team: str, size: int) -> None:
         await self._acquire(self.memory, team, size)
 
-    async def _acquire(self, semaphore: FairSemaphore, team: str, amount: int) -> None:
+    async def _acquire(self, semaphore: TenantFairSemaphore, team: str, amount: int) -> None:
         try:
             await semaphore.acquire(team, self.timing.queue_timeout_seconds, amount)
         except SemaphoreFull as error:

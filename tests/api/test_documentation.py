@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from gateway.api.reference.code_examples import PYTHON_SETUP
-from gateway.api.reference.documented_routes import EXAMPLE_IMAGE
+from gateway.api.reference.route_documentation_table import EXAMPLE_IMAGE
 from tests.api.documented_responses import check_response
 from tests.api.job_requests import create_finished_job
 from tests.harness.gateway_runner import ADMIN_KEY, API_KEY, RunningGateway

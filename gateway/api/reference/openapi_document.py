@@ -1,5 +1,5 @@
 """Builds the OpenAPI 3.1 document from the routes, their scopes, the parameter table, the types of the responses, the
-error table and the configured models. `documented_routes.py` adds what the code does not say."""
+error table and the configured models. `route_documentation_table.py` adds what the code does not say."""
 
 import json
 import re
@@ -18,20 +18,20 @@ from gateway.api.api_errors import OPENAI_ROUTE_PREFIXES
 from gateway.api.parameter_schema import COMPONENTS_PREFIX, Schema, build_body_schemas
 from gateway.api.parameter_table import BODY_TYPES
 from gateway.api.reference.code_examples import PATH_PARAMETER, PYTHON_SETUP, SHELL_SETUP, build_code_examples
-from gateway.api.reference.documented_routes import (
+from gateway.api.reference.configured_model_schemas import add_model_choices
+from gateway.api.reference.route_documentation import (
+    ExampleRequest,
+    RequestParameter,
+    ResponseDocumentation,
+    RouteDocumentation,
+)
+from gateway.api.reference.route_documentation_table import (
     AUTHENTICATION_ERRORS,
     BODY_ERRORS,
     PATH_PARAMETERS,
     RESPONSE_HEADERS,
     ROUTE_DOCUMENTATION,
     TAGS,
-)
-from gateway.api.reference.model_choices import add_model_choices
-from gateway.api.reference.route_documentation import (
-    ExampleRequest,
-    RequestParameter,
-    ResponseDocumentation,
-    RouteDocumentation,
 )
 from gateway.api.response_types import ErrorResponseBody, ProblemBody
 from gateway.catalogue import Catalogue

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from gateway.api.reference.reference_blocks import (
+from gateway.api.reference.reference_page_layout import (
     Block,
     Code,
     Heading,

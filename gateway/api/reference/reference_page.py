@@ -7,7 +7,7 @@ from hashlib import sha256
 from html import escape
 from typing import Any
 
-from gateway.api.reference.reference_blocks import Block, Code, Heading, Paragraph, Table, build_blocks
+from gateway.api.reference.reference_page_layout import Block, Code, Heading, Paragraph, Table, build_blocks
 
 STYLE = """
 :root{color-scheme:light dark;--text:#1d2430;--muted:#5b6472;--line:#d9dee6;--panel:#f5f7fa;--accent:#0b5cad}

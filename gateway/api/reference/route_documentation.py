@@ -1,4 +1,4 @@
-"""The parts of a route's documentation that the code does not say. `documented_routes.py` has them for every route."""
+"""Documentation of a route that is not in its code. `route_documentation_table.py` has that of every route."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -13,7 +13,7 @@ from redis.backoff import ExponentialWithJitterBackoff
 from redis.exceptions import OutOfMemoryError, ResponseError
 
 from gateway.store.base import StoreError, StoreFull, StoreUnavailable
-from gateway.store.redis.pipeline import MAX_PIPELINES, CommandPipeline, PendingCommand
+from gateway.store.redis.command_pipeline import MAX_PIPELINES, CommandPipeline, PendingCommand
 from gateway.store.redis.scripts import Script
 
 _CONNECTION_OPTIONS: dict[str, Any] = {

@@ -9,7 +9,7 @@ import pytest
 
 from gateway.api.api_errors import ApiError
 from gateway.api.charge_sentences import CHARGE_SENTENCES, CHARGED_IF_DELIVERED, NOT_CHARGED
-from gateway.api.server_errors import record_created_job, select_charge_sentence, track_job_creation
+from gateway.api.server_error_responses import record_created_job, select_charge_sentence, track_job_creation
 
 ERRORS_PAGE = Path(__file__).parents[3] / "docs" / "errors.md"
 ORDERING_PATHS = ("/v1/images/generations", "/v1/jobs")

@@ -9,7 +9,8 @@ from time import process_time
 import pytest
 
 from gateway.api.api_errors import ApiError
-from gateway.api.form_fields import parse_form_fields
+from gateway.api.bracketed_form_decoder import parse_form_fields
+from gateway.api.file_upload_receiver import MAX_FILE_BYTES_IN_MEMORY, PIECE_BYTES, UploadedFile
 from gateway.api.form_reader import (
     MAX_BOUNDARY_LENGTH,
     MAX_HEADER_BYTES,
@@ -21,7 +22,6 @@ from gateway.api.form_reader import (
     is_form,
     read_form,
 )
-from gateway.api.uploaded_files import MAX_FILE_BYTES_IN_MEMORY, PIECE_BYTES, UploadedFile
 from gateway.assets.backend import StorageError
 from tests.harness.form_bodies import BOUNDARY, FORM_CONTENT_TYPE, make_form, make_part
 from tests.harness.sample_images import make_image

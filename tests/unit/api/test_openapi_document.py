@@ -14,15 +14,15 @@ from gateway.api.access_control import PUBLIC
 from gateway.api.application import ROUTE_HANDLERS
 from gateway.api.parameter_table import BODY_TYPES
 from gateway.api.reference.code_examples import PYTHON_SETUP, SHELL_SETUP
-from gateway.api.reference.documented_routes import ROUTE_DOCUMENTATION
 from gateway.api.reference.openapi_document import (
     build_openapi_document,
     list_undocumented_routes,
     load_error_table,
 )
-from gateway.api.reference.reference_blocks import Code, Heading, build_blocks
 from gateway.api.reference.reference_markdown import render_llms_txt, render_markdown
 from gateway.api.reference.reference_page import render_page
+from gateway.api.reference.reference_page_layout import Code, Heading, build_blocks
+from gateway.api.reference.route_documentation_table import ROUTE_DOCUMENTATION
 from gateway.catalogue import Catalogue
 from gateway.commands.config_helpers import load_config
 from providers.image_sizes import ResolutionTier, SizeLaw
@@ -57,7 +57,7 @@ def test_document_is_valid_openapi(document: dict[str, Any]) -> None:
 
 
 def test_every_route_is_documented() -> None:
-    """A new route needs a row in gateway/api/reference/documented_routes.py."""
+    """A new route needs a row in gateway/api/reference/route_documentation_table.py."""
     assert list_undocumented_routes(ROUTE_HANDLERS) == []
     names = {handler.handler_name for handler in ROUTE_HANDLERS}
     assert set(ROUTE_DOCUMENTATION) - names == set(), "rows without a route"

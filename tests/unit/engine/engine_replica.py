@@ -10,7 +10,7 @@ from typing import Any
 from msgspec import Struct
 
 from gateway.engine.engine import Engine
-from gateway.engine.open_jobs import OpenJobs
+from gateway.engine.open_job_counter import OpenJobCounter
 from gateway.jobs.job import Job
 from gateway.store.base import Applied
 from gateway.store.job_watch import JobWatchers
@@ -50,7 +50,7 @@ async def run_replica(folder: Path, timing: Timing = Timing()) -> AsyncIterator[
     context: Any = SimpleNamespace(
         store=store,
         job_watchers=JobWatchers(),
-        open_jobs=OpenJobs(),
+        open_jobs=OpenJobCounter(),
         emit=events.append,
         wall_clock=clock,
         monotonic=asyncio.get_running_loop().time,

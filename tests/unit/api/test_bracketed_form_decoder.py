@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from gateway.api.api_errors import ApiError
-from gateway.api.form_fields import parse_form_fields
+from gateway.api.bracketed_form_decoder import parse_form_fields
 from gateway.api.parameter_definition import get_parameters
 from gateway.api.parameter_normalization import normalize_fields
 from gateway.api.parameter_table import EditRequest, SellerFilter

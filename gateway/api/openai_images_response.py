@@ -13,11 +13,11 @@ from msgspec import Struct
 from gateway.api.api_context import HttpRequest, get_context
 from gateway.api.base64_encoder import compute_base64_size
 from gateway.api.client_presence import mark_answered
-from gateway.api.image_results import SubmittedImages
+from gateway.api.completed_job_images import SubmittedImages
 from gateway.api.json_responses import json_response
 from gateway.api.request_lifecycle import get_image_streams, get_response_memory
 from gateway.api.serializers import ImagesView, serialize_images
-from gateway.api.server_errors import service_unavailable_error
+from gateway.api.server_error_responses import service_unavailable_error
 from gateway.assets.backend import CHUNK_BYTES
 from gateway.assets.storage import ObjectStream
 from gateway.engine.job_documents import StoredImage

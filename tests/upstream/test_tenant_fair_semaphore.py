@@ -5,8 +5,8 @@ import random
 
 import pytest
 
-from gateway.upstream import fair_semaphore
-from gateway.upstream.fair_semaphore import FairSemaphore, SemaphoreFull
+from gateway.upstream import tenant_fair_semaphore
+from gateway.upstream.tenant_fair_semaphore import SemaphoreFull, TenantFairSemaphore
 from tests.harness.virtual_time_loop import run_in_virtual_time
 
 
@@ -17,7 +17,7 @@ async def run_pending_tasks() -> None:
 
 def test_tenant_at_its_limit_is_rejected_and_others_are_not() -> None:
     async def scenario() -> None:
-        budget = FairSemaphore(max_total=8, max_per_tenant=2)
+        budget = TenantFairSemaphore(max_total=8, max_per_tenant=2)
         for _ in range(2):
             await budget.acquire("beta", 0.0)
         with pytest.raises(SemaphoreFull) as refused:
@@ -31,7 +31,7 @@ def test_tenant_at_its_limit_is_rejected_and_others_are_not() -> None:
 
 def test_rejection_names_own_or_total_limit() -> None:
     async def scenario() -> None:
-        budget = FairSemaphore(max_total=2, max_per_tenant=2)
+        budget = TenantFairSemaphore(max_total=2, max_per_tenant=2)
         for tenant in ("one", "two"):
             await budget.acquire(tenant, 0.0)
         with pytest.raises(SemaphoreFull) as refused:
@@ -45,7 +45,7 @@ def test_rejection_names_own_or_total_limit() -> None:
 
 def test_free_slot_goes_to_the_tenant_that_holds_least() -> None:
     async def scenario() -> list[str]:
-        budget, served = FairSemaphore(max_total=4, max_per_tenant=4), []
+        budget, served = TenantFairSemaphore(max_total=4, max_per_tenant=4), []
 
         async def acquire_slot(tenant: str) -> None:
             await budget.acquire(tenant, 5.0)
@@ -66,10 +66,10 @@ def test_free_slot_goes_to_the_tenant_that_holds_least() -> None:
 
 
 def test_waiters_of_one_tenant_are_limited_and_do_not_delay_others(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fair_semaphore, "MAX_WAITERS", 10)
+    monkeypatch.setattr(tenant_fair_semaphore, "MAX_WAITERS", 10)
 
     async def scenario() -> None:
-        budget = FairSemaphore(max_total=4, max_per_tenant=2)
+        budget = TenantFairSemaphore(max_total=4, max_per_tenant=2)
         for _ in range(2):
             await budget.acquire("beta", 0.0)
         waiters = [asyncio.create_task(budget.acquire("beta", 5.0)) for _ in range(10)]
@@ -90,7 +90,7 @@ def test_waiters_of_one_tenant_are_limited_and_do_not_delay_others(monkeypatch: 
 def test_amount_over_the_tenant_limit_is_rejected_at_once() -> None:
     async def scenario() -> None:
         with pytest.raises(SemaphoreFull):
-            await FairSemaphore(max_total=100, max_per_tenant=10).acquire("alpha", 60.0, 11)
+            await TenantFairSemaphore(max_total=100, max_per_tenant=10).acquire("alpha", 60.0, 11)
 
     run_in_virtual_time(scenario())
 
@@ -100,7 +100,7 @@ def test_random_cancellations_leak_nothing(seed: int) -> None:
     chance = random.Random(seed)  # noqa: S311  a repeatable one
 
     async def scenario() -> None:
-        budget, held = FairSemaphore(max_total=20, max_per_tenant=8), {"a": 0, "b": 0, "c": 0}
+        budget, held = TenantFairSemaphore(max_total=20, max_per_tenant=8), {"a": 0, "b": 0, "c": 0}
 
         async def acquire_and_release(tenant: str) -> None:
             amount = chance.randint(1, 5)

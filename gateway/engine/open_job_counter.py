@@ -5,7 +5,7 @@ from collections import Counter
 from gateway.jobs.job import Job
 
 
-class OpenJobs:
+class OpenJobCounter:
     """The jobs that this process works on and that have not ended for their team."""
 
     def __init__(self) -> None:

@@ -2,7 +2,7 @@
 
 from msgspec.structs import replace
 
-from gateway.engine.open_jobs import OpenJobs
+from gateway.engine.open_job_counter import OpenJobCounter
 from gateway.jobs.job import Job, JobState
 from tests.store.job_factory import NOON, make_create_commit
 
@@ -12,7 +12,7 @@ def make_job(team: str = "acme", key_id: str = "a") -> Job:
 
 
 def test_jobs_are_counted_by_team_and_key() -> None:
-    open_jobs = OpenJobs()
+    open_jobs = OpenJobCounter()
     for job in (make_job(), make_job(key_id="b"), make_job("another", "c"), make_job(key_id="")):
         open_jobs.add(job)
     names = ("team:acme", "team:another", "key:a", "key:b", "key:c", "key:", "team:unknown")
@@ -21,7 +21,7 @@ def test_jobs_are_counted_by_team_and_key() -> None:
 
 def test_job_counts_once_until_it_ends() -> None:
     """Its worker may be started again, and its end may be seen twice: when it ends, and when its worker does."""
-    open_jobs, job = OpenJobs(), make_job()
+    open_jobs, job = OpenJobCounter(), make_job()
     open_jobs.add(job)
     open_jobs.add(job)
     assert open_jobs.count("team:acme") == 1
@@ -32,6 +32,6 @@ def test_job_counts_once_until_it_ends() -> None:
 
 def test_job_that_has_ended_is_not_added() -> None:
     """A worker that books its late orders still runs."""
-    open_jobs = OpenJobs()
+    open_jobs = OpenJobCounter()
     open_jobs.add(replace(make_job(), state=JobState.FAILED))
     assert open_jobs.count("team:acme") == 0

@@ -6,7 +6,7 @@ import pytest
 
 from gateway.api.api_errors import ApiError
 from gateway.api.charge_sentences import CHARGED_IF_DELIVERED, NOT_CHARGED
-from gateway.api.server_errors import (
+from gateway.api.server_error_responses import (
     internal_error,
     record_created_job,
     select_charge_sentence,

@@ -21,7 +21,7 @@ class _SemaphoreWaiter(NamedTuple):
     granted: "asyncio.Future[None]"
 
 
-class FairSemaphore:
+class TenantFairSemaphore:
     """Grants at most `max_total` at once, and `max_per_tenant` to each tenant. Requests of one tenant are served in
     order."""
 

@@ -5,7 +5,7 @@ import io
 import pytest
 from PIL import Image
 
-from gateway.assets.delivered_image_header import read_delivered_header
+from gateway.assets.gif_and_svg_header import read_delivered_header
 from gateway.assets.image_header import InvalidImage
 from providers.orders import Format
 from tests.harness.sample_images import make_image

@@ -9,7 +9,7 @@ from gateway.api.api_errors import ApiError
 from gateway.api.client_presence import mark_answered
 from gateway.api.failed_job_responses import build_failure_error
 from gateway.api.job_submission import SubmittedJob
-from gateway.api.server_errors import SHUTDOWN_RETRY_SECONDS, service_unavailable_error
+from gateway.api.server_error_responses import SHUTDOWN_RETRY_SECONDS, service_unavailable_error
 from gateway.api.team_job_loader import load_stored_images
 from gateway.assets.storage import ObjectNotFound
 from gateway.engine.job_documents import StoredImage
