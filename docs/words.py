@@ -76,7 +76,7 @@ EXCLUDED_PATTERNS = {
 USUAL_WORDS = {
     "circuit breaker": "gateway/health/circuit_breaker.py",
     "half open": "gateway/health/circuit_breaker.py",
-    "rate limit": "gateway/health/concurrency_limiter.py",
+    "rate limit": "gateway/access/rate_limiter.py",
     "concurrency limit": "gateway/health/concurrency_limiter.py",
     "retry budget": "gateway/health/retry_budget.py",
     "backoff": "gateway/engine/poll_schedule.py",

@@ -88,9 +88,9 @@ def test_quote_says_why_other_sellers_are_excluded(gateway: RunningGateway) -> N
     reasons = {entry["seller"]: entry["reasons"] for entry in quote["excluded"]}
     assert every_seller - {"runapi"} <= reasons.keys()
     assert reasons["runflow-run"] == ["not listed in 'only'"]
-    nobody = get_quote(gateway, max_price="0.0001")
-    assert (nobody["winner"], nobody["ranked"]) == (None, [])
-    assert all("is above $0.0001" in entry["reasons"][0] for entry in nobody["excluded"] if entry["price"])
+    unaffordable = get_quote(gateway, max_price="0.0001")
+    assert (unaffordable["winner"], unaffordable["ranked"]) == (None, [])
+    assert all("is above $0.0001" in entry["reasons"][0] for entry in unaffordable["excluded"] if entry["price"])
 
 
 def test_quote_of_an_edit_has_the_price_of_its_inputs(gateway: RunningGateway) -> None:

@@ -17,6 +17,8 @@ from tests.store.raw_sqlite import RawSqlite
 from tests.store.raw_store import RawStore
 
 GatewayAndStore = tuple[FlowGateway, RawStore]
+# The gateways, and the first of them with its store.
+Replicas = tuple[list[FlowGateway], GatewayAndStore]
 STORE_KINDS = ("sqlite", "redis")
 DEFAULT_SETUP = GatewaySetup()
 
@@ -79,3 +81,28 @@ def run_replicas(
         ]
         with closing(RawRedis(server.make_client())) as raw:
             yield gateways, raw
+
+
+def make_replicas_fixture(setup: GatewaySetup) -> Callable[..., Iterator[Replicas]]:
+    """Makes the fixture `redis_replicas` of a module: two gateways with this setup on one Redis."""
+
+    @pytest.fixture(scope="module")
+    def redis_replicas(sandbox_process: RunningSandbox, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Replicas]:
+        with run_replicas(2, tmp_path_factory.mktemp("replicas"), sandbox_process, setup) as (gateways, raw):
+            yield gateways, (gateways[0], raw)
+
+    return redis_replicas
+
+
+def make_fixture_beside_replicas() -> Callable[..., GatewayAndStore]:
+    """Makes the fixture `gateway_and_store` of a module that has the fixtures `redis_replicas` and `sqlite_gateway`."""
+
+    @pytest.fixture(params=STORE_KINDS)
+    def gateway_and_store(request: pytest.FixtureRequest) -> GatewayAndStore:
+        if request.param == "redis":
+            running: GatewayAndStore = request.getfixturevalue("redis_replicas")[1]
+        else:
+            running = request.getfixturevalue("sqlite_gateway")
+        return running
+
+    return gateway_and_store

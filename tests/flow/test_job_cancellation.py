@@ -1,14 +1,17 @@
 """Cancelled jobs: waiting images are dropped, ordered ones are delivered and charged, at any replica."""
 
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import httpx
-import pytest
 
 from tests.flow.flow_config import API_KEY, OTHER_TEAM_KEY, RUNAPI, GatewaySetup
-from tests.flow.gateway_on_store import STORE_KINDS, GatewayAndStore, make_gateway_fixture, run_replicas
+from tests.flow.gateway_on_store import (
+    Replicas,
+    make_fixture_beside_replicas,
+    make_gateway_fixture,
+    make_replicas_fixture,
+)
 from tests.flow.order_flow import FlowGateway, OrderFlow
 from tests.harness.sandbox_runner import RunningSandbox
 from tests.harness.timings import FAST_TIMINGS, change_timing
@@ -24,23 +27,8 @@ SETUP = GatewaySetup(
 PRICE = 0.06
 
 sqlite_gateway = make_gateway_fixture(SETUP, store="sqlite")
-
-
-@pytest.fixture(scope="module")
-def redis_replicas(
-    sandbox_process: RunningSandbox, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[tuple[list[FlowGateway], GatewayAndStore]]:
-    with run_replicas(2, tmp_path_factory.mktemp("replicas"), sandbox_process, SETUP) as (gateways, raw):
-        yield gateways, (gateways[0], raw)
-
-
-@pytest.fixture(params=STORE_KINDS)
-def gateway_and_store(request: pytest.FixtureRequest) -> GatewayAndStore:
-    if request.param == "redis":
-        running: GatewayAndStore = request.getfixturevalue("redis_replicas")[1]
-    else:
-        running = request.getfixturevalue("sqlite_gateway")
-    return running
+redis_replicas = make_replicas_fixture(SETUP)
+gateway_and_store = make_fixture_beside_replicas()
 
 
 def cancel(gateway: FlowGateway, job_id: str, key: str = API_KEY) -> httpx.Response:
@@ -105,9 +93,7 @@ def test_job_of_another_team_cannot_be_cancelled(flow: OrderFlow) -> None:
     assert flow.gateway.get_job(job_id)["status"] == "completed"
 
 
-def test_job_is_cancelled_at_another_replica_within_a_second(
-    redis_replicas: tuple[list[FlowGateway], GatewayAndStore], sandbox: RunningSandbox
-) -> None:
+def test_job_is_cancelled_at_another_replica_within_a_second(redis_replicas: Replicas, sandbox: RunningSandbox) -> None:
     (first, second), (_, raw) = redis_replicas
     flow, count_before = OrderFlow(first, sandbox, raw), count_cancelled(first, second)
     running_id = start_held_job(flow, n=3)

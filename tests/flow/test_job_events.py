@@ -12,7 +12,12 @@ import httpx
 import pytest
 
 from tests.flow.flow_config import API_KEY, OTHER_TEAM_KEY, RUNAPI, GatewaySetup
-from tests.flow.gateway_on_store import STORE_KINDS, GatewayAndStore, make_gateway_fixture, run_replicas
+from tests.flow.gateway_on_store import (
+    Replicas,
+    make_fixture_beside_replicas,
+    make_gateway_fixture,
+    make_replicas_fixture,
+)
 from tests.flow.order_flow import FlowGateway, OrderFlow
 from tests.harness.sandbox_runner import RunningSandbox
 from tests.harness.timings import FAST_TIMINGS, change_timing
@@ -23,23 +28,8 @@ SETUP = GatewaySetup(timing=change_timing(FAST_TIMINGS, api={"event_heartbeat_se
 Event = dict[str, Any]
 
 sqlite_gateway = make_gateway_fixture(SETUP, store="sqlite")
-
-
-@pytest.fixture(scope="module")
-def redis_replicas(
-    sandbox_process: RunningSandbox, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[tuple[list[FlowGateway], GatewayAndStore]]:
-    with run_replicas(2, tmp_path_factory.mktemp("replicas"), sandbox_process, SETUP) as (gateways, raw):
-        yield gateways, (gateways[0], raw)
-
-
-@pytest.fixture(params=STORE_KINDS)
-def gateway_and_store(request: pytest.FixtureRequest) -> GatewayAndStore:
-    if request.param == "redis":
-        running: GatewayAndStore = request.getfixturevalue("redis_replicas")[1]
-    else:
-        running = request.getfixturevalue("sqlite_gateway")
-    return running
+redis_replicas = make_replicas_fixture(SETUP)
+gateway_and_store = make_fixture_beside_replicas()
 
 
 @contextmanager
@@ -152,9 +142,7 @@ def test_many_listeners_of_one_job_get_all_events(flow: OrderFlow) -> None:
         assert [get_names(future.result()) for future in futures] == [ALL_EVENTS] * 30
 
 
-def test_listener_at_another_replica_gets_events_at_once(
-    redis_replicas: tuple[list[FlowGateway], GatewayAndStore], sandbox: RunningSandbox
-) -> None:
+def test_listener_at_another_replica_gets_events_at_once(redis_replicas: Replicas, sandbox: RunningSandbox) -> None:
     (first, second), (_, raw) = redis_replicas
     flow = OrderFlow(first, sandbox, raw)
     flow.sandbox.hold_orders(vendor="runapi")
