@@ -27,6 +27,17 @@ def map_quality(word: Any, model: Model | None) -> Replacement | None:
     return Replacement(quality, warning, is_dalle_word=True)
 
 
+def map_alias(name: Any, model: Model | None) -> Replacement | None:
+    """Replaces an alias by the name of its model."""
+    if model is None or name == model.name:
+        return None
+    return Replacement(model.name, make_alias_warning(name, model))
+
+
+def make_alias_warning(alias: str, model: Model) -> str:
+    return f"model_alias: '{alias}' is an alias of '{model.name}', which makes the images"
+
+
 def map_size(size: Any, model: Model | None) -> Replacement | None:
     """Maps OpenAI's usual sizes that the model does not have to the nearest usual size of the model."""
     pixels = _OPENAI_SIZES.get(size) if isinstance(size, str) else None

@@ -10,6 +10,7 @@ from gateway.api.api_context import HttpRequest, get_context
 from gateway.api.api_errors import ApiError
 from gateway.api.authentication import get_principal, get_team
 from gateway.api.json_responses import json_response, to_header_value
+from gateway.api.legacy_parameter_values import make_alias_warning
 from gateway.catalogue import Catalogue, Model, Price
 from gateway.money import format_usd
 from gateway.routing.team_offers import list_team_prices
@@ -43,8 +44,7 @@ async def get_model(request: HttpRequest, model_id: str) -> Response[bytes]:
         raise _model_not_found_error(catalogue, requested_name, usable)
     headers = {}
     if name != requested_name:
-        warning = f"model_alias: '{requested_name}' is an alias of '{name}', which makes the images"
-        headers["x-igw-warnings"] = to_header_value(warning)
+        headers["x-igw-warnings"] = to_header_value(make_alias_warning(requested_name, usable[name][0]))
     return json_response(serialize_model(catalogue, *usable[name]), 200, headers)
 
 

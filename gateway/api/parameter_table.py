@@ -11,7 +11,7 @@ from typing import Annotated, ClassVar, Literal, TypeVar
 from msgspec import Meta, Struct
 
 from gateway.api.json_limit_scan import LongText
-from gateway.api.legacy_parameter_values import map_quality, map_size, warn_about
+from gateway.api.legacy_parameter_values import map_alias, map_quality, map_size, warn_about
 from gateway.api.parameter_definition import APPLIED, MAPPED, REFUSED, WARNED, Parameter
 from gateway.api.parameter_value_coercion import (
     read_boolean,
@@ -89,7 +89,7 @@ class ImageParams(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     ]
     model: Annotated[
         ShortText | None,
-        Parameter(APPLIED, "A model or an alias of `models.yaml`. Default: the first one.", "gpt-image-2"),
+        Parameter(MAPPED, "A configured model, or an alias. Default: the first.", "gpt-image-2", replace=map_alias),
     ] = None
     n: Annotated[
         int,

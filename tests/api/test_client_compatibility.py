@@ -10,7 +10,7 @@ import pytest
 
 from tests.api.error_responses import IMAGES_PATH, JOBS_PATH, expect_final_error
 from tests.harness.gateway_runner import API_KEY, RunningGateway
-from tests.harness.sample_images import decode_image
+from tests.harness.sample_images import decode_image, make_image
 
 BODY = {"prompt": "a lighthouse"}
 DEPLOYMENT_PATH = "/openai/deployments/{}/images/generations"
@@ -46,7 +46,7 @@ def test_dalle_models_return_url_and_base64_of_the_same_image(gateway: RunningGa
     for image in images:
         downloaded = httpx.get(image["url"], trust_env=False).raise_for_status().content
         assert downloaded == base64.b64decode(image["b64_json"])
-    assert get_warning_names(answer) == []
+    assert get_warning_names(answer) == ["model_alias"]
 
 
 @pytest.mark.parametrize("form", ["url", "b64_json"])
@@ -62,7 +62,7 @@ def test_other_models_return_base64_only(gateway: RunningGateway, model: str | N
 
 
 def test_dalle_sizes_are_mapped_to_the_nearest_supported_size(gateway: RunningGateway) -> None:
-    for size, ordered, warnings in [
+    for size, ordered, size_warnings in [
         ("256x256", "1024x1024", ["size_mapped"]),
         ("512x512", "1024x1024", ["size_mapped"]),
         ("1024x1024", "1024x1024", []),
@@ -72,7 +72,21 @@ def test_dalle_sizes_are_mapped_to_the_nearest_supported_size(gateway: RunningGa
         body = {"model": "dall-e-3", "size": size, "provider": {"only": ["runflow-runs"]}}
         answer = gateway.http.post(IMAGES_PATH, json=BODY | body)
         assert answer.json()["size"] == ordered
-        assert get_warning_names(answer) == warnings, size
+        assert get_warning_names(answer) == ["model_alias", *size_warnings], size
+
+
+@pytest.mark.parametrize("alias", ["gpt-image-1", "dall-e-3"])
+def test_alias_of_a_model_is_answered_with_a_warning(gateway: RunningGateway, alias: str) -> None:
+    edit = {"files": {"image": make_image(64, 64)}, "data": BODY | {"model": alias}}
+    for answer in (
+        gateway.http.post(IMAGES_PATH, json=BODY | {"model": alias}),
+        gateway.http.post("/v1/images/edits", **edit),
+        gateway.http.post(DEPLOYMENT_PATH.format(alias), json=BODY | {"model": ""}, **AZURE_QUERY),
+    ):
+        assert answer.json()["warnings"] == [
+            f"model_alias: '{alias}' is an alias of 'gpt-image-2', which makes the images"
+        ]
+        assert get_warning_names(answer) == ["model_alias"]
 
 
 def test_normalization_warnings_are_stored_with_the_job(gateway: RunningGateway) -> None:

@@ -103,10 +103,17 @@ def test_dalle_clients_get_no_warning_for_dalle_quality() -> None:
     params = {"model": "dall-e-3", "quality": "hd", "style": "vivid", "size": "512x512"}
     values, warnings = normalize_params(**params)
     assert (values["quality"], values["size"]) == ("high", "1024x1024")
-    assert warnings == ["style_ignored", "size_mapped"]
+    assert warnings == ["model_alias", "style_ignored", "size_mapped"]
     assert has_dalle_model(params, CATALOGUE)
     assert not has_dalle_model({"model": "gpt-image-2"}, CATALOGUE)
     assert not has_dalle_model({"model": ["dall-e-3"]}, CATALOGUE)
+
+
+def test_alias_is_replaced_by_its_model_with_a_warning() -> None:
+    assert normalize_params(model="dall-e-3") == ({"model": MODEL}, ["model_alias"])
+    assert normalize_params(model=MODEL) == ({"model": MODEL}, [])
+    assert normalize_params(model="no-such") == ({"model": "no-such"}, [])
+    assert normalize_params(model=["dall-e-3"]) == ({"model": ["dall-e-3"]}, [])
 
 
 def test_null_equals_absent_field() -> None:
