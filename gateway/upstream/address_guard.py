@@ -45,7 +45,9 @@ _BLOCKED_IPV6 = tuple(
 # A name needs at least two labels. If the last one is a number, some resolvers read an address: 127.1, 0x7f.1.
 _HOSTNAME = re.compile(r"(?:[a-z0-9_-]+\.)+[a-z][a-z0-9-]*\.?", re.ASCII | re.IGNORECASE)
 # Top-level names that lead into a private network wherever they are resolved.
-_LOCAL_DOMAINS = {"localhost", "local", "internal", "intranet", "private", "corp", "home", "lan", "arpa"}
+_LOCAL_DOMAINS = {
+    *("localhost", "localdomain", "local", "internal", "intranet", "private", "corp", "home", "lan", "arpa")
+}
 
 
 class AddressBlocked(PermissionError):

@@ -23,6 +23,38 @@ OTHER_PRIVATE_FORMS = [
 PRIVATE_FORMS = [*LOOPBACK_FORMS, *OTHER_PRIVATE_FORMS]
 
 
+# Names that lead into a private network wherever they are resolved.
+LOCAL_NAMES = [
+    *("ip6-localhost.localdomain", "localhost.localdomain", "x.localhost", "ⓛocalhost", "metadata.google.internal"),
+    *("printer.local", "router.lan", "wiki.corp", "nas.home", "vault.intranet", "1.0.0.127.in-addr.arpa", "db.private"),
+]
+
+
+# URLs whose real host, scheme or port is not the one that a careless reader sees.
+DECEPTIVE_URLS = [
+    *("https://seller.example@127.0.0.1/", "https://seller.example:443@127.0.0.1/", "https://user:word@127.0.0.1/"),
+    *("https://seller.example%2f@127.0.0.1/", "https://seller.example\\@127.0.0.1/", "https://@127.0.0.1/"),
+    *("https://127.0.0.1#@seller.example/", "https://127.0.0.1?@seller.example/", "https://127.0.0.1/@seller.example"),
+    *("https://127.0.0.1%00.seller.example/", "https://127.0.0.1%0d%0a.seller.example/", "https://127.0.0.1%23.x/"),
+    *("https://127.0.0.1\t/", "https://127.0.0.1\r\nHost: seller.example/", "\x00https://127.0.0.1/"),
+    *("HTTPS://127.0.0.1/", "hTTps://[::1]/", "https:127.0.0.1", "https:/127.0.0.1/", "https:///127.0.0.1/"),
+    *("https://127.0.0.1:PORT/", "https://127.0.0.1:443/", "https://127.0.0.1:/", "https://[::1]:PORT/"),
+    *("http://127.0.0.1:PORT/", "http://seller.example/", "http://seller.example:443/", "https://seller.example:PORT/"),
+    *("https://seller.example:+443@127.0.0.1/", "https://[::ffff:127.0.0.1%25lo]/", "https://[::1]@seller.example/"),
+    *("file://127.0.0.1/etc/passwd", "file:///etc/passwd", "ftp://127.0.0.1:PORT/", "gopher://127.0.0.1:PORT/_GET"),
+    *("ws://127.0.0.1:PORT/", "wss://127.0.0.1/", "dict://127.0.0.1:PORT/", "ldap://127.0.0.1:PORT/", "unix:/run/x"),
+    *("jar:https://127.0.0.1!/", "view-source:https://127.0.0.1/", "javascript:alert(1)", "blob:https://127.0.0.1/1"),
+    *(
+        "https+unix://127.0.0.1/",
+        "https//127.0.0.1/",
+        "\\\\127.0.0.1\\image.png",
+        "127.0.0.1",
+        "https://",
+        "https://:443/",
+    ),
+]
+
+
 # Answers of a name server.
 PRIVATE_ADDRESSES = [form.strip("[]") for form in OTHER_PRIVATE_FORMS if "." in form or ":" in form] + [
     *("127.0.0.1", "127.0.0.2", "0.0.0.0", "::1", "::", "::127.0.0.1", "::ffff:127.0.0.1", "::ffff:0:127.0.0.1"),  # noqa: S104
