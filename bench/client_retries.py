@@ -142,7 +142,7 @@ def _start_program(command: list[str]) -> Iterator[Pipes]:
 
 
 def measure_case(gateway: FlowGateway, sandbox: RunningSandbox, case: FailureCase, client: RetryingClient) -> str:
-    """Sends one order; return its final status, and the number of requests and charges."""
+    """Sends one order. Returns its final status, and the number of requests and charges."""
     for fault in case.faults:
         sandbox.inject_fault(**fault)
     sandbox.set_latency(case.latency)

@@ -104,7 +104,7 @@ class FloodProcess:
         self._process = subprocess.Popen(command, stdout=subprocess.PIPE, stdin=subprocess.PIPE, text=True)
 
     def run_during(self, measurement: Callable[[], OrderRate]) -> tuple[OrderRate, str]:
-        """Runs a measurement during the flood; return its result and beta's responses by status and code."""
+        """Runs a measurement during the flood. Returns its result and beta's responses by status and code."""
         try:
             time.sleep(3.0)
             rate = measurement()

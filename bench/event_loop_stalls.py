@@ -66,7 +66,7 @@ class SentBody(Struct, frozen=True):
 
 
 def ping_until(url: str, is_over: Callable[[], bool]) -> list[tuple[float, float]]:
-    """Pings until `is_over`; return the start and the duration of each ping."""
+    """Pings until `is_over`. Returns the start and the duration of each ping."""
     pings = []
     with _open_connection(url) as connection:
         while not is_over():

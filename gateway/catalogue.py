@@ -38,7 +38,7 @@ class InputLimits(Struct, frozen=True, kw_only=True):
 
 
 class Model(Struct, frozen=True, kw_only=True):
-    """A model that clients can request: its words, its sizes, its limits, and its defaults.
+    """A model that clients can request: its qualities, formats, backgrounds and sizes, its limits, and its defaults.
 
     `width`, `height`, `quality`, `output_format` and `background` are the defaults. `qualities`: in ascending order.
     """

@@ -53,7 +53,7 @@ def main(context: click.Context) -> None:
 
     The first commands use a running gateway, the others run and administer one.
     """
-    # Tests call `main` with an object of their own: shorter times.
+    # Tests pass an object of their own, with shorter times.
     context.ensure_object(Timing)
 
 

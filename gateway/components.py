@@ -137,7 +137,8 @@ def build_components(environment: Environment) -> Components:
 
 
 def configure_accounts(components: Components, catalogue: Catalogue) -> None:
-    """Applies the accounts of a configuration: their order limits, and whether their former health still counts."""
+    """Applies the accounts of a configuration: their order limits. Closes the circuit breakers of accounts that have
+    another key, base URL or proxy than before."""
     context = components.engine.context
     context.limits.configure({name: account.limits for name, account in catalogue.accounts.items()})
     context.health.configure(catalogue.accounts, context.wall_clock())

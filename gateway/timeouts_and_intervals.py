@@ -44,7 +44,7 @@ DEFAULT_JOB_TIMING = JobTiming()
 class OrderTiming(Struct, frozen=True, kw_only=True):
     """Sending orders, and other requests to sellers."""
 
-    # The time for an order: the factor on the slow orders of its offer, and seven minutes at least, since sellers
+    # The timeout of an order: its offer's expected p90 times this factor, but at least seven minutes, since sellers
     # queue orders at peak times.
     min_attempt_timeout_seconds: float = 420.0
     attempt_timeout_factor: float = 4.0
@@ -52,9 +52,10 @@ class OrderTiming(Struct, frozen=True, kw_only=True):
     submit_timeout_seconds: float = 60.0
     # How long an order waits for a slot of its account before the next seller is tried.
     slot_timeout_seconds: float = 30.0
-    # At the last seller, the job's deadline ends the wait for a slot, not the seller's timeout.
+    # At the last seller, an order waits for a slot until this long after the deadline, so that the deadline ends the
+    # job.
     deadline_margin_seconds: float = 1.0
-    # Budget returns as others order, usually within a second or two.
+    # The retry budget grows with the first orders of other jobs, usually within a second or two.
     retry_budget_timeout_seconds: float = 2.0
     retry_budget_poll_seconds: float = 0.1
     # Polls, searches and resent orders: sellers answer them within a second or so.
@@ -92,7 +93,7 @@ class FetchTiming(Struct, frozen=True, kw_only=True):
     max_tries: int = 5
     min_backoff_seconds: float = 0.75
     max_backoff_seconds: float = 30.0
-    # This close to a deadline, it is saved that the images are ready: fetching and storing them may take that long.
+    # Fetching and storing images may take this long. Closer to a deadline, the worker first saves that they are ready.
     max_fetch_seconds: float = 300.0
 
 
@@ -157,11 +158,11 @@ class MaintenanceTiming(Struct, frozen=True, kw_only=True):
 
 
 class ClientTiming(Struct, frozen=True, kw_only=True):
-    """Clients that wait for a job, or left."""
+    """Clients that wait for a job, or have disconnected."""
 
     # How often a waiting request loads its job, in case a notification was lost.
     job_poll_seconds: float = 2.0
-    # If a client that left cannot be removed in time, only a retry of its own request finds the job.
+    # If a disconnected client cannot be removed in time, only a retry of its own request finds the job.
     removal_retry_seconds: float = 0.5
     removal_timeout_seconds: float = 120.0
     # At shutdown: how long the removals may take.

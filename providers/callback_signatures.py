@@ -1,4 +1,4 @@
-"""Verification of callback signatures, in constant time. Several secrets may be valid during a rotation."""
+"""Verifies callback signatures in constant time. Several secrets may be valid during a rotation."""
 
 import base64
 import binascii
@@ -49,7 +49,8 @@ def _is_recent(timestamp: str, now: float) -> bool:
 
 
 def _decode_secret(secret: str) -> bytes | None:
-    """Decodes a secret as the seller displays it: with a line end, URL-safe, or without padding."""
+    """Decodes a base64 secret in any form in which it may be copied: with a line end, in the URL-safe alphabet, or
+    without padding."""
     normalized = secret.strip().replace("-", "+").replace("_", "/").rstrip("=")
     try:
         return base64.b64decode(normalized + "=" * (-len(normalized) % 4), validate=True)

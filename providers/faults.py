@@ -1,4 +1,4 @@
-"""The kinds of failure of an order, and their consequences, which only this table decides.
+"""The kinds of failure of an order, and the one table that decides the consequences of each.
 
 `docs/faults.md` is generated from `VERDICTS`.
 """

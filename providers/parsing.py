@@ -250,7 +250,7 @@ def _decode_strictly(payload: bytes) -> bytes:
 def status_from_images(entries: list[ImageSource | None], costs: tuple[object, ...], **fields: Any) -> Progress:
     """Returns Ready with the readable images, or Failed with NO_IMAGES if there are none.
 
-    If images exist but none is readable, raise ParseError: the next poll may succeed.
+    If images exist but none is readable, raises ParseError: the next poll may succeed.
     """
     amount, notes = parse_cost(*costs)
     images = [image for image in entries if image]

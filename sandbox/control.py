@@ -58,7 +58,7 @@ async def show_index() -> dict[str, Any]:
         "POST /_/finish": "{vendor?}: finish all orders now, and send responses that `slow` delays; stuck orders stay",
         "POST /_/balance": "{vendor, usd}: set the remaining credit",
         "GET /_/balance": "remaining, reserved and spent credit of each vendor",
-        "POST /_/switches": "{vendor: {switch: value}}: how the sandbox interprets ambiguous pages of the vendors",
+        "POST /_/switches": "{vendor: {switch: value}}: behaviour where the vendors' documentation is ambiguous",
         "GET /_/switches": "every switch and its value",
         "GET /_/requests": "the last requests to the vendors",
         "GET /_/health": "number of tasks, orders and charges, and peak memory",
@@ -98,7 +98,7 @@ async def add_fault(request: ControlRequest, state: State) -> dict[str, Any]:
 
 
 def _suggest_kind(body: bytes) -> str:
-    """Suggests the closest kind for an unknown one, else list all kinds."""
+    """Suggests the closest kind for an unknown one, or else lists all kinds."""
     try:
         kind = str(msgspec.json.decode(body).get("kind", ""))
     except (msgspec.DecodeError, RecursionError, AttributeError):

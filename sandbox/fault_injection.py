@@ -136,7 +136,7 @@ class FaultInjector:
         self._random.seed(self._seed)
 
     def take_rule(self, vendor: Vendor, route: RouteKind, kinds: Iterable[InjectedFault]) -> FaultRule | None:
-        """Returns the first rule that applies to this request, and decrement its count."""
+        """Returns the first rule that applies to this request, and decrements its count."""
         for rule in self.rules:
             if rule.kind in kinds and rule.applies_to(vendor, route) and self._random.random() < rule.probability:
                 if rule.times is not None:

@@ -150,7 +150,7 @@ class FaultExecutor:
 
 
 async def capture_response(scope: Scope, receive: Receive, next_app: ASGIApp) -> tuple[Message | None, bytes]:
-    """Process the request and return its response without sending it: its start, if any, and its body."""
+    """Processes the request, and returns its response without sending it: its start, if any, and its body."""
     start: Message | None = None
     body = bytearray()
     complete = asyncio.Event()
@@ -165,7 +165,8 @@ async def capture_response(scope: Scope, receive: Receive, next_app: ASGIApp) ->
                 complete.set()
 
     async def receive_or_complete() -> Any:
-        """A streaming handler waits for a disconnect; report one when the response is complete."""
+        """Receives a message for a streaming handler, which waits for a disconnect. Reports one when the response is
+        complete."""
         tasks = [asyncio.ensure_future(receive()), asyncio.ensure_future(complete.wait())]
         try:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)

@@ -198,7 +198,7 @@ class OrderSimulator:
     async def wait_for_order(self, order: SimulatedOrder, receive: Receive | None = None) -> None:
         """Waits until the order has finished, for vendors whose response contains the images.
 
-        For an order that never finishes: wait until the client of `receive` disconnects, then raise
+        If an order never finishes, waits until the client of `receive` disconnects, then raises
         ClientDisconnectedError. A disconnect does not stop any other order.
         """
         if math.isinf(order.ends_at):

@@ -26,7 +26,7 @@ from gateway.suggestions import did_you_mean
 
 DEFAULT_SCOPES = (Scope.GENERATE, Scope.READ)
 MAX_NAME_LENGTH = 100
-# A change is tried again this often if another admin changes a key at the same moment.
+# How often a change is tried if other admins change keys at the same moment.
 MAX_TRIES = 10
 
 
@@ -104,7 +104,7 @@ class KeyAdministration:
         return tuple(ListedKey(key, uses.get(key.id)) for key in keys if team in (None, key.team))
 
     async def get_key(self, key_id: str) -> ListedKey:
-        """Raises ApiKeyNotFound."""
+        """Returns the key with this id. Raises ApiKeyNotFound."""
         table, uses = await self._load_table(), await self._store.load_uses()
         return ListedKey(_find_key(table, key_id), uses.get(key_id))
 
@@ -185,7 +185,7 @@ class KeyAdministration:
             )
 
     async def _change_table(self, change_keys: Callable[[ApiKeyTable], tuple[ApiKey, ...]], event: AdminEvent) -> None:
-        """Saves the changed keys with the event. Works them out again if another admin changed the table meanwhile."""
+        """Saves the changed keys with the event. Computes them again if another admin changed the table meanwhile."""
         for _ in range(MAX_TRIES):
             table = await self._load_table()
             change = ApiKeyChange(
@@ -196,7 +196,7 @@ class KeyAdministration:
             )
             if await self._store.change_table(change):
                 return
-        raise StoreUnavailable("other admins change API keys at the same time. Nothing was changed.")
+        raise StoreUnavailable("other admins change API keys at the same time. Nothing was changed: try again.")
 
     async def _load_table(self) -> ApiKeyTable:
         table = await self._store.load_table()

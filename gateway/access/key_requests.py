@@ -26,7 +26,7 @@ class CreateKeyRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     limits: RateLimits = RateLimits()
 
     def to_options(self) -> KeyOptions:
-        """Raises InvalidKeyOption."""
+        """Converts the request to options. Raises InvalidKeyOption."""
         lifetime = None if self.expires_in is None else parse_duration("expires_in", self.expires_in)
         if lifetime == 0:
             raise InvalidKeyOption("expires_in", "must be longer than 0")

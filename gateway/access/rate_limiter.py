@@ -1,7 +1,7 @@
 """Rate limits of teams and API keys: requests and images a minute, and concurrent jobs.
 
 Each replica counts what it admits, and publishes its counts every second. Between two reads of the others' counts, a
-replica admits at most its share of what is left. So no call of the store is on a request's way.
+replica admits at most its share of what is left. So no request waits for the store.
 """
 
 from collections import defaultdict
@@ -112,7 +112,8 @@ _decoder = msgspec.msgpack.Decoder(CountsSnapshot)
 
 
 class UsedShare(Struct):
-    """The amount that this replica admitted of its share. `started_at`: when it admitted the first of it."""
+    """The part of its share of a limit that this replica has admitted. `started_at`: the time of the first request of
+    it."""
 
     started_at: float
     admitted: int = 0
@@ -231,10 +232,10 @@ class RateLimiter:
         return msgspec.msgpack.encode(CountsSnapshot(now, owners))
 
     def merge_snapshots(self, snapshots: Mapping[str, bytes], own_name: str) -> None:
-        """Takes the last snapshots of all replicas, by the names of their signals.
+        """Replaces the counts of the other replicas by their last snapshots, given by the names of their signals.
 
-        A new share begins once every other replica published its counts after the first request of the former share:
-        it has published what it admitted at the same time.
+        A used share is forgotten once every other replica has published its counts after the first request of the
+        share. The counts then include all that the other replicas admitted before.
         """
         now = self._wall_clock()
         encoded = [data for name, data in snapshots.items() if name.startswith(SIGNAL_PREFIX) and name != own_name]

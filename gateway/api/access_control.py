@@ -43,7 +43,7 @@ def require_declared_scopes(handlers: Iterable[BaseRouteHandler]) -> None:
 async def authorize_request(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
     """Authenticates the request, and keeps its principal and team in the request's state.
 
-    Raises ApiError: 401 without a valid key, 403 if the key lacks the scope. The body is not read before.
+    Raises ApiError: 401 without a valid key, 403 if the key lacks the scope. Runs before the body is read.
     """
     scope = get_declared_scope(handler)
     if scope is None:

@@ -104,7 +104,7 @@ async def list_admin_events(request: HttpRequest) -> Response[bytes]:
     """Lists what admins did, the newest first. `?limit=` and `?after=` select a page."""
     limit = request.query_params.get("limit", "100")
     if not (limit.isascii() and limit.isdigit() and 1 <= int(limit[:9]) <= 1_000):
-        raise ApiError(400, "invalid_value", "Invalid value for 'limit': 1 to 1000.", param="limit")
+        raise ApiError(400, "invalid_value", "Invalid value for 'limit': must be 1 to 1000.", param="limit")
     try:
         page = await get_context(request).key_administration.list_events(int(limit), request.query_params.get("after"))
     except ValueError:

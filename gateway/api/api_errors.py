@@ -25,8 +25,8 @@ class ApiError(Exception):
 
     `is_retryable=False` sends `x-should-retry: false`: the same request would fail again, or cost again. By default an
     error is retryable if it has a `retry_after`; with a Retry-After among its `headers` it always is. A retryable error
-    always has a Retry-After, within what OpenAI's SDKs obey. `charge_sentence`: given for a failed job; otherwise it
-    follows from the request.
+    always has a Retry-After, within the bounds that OpenAI's SDKs accept. `charge_sentence`: given for a failed job;
+    otherwise it follows from the request.
     """
 
     def __init__(  # noqa: PLR0913  all but three are optional keywords

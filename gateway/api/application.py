@@ -119,7 +119,7 @@ def create_application(state: dict[str, Any], emit: EventSink, lifespan: list[An
         state=State({**state, "error_translator": translator, "documents": DocumentCache(ROUTE_HANDLERS)}),
         lifespan=lifespan,
         exception_handlers={Exception: _make_error_handler(translator)},
-        # `request_body.py` reads bodies and limits their size.
+        # `request_body_reader.py` reads bodies and limits their size.
         request_max_body_size=None,
         openapi_config=None,
         logging_config=None,

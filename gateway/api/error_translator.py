@@ -40,7 +40,7 @@ class ErrorTranslator:
                 return internal_error(request.scope)
 
     def _translate_store_error(self, request: HttpRequest, error: StoreError) -> ApiError:
-        """The client may retry after such an error, since it did not cause it."""
+        """Builds an error that permits a retry, since the client did not cause it."""
         if not isinstance(error, StoreUnavailable):
             self._report("store", str(error), request)
         cause, retry_after = "The job store is unavailable.", self._timing.store_retry_after_seconds

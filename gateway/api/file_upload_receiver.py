@@ -19,7 +19,7 @@ _run_off_loop = BodyThread("upload-writer", MAX_INLINE_BYTES).run
 
 
 class UploadedFile(str):
-    """A file of a form. It is a text, so that it can stand for the URL of an image in the parameters."""
+    """A file of a form. It is a `str`, so that the parameters can hold it in place of an image URL."""
 
     __slots__ = ("data", "digest")
     data: ImageData
@@ -57,16 +57,16 @@ class FileReceiver:
             await self._move_to_disk()
 
     async def finish(self) -> UploadedFile:
-        """Returns the complete file: its bytes, or a map of the temporary file, which needs no memory."""
+        """Returns the complete file: its bytes, or a memory map of the temporary file."""
         if self._file is not None:
             await self._move_to_disk()
             return UploadedFile.from_data(mmap(self._file.fileno(), 0, access=ACCESS_READ), self._digest.hexdigest())
         return await _run_off_loop(self.size, self._join_pieces)
 
     def close(self) -> None:
-        """Closes the temporary file, which has no name: the system deletes it with its last map."""
+        """Closes the temporary file. It has no name, so the system deletes it when its last memory map is closed."""
         if self._file is not None:
-            # A failed write is repeated here.
+            # Closing repeats a failed write, which may fail again.
             with suppress(OSError):
                 self._file.close()
 

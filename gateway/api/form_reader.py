@@ -23,7 +23,7 @@ MAX_TEXT_BYTES = 1 << 20
 MAX_BOUNDARY_LENGTH = 200
 IMAGE_FIELDS = ("image", "images", "mask", "markup")
 _BOUNDARY = re.compile(r';\s*boundary\s*=\s*(?:"([^"]+)"|([^\s;"]+))', re.IGNORECASE)
-# Other encodings of a part's bytes. RFC 7578 forbids them.
+# The values of Content-Transfer-Encoding that leave the bytes unchanged. RFC 7578 forbids all others.
 _PLAIN_ENCODINGS = ("", "7bit", "8bit", "binary")
 
 
@@ -49,7 +49,7 @@ async def read_form(chunks: AsyncIterator[bytes], content_type: str, limiter: Up
     receiver = _PartReceiver(limiter)
     try:
         async for chunk in chunks:
-            # The parser takes an empty chunk for the end.
+            # The parser would take an empty chunk for the end of the form.
             for event in parser.parse(chunk) if chunk else ():
                 await receiver.receive_event(event)
         parser.close()

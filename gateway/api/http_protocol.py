@@ -144,7 +144,8 @@ class HttpProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         if self.parser.should_upgrade():
-            # The request is parsed again without its upgrade; CONNECT has no response at all.
+            # The request is parsed again without its upgrade. CONNECT always asks for one, so it is rejected as
+            # malformed.
             if self.parser.get_method() == b"CONNECT":
                 raise ValueError("CONNECT is not supported")
             return

@@ -16,7 +16,7 @@ def make_idempotency_record(
 ) -> IdempotencyRecord:
     """Makes the record that recognizes a repetition of the request: by its key, or else by its body.
 
-    Made from the bytes of the request alone, so that it does not depend on how they are interpreted.
+    It depends only on the bytes of the request, not on how a version of the gateway interprets them.
     """
     if (key := headers.get("idempotency-key")) is not None:
         if not _IDEMPOTENCY_KEY.fullmatch(key):

@@ -73,7 +73,7 @@ def _parse_range(request: HttpRequest, etag: str, stream: ObjectStream) -> ByteR
     start = int(first) if first else max(0, stream.size - int(last))
     end = min(stream.size, int(last) + 1) if first and last else stream.size
     if start >= end:
-        message = f"Invalid range: the image has {stream.size} bytes."
+        message = f"Invalid range: the image has {stream.size} bytes. Request a range within them."
         headers = {"content-range": f"bytes */{stream.size}"}
         raise ApiError(416, "range_not_satisfiable", message, param="Range", headers=headers)
     return ByteRange(start, end)

@@ -32,7 +32,7 @@ _EVENT_TYPES = {Operation.GENERATE: "image_generation.completed", Operation.EDIT
 async def stream_image_events(request: HttpRequest, submitted: SubmittedImages) -> Stream:
     """Builds the response once the job has ended, or after one heartbeat interval.
 
-    Raises the error of a job that has failed until then.
+    Raises the error of a job that has failed by then.
     """
     context = get_context(request)
     job = await wait_for_job(request, submitted.job.job_id, context.timing.api.heartbeat_interval_seconds)

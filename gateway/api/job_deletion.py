@@ -9,7 +9,7 @@ from gateway.api.authentication import get_team
 from gateway.api.json_responses import build_poll_headers, json_response
 from gateway.api.team_job_loader import make_job_not_found_error
 
-# Orders whose job has ended are polled until their own deadline, which is minutes away at most.
+# The Retry-After while orders of an ended job are still polled: until their own deadline, a few minutes at most.
 UNSETTLED_RETRY_SECONDS = 60
 
 
@@ -17,7 +17,7 @@ UNSETTLED_RETRY_SECONDS = 60
 async def delete_job(request: HttpRequest, job_id: str) -> Response[bytes]:
     """Deletes the images, the prompt and all other text of a job at once. It may be repeated.
 
-    A running job is refused: its orders are bought, and their images would be lost. Cancel it first.
+    Refuses a running job, since images that are already paid for would be lost. The client must cancel it first.
     """
     context, team = get_context(request), get_team(request)
     job = await context.engine.get_job(job_id)

@@ -75,7 +75,8 @@ async def _generate_events(context: ApiContext, job_id: str, after_number: int) 
 
 
 async def _list_milestones(context: ApiContext, job: Job | None, after_number: int) -> tuple[Milestone, ...]:
-    """Reads new milestones. Only if the job has any is the store read, so listeners beside the worker are cheap."""
+    """Returns the milestones after this number. Reads the store only if the job has any, so waiting costs the store
+    little."""
     if job is None or job.milestone_count <= after_number:
         return ()
     return await context.store.list_milestones(job.id, after_number)

@@ -24,7 +24,7 @@ from gateway.jobs.job import Job
     opt=READ,
 )
 async def get_job_image(request: HttpRequest, job_id: str, index: str) -> Response[Any]:
-    """Returns the image. `?w=320` returns a WebP of that width; `?download=1` names a file for browsers to save."""
+    """Returns the image. `?w=320` returns a WebP of that width; `?download=1` makes browsers save it as a file."""
     context = get_context(request)
     params = read_query_params(request, "w", "download")
     width = _parse_width(params["w"])

@@ -79,7 +79,7 @@ class ModelBody(TypedDict):
 
     id: str
     object: Literal["model"]
-    created: Annotated[int, Meta(description="Always 0: it is unknown.")]
+    created: Annotated[int, Meta(description="Always 0: the date is unknown.")]
     owned_by: str
     aliases: list[str]
     capabilities: ModelCapabilitiesBody

@@ -92,7 +92,7 @@ def serialize_model(catalogue: Catalogue, model: Model, prices: PricesByCell) ->
 
 
 def _serialize_capabilities(model: Model, operations: list[Operation]) -> dict[str, bool]:
-    """`partial_images`: whether a stream has previews, which no seller sends."""
+    """Serializes the features of a model. `partial_images`: whether a stream has previews, which no seller sends."""
     can_edit = Operation.EDIT in operations
     return {
         "generate": Operation.GENERATE in operations,

@@ -142,7 +142,7 @@ class ImageParams(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
         Meta(ge=0, le=100),
         Parameter(
             APPLIED,
-            "Quality of a JPEG or WebP. Below 100 the gateway encodes the image again; 100: as the seller did.",
+            "Quality of a JPEG or WebP. Below 100 the gateway encodes the image again.",
             80,
             fix_spelling=read_integer,
         ),
@@ -224,7 +224,7 @@ class ImageParams(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     ] = None
     safety_identifier: Annotated[
         ShortText | None,
-        Parameter(APPLIED, "Your id of the person who asks. Never stored, and never sent to a seller.", "user-1"),
+        Parameter(APPLIED, "Your own id of the end user. Never stored, and never sent to a seller.", "user-1"),
     ] = None
     policy: Annotated[
         ShortText | None,
@@ -240,7 +240,7 @@ class ImageParams(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     ] = None
     max_seconds: Annotated[
         Annotated[float, Meta(gt=0, le=86_400)] | None,
-        Parameter(APPLIED, "Excludes sellers that need longer for one in ten images.", 90, fix_spelling=read_number),
+        Parameter(APPLIED, "Maximum seconds for nine in ten images.", 90, fix_spelling=read_number),
     ] = None
     provider: Annotated[
         SellerFilter,
@@ -256,7 +256,7 @@ class ImageParams(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     labels: Annotated[
         tuple[Label, ...],
         Meta(max_length=8),
-        Parameter(APPLIED, "Words by which you find the job in the list of your jobs.", ["spring", "homepage"]),
+        Parameter(APPLIED, "Your own words, by which the list of jobs can be filtered.", ["spring", "homepage"]),
     ] = ()
     markup: Annotated[
         None,
@@ -377,12 +377,12 @@ class CreateJobRequest(InputImageParams, frozen=True, kw_only=True, forbid_unkno
             APPLIED,
             "An https URL to call when the job has ended.",
             "https://example.com/images",
-            note="It is checked and stored; this version does not call it yet: poll the job, or read its events.",
+            note="The URL is checked and stored. This version does not call it yet: poll the job, or read its events.",
         ),
     ] = None
     response_format: Annotated[
         Literal["b64_json", "url"],
-        Parameter(WARNED, "A job's images are URLs.", "url", note="`b64_json` has no effect.", fix_spelling=read_word),
+        Parameter(WARNED, "Always URLs for a job.", "url", note="`b64_json` has no effect.", fix_spelling=read_word),
     ] = "url"
 
     @property

@@ -1,4 +1,5 @@
-"""Reads the query parameters of a request strictly: an unknown one is an error, since it would be ignored silently."""
+"""Reads the query parameters of a request strictly: an unknown one is an error, since it would otherwise be ignored
+silently."""
 
 from gateway.api.api_context import HttpRequest
 from gateway.api.api_errors import ApiError

@@ -31,10 +31,10 @@ class QuotedSellerBody(TypedDict):
     orders: int
     p50: Annotated[float, Meta(description="Seconds that half of the images need.")]
     p90: Annotated[float, Meta(description="Seconds that nine in ten images need.")]
-    measured: Annotated[bool, Meta(description="Whether the seconds are measured. Otherwise the offer states them.")]
+    measured: Annotated[bool, Meta(description="Whether the seconds are measured; otherwise they are configured.")]
     fidelity: Annotated[Literal["exact", "near"], Meta(description="`near`: with substitutions.")]
     substitutions: list[str]
-    reasons: Annotated[list[str], Meta(description="Why it has this place.")]
+    reasons: Annotated[list[str], Meta(description="Why it has this rank.")]
     signals: SignalsBody
 
 

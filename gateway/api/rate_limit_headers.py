@@ -18,7 +18,7 @@ _POLICY_PARAMETERS: dict[Dimension, str] = {
 def build_rate_limit_headers(statuses: Iterable[LimitStatus]) -> list[RawHeader]:
     """Builds both families of headers; none without limits.
 
-    OpenAI's headers show the limit of which the least is left, of those of the key and of its team.
+    OpenAI's headers can show only one limit: that of the key or of its team, whichever has less left.
     """
     statuses = list(statuses)
     if not statuses:

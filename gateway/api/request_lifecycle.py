@@ -131,8 +131,8 @@ class RequestLifecycle:
         return build_rate_limit_headers(describe_limits()) if describe_limits is not None else []
 
     def _build_close_header(self) -> list[tuple[bytes, bytes]]:
-        """Builds the header that closes the connection of a client that waits for `100 Continue` in vain: it will not
-        send the body."""
+        """Builds the header that closes the connection of a client that still waits for `100 Continue`, and so will not
+        send its body."""
         expects_continue = any(name == b"expect" for name, _ in self._scope["headers"])
         return [(b"connection", b"close")] if expects_continue and not self.incoming_body.is_started else []
 

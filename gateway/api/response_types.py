@@ -91,7 +91,7 @@ class ImageEventBody(ImageBody):
     type: Literal["image_generation.completed", "image_edit.completed"]
     created_at: UnixTime
     size: PixelSize
-    quality: Annotated[str, Meta(description="`auto` if the seller chose it unseen.")]
+    quality: Annotated[str, Meta(description="`auto` if the seller offers no choice of it.")]
     background: Annotated[str, Meta(description="`auto` if the image has an alpha channel.")]
     output_format: str
     usage: UsageBody

@@ -37,7 +37,7 @@ def to_routing_query(
     output_format = _choose_word("output_format", params.output_format, model.output_format, model)
     background = _choose_word("background", params.background, model.background, model)
     if params.output_compression != 100 and output_format not in (Format.JPEG, Format.WEBP):
-        message = f"Invalid value for 'output_compression': {output_format} has none. Omit it, or use jpeg or webp."
+        message = f"Invalid value for 'output_compression': {output_format} is lossless. Omit it, or use jpeg or webp."
         raise ApiError(400, "invalid_value", message, param="output_compression")
     if background == TRANSPARENT and not Format(output_format).has_alpha:
         message = f"Invalid value for 'background': {output_format} has no transparency. Use png or webp."
@@ -121,7 +121,7 @@ def _count_prompt_bytes(text: str) -> int:
     try:
         return len(text.encode())
     except UnicodeEncodeError:
-        message = "Invalid prompt: it contains an unpaired surrogate."
+        message = "Invalid prompt: it contains an unpaired surrogate. Send valid Unicode text."
         raise ApiError(400, "invalid_value", message, param="prompt") from None
 
 

@@ -217,7 +217,7 @@ class ImagesView(Struct, frozen=True, kw_only=True):
 
     @property
     def optional_fields(self) -> dict[str, Any]:
-        """The fields that a response has only where there is something to say."""
+        """The fields that a response has only if they have a value."""
         warnings = {"warnings": list(self.job.warnings)} if self.job.warnings else {}
         return warnings | ({"safety_identifier": self.safety_identifier} if self.safety_identifier else {})
 
@@ -240,7 +240,7 @@ def serialize_images(view: ImagesView) -> dict[str, Any]:
 def serialize_image_events(view: ImagesView, event_type: str) -> list[dict[str, Any]]:
     """Serializes one of OpenAI's `completed` events for each image. Its usage is its share: the sum is the job's.
 
-    All fields of OpenAI's type are present, as strict clients require. `auto` stands for what the seller chose unseen.
+    All fields of OpenAI's type are present, as strict clients require. `auto` stands for a value that cannot be known.
     """
     count = len(view.images)
     return [

@@ -81,8 +81,8 @@ class BucketBackend:
 class BucketStream:
     """An ObjectStream that requests the image in ranges, each when its first chunk is read.
 
-    The client library ends a request after 30 s, however much is read by then. So with one request for the whole image,
-    a slow client of the gateway would never get it.
+    The client library ends each request after 30 s. A slow client of the gateway could not read a large image within
+    that time if it came with one request.
     """
 
     def __init__(self, store: ObjectStore, name: str, meta: "ObjectMeta") -> None:
@@ -129,8 +129,8 @@ def _translate_errors(name: str, not_found_message: str | None = None) -> Iterat
 
 
 def _translate_error(name: str, error: Exception) -> StorageUnavailable:
-    """Translates one error. Reads the status from its text, since not every call shows a refusal by its exception
-    class."""
+    """Translates one error. Reads the HTTP status from its text, since some calls raise a general exception for refused
+    credentials."""
     match = _STATUS_PATTERN.search(str(error))
     status = int(match[1]) if match else None
     if status in (401, 403) or isinstance(error, PermissionDeniedError | UnauthenticatedError):

@@ -37,8 +37,8 @@ ResultT = TypeVar("ResultT")
 # More threads would gain little on one disk. A disk that hangs delays no other work of the process.
 MAX_THREADS = 4
 MAX_DURABLE_FOLDERS = 1_000
-# The folders of these last hours are not removed, even if they are empty. A folder that was made durable is trusted to
-# exist for a shorter time, since the clocks of replicas may differ.
+# Empty folders of the last KEPT_HOURS are not removed. A process relies only on folders of the last TRUSTED_HOURS: the
+# clock of a replica that removes folders may be ahead.
 KEPT_HOURS, TRUSTED_HOURS = 4, 2
 # The size of a large image. With less free space than this, images that were paid for might not fit.
 MIN_FREE_BYTES = 8 * 1024 * 1024

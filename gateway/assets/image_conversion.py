@@ -60,7 +60,7 @@ async def convert_image(data: bytes, header: ImageHeader, output_format: Format,
 
     It is returned unchanged if it has that format, or if the gateway cannot make that format.
 
-    `quality`: of a JPEG or WebP, 0 to 100; an image of that format is then encoded again.
+    `quality`: of the JPEG or WebP, 0 to 100. If it is given, an image that has that format already is encoded again.
     """
     if not output_format.is_convertible or (header.format is output_format and quality is None):
         return data

@@ -30,7 +30,7 @@ _JPEG_START, _JPEG_END = b"\xff\xd8", b"\xff\xd9"
 _JPEG_FRAMES = frozenset({0xC0, 0xC1, 0xC2})
 _JPEG_OTHER_FRAMES = frozenset(range(0xC0, 0xD0)) - _JPEG_FRAMES - {0xC4, 0xC8, 0xCC}
 _JPEG_SCAN, _JPEG_APP1 = 0xDA, 0xE1
-# The bytes of zero, start and end: none is a valid marker before the pixels.
+# The zero byte, and the markers of start and end: none of them is valid before the pixels.
 _JPEG_INVALID_MARKERS = frozenset({0x00, 0xD8, 0xD9})
 # The limit of fill bytes before a marker. Encoders write a few at most.
 _JPEG_FILL = re.compile(rb"\xff{1,65536}")
@@ -60,7 +60,7 @@ _OTHER_FORMATS = (
     (b"", b"%pdf", "a PDF"),
     (b"", b"\x1f\x8b", "gzip"),
     (b"", b"pk\x03\x04", "a zip archive"),
-    (b"ftyp", b"", "an AVIF, HEIC or film"),
+    (b"ftyp", b"", "an AVIF, HEIC or video"),
     (b"<svg", b"<", "an SVG drawing"),
     (b"<html", b"<", "an HTML page"),
     (b"", b"<!doctype html", "an HTML page"),
@@ -81,7 +81,7 @@ class EmptyImage(InvalidImage):
 
 
 class UnsupportedFormat(InvalidImage):
-    """The file has another format than PNG, JPEG and WebP."""
+    """The file is in a format other than PNG, JPEG or WebP."""
 
 
 class TooManyPixels(InvalidImage):

@@ -32,7 +32,7 @@ def connection_options(command: Callable[P, ResultT]) -> Callable[P, ResultT]:
         click.option(
             "--url",
             envvar="IGW_URL",
-            help="Use this running gateway.  [env: IGW_URL; default: the store, as `serve` would]",
+            help="Use this running gateway.  [env: IGW_URL; default: open the store, like `serve`]",
         ),
     ):
         command = option(command)
@@ -71,14 +71,14 @@ def run_admin(connection: dict[str, Any], perform: Callable[[KeyAdmin], Awaitabl
     type=click.Choice([scope.value for scope in Scope]),
     help="May be repeated.  [default: generate and read]",
 )
-@click.option("--expires", metavar="TIME", help="Lifetime, like 90d or 12h.  [default: no end]")
+@click.option("--expires", metavar="TIME", help="Lifetime, like 90d or 12h.  [default: never expires]")
 @click.option(
     "--policy", "policies", multiple=True, help="Policy that requests may name; may be repeated.  [default: the team's]"
 )
 @click.option("--requests-per-minute", type=click.IntRange(1), help="[default: only the team's limit]")
 @click.option("--images-per-minute", type=click.IntRange(1), help="[default: only the team's limit]")
 @click.option("--concurrent-jobs", type=click.IntRange(1), help="[default: only the team's limit]")
-@click.option("--json", "wants_json", is_flag=True, help="The key with its options, as JSON.")
+@click.option("--json", "wants_json", is_flag=True, help="Print the key with its options, as JSON.")
 @connection_options
 def new_key(team: str | None, wants_json: bool, **options: Any) -> None:
     """Create a key for TEAM, and print it.
@@ -129,11 +129,13 @@ def list_keys(team: str | None, wants_all: bool, wants_json: bool, **options: An
 
 @keys.command("rotate")
 @click.argument("key_id", metavar="ID")
-@click.option("--overlap", default=DEFAULT_OVERLAP, show_default=True, help="How long the old key still works; 0: not.")
-@click.option("--json", "wants_json", is_flag=True, help="The new key with its options, as JSON.")
+@click.option(
+    "--overlap", default=DEFAULT_OVERLAP, show_default=True, help="How long the old key still works; 0 ends it."
+)
+@click.option("--json", "wants_json", is_flag=True, help="Print the new key with its options, as JSON.")
 @connection_options
 def rotate_key(key_id: str, overlap: str, wants_json: bool, **options: Any) -> None:
-    """Create the successor of a key, with the same options, and print it. The old key works for the overlap.
+    """Create the successor of a key, with the same options, and print it. The old key works until the overlap is over.
 
     \b
     Examples:
@@ -145,7 +147,7 @@ def rotate_key(key_id: str, overlap: str, wants_json: bool, **options: Any) -> N
 
 @keys.command("revoke")
 @click.argument("key_id", metavar="ID")
-@click.option("--json", "wants_json", is_flag=True, help="The revoked key, as JSON.")
+@click.option("--json", "wants_json", is_flag=True, help="Print the revoked key, as JSON.")
 @connection_options
 def revoke_key(key_id: str, wants_json: bool, **options: Any) -> None:
     """Revoke a key at once, and for good. Jobs that it created continue.

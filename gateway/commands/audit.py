@@ -19,13 +19,13 @@ from gateway.task_supervisor import TaskSupervisor
 @click.command()
 @click.option("--config", type=click.Path(path_type=Path), help=CONFIG_HELP)
 @click.option("--data", type=click.Path(path_type=Path), help="Folder of SQLite.")
-@click.option("--repair", is_flag=True, help="Repair what is found. Without it, nothing is changed.")
+@click.option("--repair", is_flag=True, help="Repair the discrepancies. Without this option, nothing is changed.")
 def audit(config: Path | None, data: Path | None, repair: bool) -> None:
-    """Compare holds, spends, totals and the lists of due and open jobs with the jobs and the ledger.
+    """Check that budgets, totals and the lists of due and open jobs agree with the jobs and the ledger.
 
-    The exit code is 1 if there is any discrepancy that is not repaired.
-    The gateway does the same by itself: soon after its start, every hour, and after each restart of Redis.
-    SQLite belongs to one process: stop the gateway first. With Redis, the same environment as for `serve` applies.
+    The exit code is 1 if there is any discrepancy that is not repaired. The gateway does the same by itself: soon after
+    its start, every hour, and after each restart of Redis. SQLite belongs to one process: stop the gateway first. With
+    Redis, set the same environment variables as for `serve`.
     """
     try:
         discrepancies = asyncio.run(_audit_store(_make_configured_store(config, data), repair))

@@ -67,7 +67,7 @@ class SecondsType(click.FloatRange):
 @click.option(
     "--prompt", default="", help="The prompt; it affects the price if a seller bills by tokens.  [default: none]"
 )
-@click.option("--inputs", type=click.IntRange(1, 16), help="Input images of an edit.  [default: 1]")
+@click.option("--inputs", type=click.IntRange(1, 16), help="Number of input images of an edit.  [default: 1]")
 @click.option("--mask", is_flag=True, help="Add a mask.")
 @click.option("--team", help="The requesting team.")
 @click.option("--policy", help="Use this policy; with --team, only if the team may choose it.")
@@ -77,12 +77,12 @@ class SecondsType(click.FloatRange):
     default=0.5,
     help="The random number that a weighted policy uses.",
 )
-@click.option("--max-price", type=UsdType(), help="USD per image.")
-@click.option("--max-cost", type=UsdType(), help="USD per request.")
-@click.option("--max-seconds", type=SecondsType(), help="Limit for the expected p90.")
+@click.option("--max-price", type=UsdType(), help="Maximum USD per image.")
+@click.option("--max-cost", type=UsdType(), help="Maximum USD per request.")
+@click.option("--max-seconds", type=SecondsType(), help="Maximum expected seconds (p90).")
 @click.option("--only", multiple=True, help="Use only this seller; may be repeated.")
 @click.option("--ignore", multiple=True, help="Exclude this seller; may be repeated.")
-@click.option("--metadata", multiple=True, callback=parse_pairs, help="name=value; may be repeated.")
+@click.option("--metadata", multiple=True, callback=parse_pairs, help="name=value, for rules; may be repeated.")
 @click.option(
     "--record", type=click.File("rb"), help="Plan the request of this decision record instead; -: standard input."
 )
@@ -93,7 +93,7 @@ class SecondsType(click.FloatRange):
 @click.option(
     "--key", envvar="IGW_KEY", help="With --live: a team's key; with --job, of the job's team.  [env: IGW_KEY]"
 )
-@click.option("--json", "wants_json", is_flag=True, help="The plan, or the job, as JSON.")
+@click.option("--json", "wants_json", is_flag=True, help="Print the plan, or the job, as JSON.")
 def explain(folder: Path, wants_json: bool, **options: Any) -> None:
     """Show which sellers would get a request, in which order, at what price, and why others are excluded.
 

@@ -129,7 +129,7 @@ def _finish(report: JobReport) -> None:
 
 
 def _to_failure(report: JobReport) -> CommandFailed:
-    """Returns the failure of a job without images. Whether a seller was paid matters most."""
+    """Returns the failure of a job without images. Its exit code depends first of all on whether a seller was paid."""
     if report.error is None:
         return CommandFailed(ExitCode.ERROR, f"Job {report.id} has ended without images and without an error")
     code = ExitCode.PERHAPS_CHARGED

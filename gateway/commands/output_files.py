@@ -1,4 +1,4 @@
-"""Where images are written: names, and files that appear whole or not at all and replace nothing unasked."""
+"""Names and writes image files. A file is either complete or missing, and replaces another one only with --force."""
 
 import os
 import secrets

@@ -17,13 +17,13 @@ from gateway.commands.plan_tables import make_table
 from gateway.money import format_usd
 
 INPUT_EDGE_PIXELS = 1024
-# What --live replaces: the key decides the team, and the gateway draws the random number.
-LOCAL_OPTIONS = {"team": "--team: the key belongs to one", "record": "--record: it needs no gateway"}
+# The options that --live replaces, each with the reason.
+LOCAL_OPTIONS = {"team": "--team: the key decides the team", "record": "--record: it needs no gateway"}
 QUOTE_COLUMNS = ("", "seller", "quote", "per image", "ceiling", "orders", "p50", "p90", "fidelity")
 
 
 class QuotedSeller(Struct, frozen=True, kw_only=True):
-    """A seller that can be ordered from."""
+    """A seller that can fulfil the request."""
 
     seller: str
     price: float

@@ -42,7 +42,7 @@ from providers import ADAPTERS
 from sandbox.runapi.callbacks import CALLBACK_SECRET
 
 SHIPPED_CONFIG_WARNING = (
-    "no folder `config` here and none named: using the shipped configuration; "
+    "there is no folder `config` here, so the shipped configuration is used; "
     "`image-gateway init` writes it to a folder for editing"
 )
 MAX_PORT_TRIES, MAX_PORT = 20, 65_535

@@ -43,7 +43,7 @@ connection_options = add_options(
         default=120.0,
         help="How long to retry while the gateway is unreachable or busy.  [default: 120; 5 before its first response]",
     ),
-    click.option("--json", "wants_json", is_flag=True, help="The gateway's response as JSON."),
+    click.option("--json", "wants_json", is_flag=True, help="Print the gateway's response, as JSON."),
 )
 
 output_options = add_options(
@@ -59,9 +59,11 @@ output_options = add_options(
     click.option(
         "--show-as",
         type=click.Choice([protocol.value for protocol in ImageProtocol]),
-        help="The same, with this protocol.  [default: the terminal's]",
+        help="Like --show, with this protocol.  [default: the terminal's]",
     ),
-    click.option("--timeout", type=click.FloatRange(min=0, min_open=True), help="Seconds to wait; the job continues."),
+    click.option(
+        "--timeout", type=click.FloatRange(min=0, min_open=True), help="Seconds to wait; the job then continues."
+    ),
     click.option("-q", "--quiet", is_flag=True, help="No progress."),
 )
 

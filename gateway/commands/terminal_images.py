@@ -15,7 +15,7 @@ from typing import BinaryIO
 
 from PIL import Image
 
-# Enough for a look; a whole image may have megabytes, and the terminal may be far away.
+# Large enough to judge an image by. A whole image may have megabytes, and the terminal may be remote.
 MAX_EDGE_PIXELS = 640
 KITTY_CHUNK_LENGTH = 4_096
 SIXEL_COLORS = 128
@@ -132,7 +132,7 @@ def open_terminal_output() -> BinaryIO | None:
 
 
 def _supports_sixel() -> bool:
-    """Asks the terminal for its attributes: 4 stands for sixels."""
+    """Returns whether the terminal can draw sixels: its attributes then contain a 4."""
     try:
         terminal = os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY)
     except OSError:
@@ -144,7 +144,8 @@ def _supports_sixel() -> bool:
 
 
 def _query_attributes(terminal: int) -> bytes:
-    """Returns the terminal's attributes. Raw mode keeps its answer off the screen; it is restored afterwards."""
+    """Returns the terminal's attributes. Meanwhile the terminal does not display its input, so its answer stays off the
+    screen."""
     mode = termios.tcgetattr(terminal)
     try:
         tty.setcbreak(terminal, termios.TCSANOW)

@@ -57,7 +57,7 @@ class ProxyRef(SecretRef):
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Parses the text. Messages do not repeat it, since it may contain credentials."""
+        """Parses the text. Error messages do not repeat it, since it may contain credentials."""
         if _REFERENCE.fullmatch(text):
             return cls(text)
         if "@" in text:

@@ -55,7 +55,8 @@ def resolve_files(loaded: LoadedFiles, secrets: SecretLookup, adapters: Mapping[
 
 
 class _CatalogueBuilder:
-    """Resolves a checked configuration. Only secrets can still be a problem."""
+    """Builds the catalogue of a configuration that has passed all other checks. Only its secrets can still have
+    problems."""
 
     def __init__(
         self, loaded: LoadedFiles, config: Config, secrets: SecretLookup, adapters: Mapping[str, Adapter]

@@ -1,8 +1,8 @@
 """Loads a configuration folder: parses each file, and validates the parsed ones against the schema.
 
 Stages: parsing, schema (both here, file by file), checks across files (`cross_checks.py`), secrets
-(`catalogue_builder.py`). All problems of a stage are reported together, and the next stage runs only without any, so
-that no problem is reported that only follows from another.
+(`catalogue_builder.py`). All problems of a stage are reported together. The next stage runs only if there are none, so
+that no reported problem is only the consequence of another.
 """
 
 import re

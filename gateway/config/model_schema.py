@@ -1,4 +1,5 @@
-"""Schema of one model in `models.yaml`: its words, sizes and limits. The defaults are those of GPT Image 2."""
+"""Schema of one model in `models.yaml`: its qualities, formats, backgrounds, sizes and limits. The defaults are those
+of GPT Image 2."""
 
 from typing import Annotated
 
@@ -30,7 +31,7 @@ class TierConfig(ConfigStruct, frozen=True, kw_only=True):
 
     max_pixels: Annotated[Pixels, option_help("Maximum pixels of the tier.")]
     usual_pixels: Annotated[
-        Pixels | None, option_help("Pixels of a request with a ratio, about. Default the maximum.")
+        Pixels | None, option_help("About the pixels of a request that names a ratio but no size. Default the maximum.")
     ] = None
 
 
@@ -60,7 +61,10 @@ class SizesConfig(ConfigStruct, frozen=True, kw_only=True):
     ] = field(default_factory=_make_default_tiers)
     usual: Annotated[
         tuple[SizeValue, ...] | None,
-        option_help("Sizes that are used for their ratio and tier. Default those of GPT Image 2 that the rules allow."),
+        option_help(
+            "Sizes that take precedence over usual_pixels for their ratio and tier. "
+            "Default those of GPT Image 2 that the rules allow."
+        ),
     ] = None
 
     def build_law(self) -> SizeLaw:

@@ -100,7 +100,7 @@ def _check_prices(model: ModelConfig, offer: OfferConfig) -> Iterator[Finding]:
         rows |= {cell: index for cell in cells if cell not in rows}
     for operation in Operation:
         if getattr(offer, operation) is None and any(cell.operation is operation for cell in rows):
-            yield Finding(f"Prices for '{operation}' need a '{operation}' block with its sizes", ("prices",))
+            yield Finding(f"Prices for '{operation}' need the option '{operation}', with its sizes", ("prices",))
     if not rows:
         yield Finding("Missing prices. Add at least one price row", ("prices",))
 

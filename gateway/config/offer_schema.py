@@ -1,4 +1,4 @@
-"""Schema of `offers/<seller>.yaml`: one strict struct per block."""
+"""Schema of `offers/<seller>.yaml`: one strict struct per mapping."""
 
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -183,7 +183,7 @@ class OfferConfig(ConfigStruct, frozen=True, kw_only=True):
 class OfferFile(ConfigStruct, frozen=True, kw_only=True):
     """One seller: an account reached through one adapter, and its offers. The file name is the seller's name."""
 
-    account: Annotated[NonEmptyText, option_help("The account in accounts.yaml that orders are placed with.")]
+    account: Annotated[NonEmptyText, option_help("The account of accounts.yaml at which orders are placed.")]
     adapter: Annotated[NonEmptyText, option_help("The adapter for the seller's API, see docs/providers.md.")]
     offers: Annotated[
         dict[NonEmptyText, OfferConfig],

@@ -1,6 +1,6 @@
-"""Schema of the YAML files: one strict struct per block. `catalogue.py` holds what they resolve to.
+"""Schema of the YAML files: one strict struct per mapping. `catalogue.py` holds what they resolve to.
 
-`model_schema.py` holds the blocks of models, `offer_schema.py` those of `offers/<seller>.yaml`.
+`model_schema.py` holds the structs of models, `offer_schema.py` those of `offers/<seller>.yaml`.
 """
 
 from typing import Annotated, Any, ClassVar, Literal

@@ -72,7 +72,7 @@ class Validator:
         """Returns the fields that are present. Reports missing and unknown options."""
         names = [field.encode_name for field in info.fields]
         if not isinstance(node.value, dict):
-            self.add_problem(node.location, f"Invalid value. Write a block with {', '.join(names)}")
+            self.add_problem(node.location, f"Invalid value. Write a mapping with: {', '.join(names)}")
             return []
         for name, inner in node.value.items():
             if name not in names:
@@ -84,9 +84,9 @@ class Validator:
 
     def _build_dict(self, node: YamlNode, info: inspect.DictType) -> Any:
         if not isinstance(node.value, dict):
-            return self.add_problem(node.location, "Invalid value. Write a block of names and values")
+            return self.add_problem(node.location, "Invalid value. Write a mapping of names to values")
         if len(node.value) < (info.min_length or 0):
-            return self.add_problem(node.location, "Empty block. Add at least one entry")
+            return self.add_problem(node.location, "Empty mapping. Add at least one entry")
         return {
             self._build_value(YamlNode(name, inner.location, name), info.key_type): self._build_value(
                 inner, info.value_type

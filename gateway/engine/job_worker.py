@@ -311,8 +311,8 @@ class JobWorker:
 
 
 def _is_late_delivery(update: JobUpdate, job: Job) -> bool:
-    """Returns whether the images are only booked. Such images are not listed by the job, so no documents are saved for
-    them."""
+    """Returns whether the images came too late to be delivered. The job books their cost but does not list them, so
+    their documents are not saved."""
     if not isinstance(update, ImagesStored):
         return False
     attempt = job.get_attempt(update.attempt)

@@ -51,7 +51,7 @@ class OrderSubmitter:
         self._tracker = tracker
         self._context = job_context.engine_context
         self._uploader = InputUploader(job_context.engine_context, job_context.job.id)
-        # By image: the key of the task that orders it, and of the last task that failed to.
+        # By image: the key of the task that orders it, and of the last task that failed to order it.
         self._assigned: dict[int, Hashable] = {}
         self._failed_keys: dict[int, Hashable] = {}
         # The numbers of earlier tries whose orders have been counted already, as first orders or as retries.
@@ -60,14 +60,15 @@ class OrderSubmitter:
         self.in_flight: set[Hashable] = set()
 
     def submit(self, images: tuple[int, ...], action: SubmitOrder) -> None:
-        """Starts a task for all images that are not yet handled by a task."""
+        """Starts one task that orders all of these images that no other task handles."""
         if unassigned := tuple([image for image in images if not self._is_handled(image)]):
             self._start_submission(unassigned, action)
 
     def _is_handled(self, image: int) -> bool:
-        """Returns whether a task orders this image, or failed to and is backing off.
+        """Returns whether a task orders this image, or has failed to order it and is backing off.
 
-        If a task for more images could take it, these would be split again and again until the backoff ends.
+        A task that backs off keeps its images: otherwise they would be joined with others and split again until its
+        backoff ends.
         """
         failed_key = self._failed_keys.get(image)
         return image in self._assigned or (failed_key is not None and self._job_context.is_backing_off(failed_key))
@@ -135,7 +136,7 @@ class OrderSubmitter:
         return [(route_index, 0.0) for route_index in self._sort_healthy_first(route_indexes)]
 
     def _get_slot_timeout(self, is_last: bool) -> float:
-        """Returns how long to wait for a slot of the account. At the last seller, that is until shortly before the
+        """Returns how long to wait for a slot of the account. At the last seller, that is until shortly after the
         deadline.
 
         The margin lets the deadline itself end the job. Otherwise a slot timeout would count as a fault of the seller.
@@ -339,7 +340,8 @@ class OrderSubmitter:
     async def _record_response(
         self, offer: Offer, attempt_number: int, progress: Progress, fence: int | None = None
     ) -> None:
-        """`fence`: the fence under which the order was sent, if other workers may send it again."""
+        """Records what the response says about the order. `fence`: the fence under which the order was sent, if other
+        workers may send it again."""
         post = self._job_context.mailbox.post
         match progress:
             case Accepted(id=str(ticket)) | InProgress(id=str(ticket)):

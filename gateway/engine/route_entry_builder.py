@@ -49,7 +49,7 @@ class RouteEntryBuilder:
     def make_entries(
         self, settings: EntrySettings, fits: Sequence[Fit], request: RoutingRequest
     ) -> tuple[OrderableEntry, ...]:
-        """`request`: the one that was matched to the fits."""
+        """Makes one entry for each fit. `request`: the request that was matched to the fits."""
         catalogue, timing = settings.catalogue(), settings.timing.orders
         is_current = catalogue is self._catalogue and timing is self._timing
         if not is_current or len(self._entries) >= MAX_KEPT_ENTRIES:

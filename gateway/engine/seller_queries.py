@@ -49,8 +49,8 @@ async def verify_ticket(context: EngineContext, job: Job, attempt: Attempt, offe
 
 
 def can_identify_orders(offer: Offer) -> bool:
-    """Returns whether the seller's status contains the reference of the order. It does if the seller's orders can be
-    searched by reference."""
+    """Returns whether the seller's statuses contain order references. Sellers that can search orders by reference also
+    return it."""
     return offer.seller.adapter.search is not None
 
 

@@ -139,7 +139,7 @@ _DECODER = msgspec.json.Decoder(Job)
 
 
 def build_update_commit(job: Job, update: JobUpdate, now: float) -> Commit | Ignored:
-    """Builds the commit for an update. Pure and total."""
+    """Builds the commit for an update; Ignored if the update changes nothing. Pure."""
     changed = apply_update(job, update, now)
     if isinstance(changed, Ignored):
         return changed

@@ -42,7 +42,7 @@ class NewJob(Struct, frozen=True, kw_only=True):
 
 
 def build_first_commit(new_job: NewJob, now: float) -> Commit:
-    """Builds the first commit. ValueError for no images or an empty route, which is an internal error."""
+    """Builds the first commit. Raises ValueError for a job without images or without a route: a bug of the caller."""
     if new_job.n < 1 or not new_job.route:
         raise ValueError("a job needs at least one image and one route entry")
     record = new_job.idempotency

@@ -69,7 +69,7 @@ class RouteEntry(Struct, frozen=True, array_like=True):
     """One offer of the plan, as far as a job needs it.
 
     `timeout_seconds`: maximum duration of an attempt. `is_pollable`: whether orders can be polled; otherwise the
-    response to the order is final. `account_identity`: identity of the account that orders are placed with; empty in
+    response to the order is final. `account_identity`: identity of the account at which orders are placed; empty in
     jobs of older versions.
     """
 
@@ -87,8 +87,8 @@ class RouteEntry(Struct, frozen=True, array_like=True):
 
 
 class Part(Struct, frozen=True, kw_only=True, array_like=True):
-    """Some of a job's images, by index. `tried_indexes`: route entries that were tried for them; `attempt`: the open
-    one."""
+    """Some of a job's images, by index. `tried_indexes`: the route entries that were tried for them; `attempt`: the
+    number of their open attempt."""
 
     images: tuple[int, ...]
     state: PartState = PartState.WAITING

@@ -121,7 +121,8 @@ def derive_actions(
     previous_worker: PreviousWorker = NO_PREVIOUS_WORKER,
     is_created_here: bool = False,
 ) -> tuple[JobAction, ...]:
-    """Derives the actions of a worker that has only the saved job. Pure and total; () if settled.
+    """Derives the actions of a worker that has only the saved job. Pure. Any saved job has a result; () if it is
+    settled.
 
     A worker calls this after each change and skips actions that already run. Time may have passed without a worker: a
     new worker polls each order once, if it can be polled, before it follows an ExpireJob or an AbandonAttempt.

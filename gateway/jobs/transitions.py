@@ -1,4 +1,4 @@
-"""Applies updates to a job. Pure and total: every update in every state gives a new job or is ignored.
+"""Applies updates to a job. Pure. Every update is defined in every state: it gives a new job, or is ignored.
 
 Costs are in `attempt_costs.py`.
 """

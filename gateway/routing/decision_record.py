@@ -21,7 +21,7 @@ from providers.orders import Cell
 
 
 class RankedSeller(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A seller of the route, with its quote and the signals that it was ranked by.
+    """A seller of the route, its quote, and the signals that decided its rank.
 
     `quote`, `ceiling`: expected and highest cost of the request in micro-USD; `seconds`: expected latency.
     """

@@ -12,12 +12,12 @@ from providers.image_sizes import RATIO_TOLERANCE, TargetSize, compute_ratio_err
 from providers.orders import Cell, Format, Operation, PixelSize, PresetSize, RatioSize, SizeSpec
 
 MAX_CACHED_FITS = 4_096
-# Sizes are multiples of 16 pixels, so that they may miss a ratio by a fraction.
+# Edges are multiples of some pixels, so a size may differ slightly from its ratio.
 EXACT_RATIO_TOLERANCE = 0.001
 
 
 class FitRequirements(Struct, frozen=True, kw_only=True):
-    """The parts of a request that decide about a fit."""
+    """The parts of a request on which a fit depends."""
 
     operation: Operation
     target: TargetSize

@@ -108,7 +108,7 @@ def _make_tolerance_check(policy: PolicyConfig) -> Callable[[float, float], bool
 
 
 def _is_similar_latency(seconds: float, best: float) -> bool:
-    """Returns whether latencies differ too little to matter."""
+    """Returns whether two latencies count as equal: repeated measurements of one seller differ as much."""
     return seconds * 10 <= best * 11 or seconds - best <= SIMILAR_SECONDS
 
 

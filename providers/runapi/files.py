@@ -34,7 +34,8 @@ def from_upload(answer: Answer) -> UploadGrant:
 
 
 def to_put(upload: UploadRequest) -> Call:
-    """Sends exactly the headers of the grant, without the API key: the URL grants access by itself."""
+    """Builds the upload of the bytes: with exactly the headers of the grant, without the API key, since the URL itself
+    grants access."""
     grant = upload.grant
     return Call(method="PUT", location=grant.url, headers=grant.headers, body=upload.image.data, is_presigned=True)
 

@@ -24,7 +24,7 @@ STATES_BY_STATUS = {
 
 
 def from_task(task: JsonObject, *, is_new: bool) -> Progress:
-    """Parses a task. In the answer to a submit an id is enough: with it, the order can be polled."""
+    """Parses a task. The answer to a submit needs only an id, with which the order can be polled."""
     task_id = parsing.parse_order_id(task.get("id")) or parsing.parse_order_id(task.get("task_id"))
     status = parsing.parse_code(task.get("status"))
     state = STATES_BY_STATUS.get((status or "").lower())

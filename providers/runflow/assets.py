@@ -33,7 +33,7 @@ def from_upload(answer: Answer) -> UploadGrant:
 
 
 def to_put(upload: UploadRequest) -> Call:
-    """Sends the bytes with the declared media type, without the API key."""
+    """Builds the upload of the bytes: with the declared media type, without the API key."""
     headers = {"content-type": upload.image.media_type}
     return Call(method="PUT", location=upload.grant.url, headers=headers, body=upload.image.data, is_presigned=True)
 

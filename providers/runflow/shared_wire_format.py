@@ -123,7 +123,7 @@ def _list_messages(body: JsonObject, envelope: JsonObject) -> list[str]:
 
 
 def from_run(run: JsonObject, *, is_new: bool) -> Progress:
-    """Parses a run. In the answer to a submit an id is enough: with it, the order can be polled."""
+    """Parses a run. The answer to a submit needs only an id, with which the order can be polled."""
     run_id, reference = parsing.parse_order_id(run.get("id")), parsing.parse_text(run.get("client_ref"))
     status = parsing.parse_code(run.get("status_code")) or parsing.parse_code(run.get("status"))
     state = STATES_BY_STATUS.get(status or "")

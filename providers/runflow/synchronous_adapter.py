@@ -31,7 +31,7 @@ def to_order(order: Order) -> Call:
 
 
 def from_order(answer: Answer) -> Progress:
-    """Parses images from `images` or `outputs`. If the answer is a run instead, return the status of the run."""
+    """Parses images from `images` or `outputs`. If the answer is a run instead, returns the status of the run."""
     body = parsing.parse_json_object(answer.body)
     images = shared_wire_format.parse_images(body)
     if not any(images):

@@ -80,7 +80,7 @@ class OpenaiImageParams:
 def parse_image_params(
     fields: Mapping[str, Any], operation: str, sources: Sequence[SourceImage] = ()
 ) -> OpenaiImageParams:
-    """Parses fields that have each passed their check."""
+    """Parses fields, each of which is valid by itself. Checks the rules for several fields."""
     model = find_model(fields)
     if not fields.get("prompt"):
         raise invalid_param_error("prompt", "Missing required parameter: 'prompt'.", "missing_required_parameter")

@@ -106,7 +106,7 @@ def parse_json_object(body: bytes) -> dict[str, Any]:
 
 
 def is_blank(value: object) -> bool:
-    """Returns whether a field counts as omitted, as in the vendor's clients."""
+    """Returns whether the value is empty or blank. The vendor's clients omit such fields."""
     if isinstance(value, str):
         return not value.strip()
     if isinstance(value, list):

@@ -85,7 +85,8 @@ def find_problems(action: TaskAction, fields: Mapping[str, Any], switches: Runap
 
 
 def find_forbidden_combination(fields: Mapping[str, Any]) -> str | None:
-    """Returns the problem of a combination that the vendor's types forbid in prose only, or None."""
+    """Returns the problem of a forbidden combination of ratio and resolution, or None. The vendor documents these rules
+    in prose only."""
     ratio, resolution = _get_ratio(fields), _get_resolution(fields)
     if ratio == "1:1" and resolution == "4k":
         return "cannot be 4k when aspect_ratio is 1:1"
@@ -95,7 +96,7 @@ def find_forbidden_combination(fields: Mapping[str, Any]) -> str | None:
 
 
 def parse_task_params(action: TaskAction, fields: Mapping[str, Any]) -> TaskParams:
-    """Parses fields without problems; only a forbidden combination is possible."""
+    """Parses fields that `find_problems` has accepted. Their combination may still be forbidden."""
     ratio = RATIOS.get(_get_ratio(fields))
     is_edit = action is TaskAction.EDIT_IMAGE
     return TaskParams(

@@ -124,7 +124,7 @@ def _build_order(
 
 
 async def _fetch_sources(state: RunapiState, params: TaskParams) -> tuple[tuple[SourceImage, ...], str | None]:
-    """Fetches the images to edit; on failure return none, and the reason for which the task fails."""
+    """Fetches the images to edit; after a failure returns none, and the reason why the task fails."""
     if params.is_forbidden:
         return (), "This combination of aspect_ratio and output_resolution is not supported"
     fetched = await asyncio.gather(

@@ -47,7 +47,7 @@ class AssetStore:
         self._assets: OrderedDict[str, UploadedAsset] = OrderedDict()
 
     def create_upload(self, name: str, media_type: str, size_bytes: int) -> tuple[str, str]:
-        """Creates an upload slot; return its id and its signed URL."""
+        """Creates an upload slot, and returns its id and its signed URL."""
         asset_id = generate_uuid7()
         upload = UploadSlot(
             id=asset_id,

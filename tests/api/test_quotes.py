@@ -174,7 +174,7 @@ def test_explain_live_errors_say_what_to_do(gateway: RunningGateway) -> None:
     assert "Is the gateway running?" in run_explain(gateway, "--live", "http://127.0.0.1:9").stderr
     assert "use a form like http://127.0.0.1:8080" in run_explain(gateway, "--live", "127.0.0.1:8080").stderr
     assert "Is it an image-gateway?" in run_explain(gateway, "--live", f"{gateway.sandbox.url}").stderr
-    assert "the key belongs to one" in run_explain(gateway, "--team", "design").stderr
+    assert "the key decides the team" in run_explain(gateway, "--team", "design").stderr
     assert "policy 'unknown' not found" in run_explain(gateway, "--policy", "unknown").stderr
     for result in (run_explain(gateway, "--key", "unknown"), run_explain(gateway, "--live", "http://127.0.0.1:9")):
         assert result.exit_code == 1

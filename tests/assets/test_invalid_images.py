@@ -38,7 +38,7 @@ OTHER_FORMATS = {
     "a PDF": b"%PDF-1.7",
     "gzip": b"\x1f\x8b\x08\0",
     "a zip archive": b"PK\x03\x04",
-    "an AVIF, HEIC or film": b"\0\0\0\x20ftypavif\0\0\0\0",
+    "an AVIF, HEIC or video": b"\0\0\0\x20ftypavif\0\0\0\0",
     "the format is unknown": b"\x93\0\x01\x02 what is this",
 }
 

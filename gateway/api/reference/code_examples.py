@@ -33,7 +33,8 @@ class CodeExample(Struct, frozen=True):
 
 
 def build_code_examples(method: str, path: str, scope: Scope | None, example: ExampleRequest) -> list[CodeExample]:
-    """`path`: a template such as /v1/jobs/{job_id}. The variable JOB_ID or job_id stands for its parameter."""
+    """Writes the examples of one request. `path`: a template such as /v1/jobs/{job_id}. The variable JOB_ID or job_id
+    stands for its parameter."""
     examples = [CodeExample("bash", "curl", _build_curl(method, path, scope, example))]
     if path.startswith(API_PREFIX):
         call = _build_sdk_call(example) if example.sdk_call else _build_generic_call(method, path, scope, example)

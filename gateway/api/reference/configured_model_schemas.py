@@ -56,7 +56,7 @@ def _describe_sizes(model: Model) -> str:
 
 
 def _set_choices(schema: Any, choices: list[str]) -> None:
-    """Replaces the text of a schema by the choices."""
+    """Restricts the text that a schema allows to the choices."""
     for variant in schema.get("anyOf", [schema]):
         if variant.get("type") == "string":
             variant.clear()

@@ -192,7 +192,7 @@ def _build_code_samples(
 def _build_responses(path: str, documentation: RouteDocumentation, is_public: bool) -> dict[str, Any]:
     responses = {str(status): _build_response(response) for status, response in documentation.responses.items()}
     for status, codes in sorted(_group_errors(documentation, is_public).items()):
-        # A documented response precedes: the 503 of /readyz has the same body as its 200.
+        # A documented response takes precedence: the 503 of /readyz has the same body as its 200.
         responses.setdefault(str(status), _build_error_response(path, ", ".join(f"`{code}`" for code in codes)))
     responses["default"] = _build_error_response(path, "Any other error.")
     return responses

@@ -1,4 +1,4 @@
-"""Renders the reference as one HTML page, without scripts and without anything of another host."""
+"""Renders the reference as one HTML page, which contains no scripts and loads nothing from other hosts."""
 
 import base64
 import re

@@ -45,7 +45,7 @@ EXAMPLE_IMAGE = (
 )
 MAX_WAIT = {"type": "number", "minimum": 0, "maximum": MAX_WAIT_SECONDS}
 IDEMPOTENCY_KEY = make_header(
-    "idempotency-key", "Requests with the same key share one job. The response is the first one's.", "5f9c1a02-order-17"
+    "idempotency-key", "Requests with the same key share one job: a repetition orders nothing.", "5f9c1a02-order-17"
 )
 PREFER_WAIT = make_header(
     "prefer", f"`wait=N`: waits for the job up to N seconds, at most {MAX_WAIT_SECONDS:.0f}.", "wait=30"
@@ -79,7 +79,7 @@ PATH_PARAMETERS = {
 }
 RESPONSE_HEADERS = {
     "etag": "Send it as `If-None-Match`, to get 304 while nothing has changed.",
-    "location": "The path of what was created.",
+    "location": "The path of the new resource.",
     "openai-poll-after-ms": "When to poll again, in milliseconds.",
     "retry-after": "When to poll again, in seconds.",
     "x-igw-attempts": "Number of orders at sellers.",
@@ -154,7 +154,7 @@ ROUTE_DOCUMENTATION = {
     "get_model": RouteDocumentation(
         tag="Models",
         summary="Get a model",
-        description="By its name, or by an alias, with a warning in `x-igw-warnings`.",
+        description="Finds the model by its name, or by an alias with a warning in `x-igw-warnings`.",
         responses={200: ResponseDocumentation("The model.", ModelBody, ("x-igw-warnings",))},
         errors=("model_not_found",),
         examples={"default": ExampleRequest()},
@@ -226,8 +226,8 @@ ROUTE_DOCUMENTATION = {
     "delete_job": RouteDocumentation(
         tag="Jobs",
         summary="Delete a job",
-        description="Its images, its prompt and all other text go at once. Its costs stay in the ledger. A running job "
-        "must be cancelled first. It may be repeated.",
+        description="Its images, its prompt and all other text are deleted at once. Its costs stay in the ledger. A "
+        "running job must be cancelled first. It may be repeated.",
         responses={200: ResponseDocumentation("The job is deleted.", DeletedJobBody)},
         errors=("job_not_found", "job_running", "images_unavailable"),
         examples={},
@@ -239,7 +239,7 @@ ROUTE_DOCUMENTATION = {
         "without a final status.",
         parameters=(
             make_query_parameter("starting_after", "The number of the last event that you have.", {"type": "integer"}),
-            make_header("last-event-id", "The same, as browsers send it.", "2"),
+            make_header("last-event-id", "The same, in the header that browsers send.", "2"),
         ),
         responses={200: ResponseDocumentation("The events.", "text/event-stream", ("x-igw-job-id",), JobEventBody)},
         errors=("job_not_found", "invalid_value", "unknown_parameter"),
@@ -286,7 +286,7 @@ ROUTE_DOCUMENTATION = {
         errors=("link_invalid", "image_expired", "images_unavailable"),
         examples={},
     ),
-    "receive_callback": RouteDocumentation(hidden_because="Sellers call it, by URLs that the gateway makes."),
+    "receive_callback": RouteDocumentation(hidden_because="Only sellers call it, at URLs that the gateway makes."),
     "create_key": RouteDocumentation(
         tag="Administration",
         summary="Create an API key",

@@ -1,8 +1,8 @@
 """Sends commands to one server. Commands of the same turn of the event loop are sent as one pipeline.
 
 All commands are safe to repeat, so they are sent again after transient errors and lost replies, until their timeout. If
-the caller is cancelled, its command is still sent. A caller waits at most for the timeout and a grace time, however
-long the queue is.
+the caller is cancelled, its command is still sent. A caller waits at most for the timeout and a short grace period,
+however long the queue is.
 """
 
 import asyncio

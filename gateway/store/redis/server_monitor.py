@@ -52,8 +52,8 @@ class ServerMonitor:
             self.misconfiguration = error
 
     async def _audit_all_partitions(self) -> None:
-        """Audits all partitions, including jobs that are listed nowhere: a half-written transition starts with
-        the job."""
+        """Audits all partitions. Includes jobs that are in no list: a restart may have cut off a transition after it
+        wrote the job."""
         jobs: defaultdict[int, set[str]] = defaultdict(set)
         async for key in self._client.scan_keys(JOB_PATTERN):
             job_id = key.rpartition(":")[2]

@@ -56,7 +56,7 @@ def test_problems_go_to_stderr_one_per_line_with_count(tmp_path: Path) -> None:
     result = run_check(write_config(tmp_path, files))
     assert (result.exit_code, result.stdout) == (1, "")
     assert result.stderr.splitlines() == [
-        f"error: {tmp_path}/gateway.yaml:1: reload: Invalid value. Write a block with watch, every_seconds",
+        f"error: {tmp_path}/gateway.yaml:1: reload: Invalid value. Write a mapping with: watch, every_seconds",
         f"error: {tmp_path}/models.yaml:1: models.image-2.max_images: must be a whole number from 1 to 10, not 0",
         f"2 problems in {tmp_path}: this configuration would be rejected",
     ]

@@ -174,7 +174,7 @@ def test_broken_configuration_exits_1_with_problems_on_stderr(config_folder: Pat
     (config_folder / "models.yaml").write_text("models: {}\n")
     result = run_explain("--json")
     assert (result.exit_code, result.stdout) == (1, "")
-    assert "models.yaml:1: models: Empty block. Add at least one entry" in result.stderr
+    assert "models.yaml:1: models: Empty mapping. Add at least one entry" in result.stderr
 
 
 def test_without_keys_it_plans_as_if_all_were_set(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -103,7 +103,7 @@ VISIBLE_PROBLEMS = (
     "Invalid secret reference",
     "Invalid proxy. Write ",
     "Unsupported proxy",
-    "Empty block",
+    "Empty mapping",
 )
 INVISIBLE_PROBLEMS = ("must have either", "must be multiples", "A name must be a single word", "not 4.0")
 

@@ -119,7 +119,7 @@ def test_unreadable_file_is_reported_and_hides_nothing_else(tmp_path: Path) -> N
     (tmp_path / "teams.yaml").mkdir()
     (tmp_path / "gateway.yaml").write_text("reload: 1\n")
     assert list_problems(tmp_path) == [
-        "gateway.yaml:1: reload: Invalid value. Write a block with watch, every_seconds",
+        "gateway.yaml:1: reload: Invalid value. Write a mapping with: watch, every_seconds",
         "teams.yaml:1: Cannot be read: not a regular file",
     ]
 
