@@ -7,8 +7,10 @@ and no threads: `run_in_executor` and `asyncio.to_thread` call their function at
 import asyncio
 import heapq
 from collections.abc import Callable, Coroutine
-from typing import Any, TypeVar
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar
 
+ParamsT = ParamSpec("ParamsT")
 ResultT = TypeVar("ResultT")
 # Timers due within this time of each other are due together.
 CLOCK_RESOLUTION_SECONDS = 1e-6
@@ -116,3 +118,13 @@ def run_in_virtual_time(scenario: Coroutine[Any, Any, ResultT]) -> ResultT:
     """Runs the scenario in a loop of its own. Tasks that it leaves behind are cancelled."""
     with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner:
         return runner.run(scenario)
+
+
+def in_virtual_time(test: Callable[ParamsT, Coroutine[Any, Any, None]]) -> Callable[ParamsT, None]:
+    """Makes an asynchronous test an ordinary one that runs in virtual time."""
+
+    @wraps(test)
+    def run_test(*args: ParamsT.args, **kwargs: ParamsT.kwargs) -> None:
+        run_in_virtual_time(test(*args, **kwargs))
+
+    return run_test

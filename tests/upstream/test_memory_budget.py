@@ -9,7 +9,7 @@ import pytest
 from gateway.memory_budget import SMALL_BODY_BYTES, MemoryBudget, MemoryReservation
 from gateway.upstream.seller_client import CallOptions, SellerClient
 from providers.adapter import Answer
-from tests.harness.virtual_time_loop import run_in_virtual_time
+from tests.harness.virtual_time_loop import in_virtual_time, run_in_virtual_time
 from tests.upstream.fake_servers import GET_CALL, build_response, make_responder, make_seller, run_async, run_server
 
 MIB = 1 << 20
@@ -35,15 +35,13 @@ def _start_body(reservation: MemoryReservation, size: int, name: str, served: li
     return asyncio.create_task(reserve_and_release())
 
 
-def test_small_bodies_never_wait() -> None:
-    async def scenario() -> None:
-        budget = MemoryBudget(MIB)
-        await budget.make_incoming_reservation().grow_to(MIB)
-        small = budget.make_incoming_reservation()
-        assert await _completes_soon(small.grow_to(SMALL_BODY_BYTES))
-        assert (small.held_bytes, budget.reserved_bytes) == (0, MIB)
-
-    run_in_virtual_time(scenario())
+@in_virtual_time
+async def test_small_bodies_never_wait() -> None:
+    budget = MemoryBudget(MIB)
+    await budget.make_incoming_reservation().grow_to(MIB)
+    small = budget.make_incoming_reservation()
+    assert await _completes_soon(small.grow_to(SMALL_BODY_BYTES))
+    assert (small.held_bytes, budget.reserved_bytes) == (0, MIB)
 
 
 def test_waiters_are_served_in_order_even_if_a_later_one_fits() -> None:
@@ -75,49 +73,45 @@ def test_body_larger_than_the_budget_reserves_all_of_it() -> None:
     assert run_in_virtual_time(scenario()) == MIB
 
 
-def test_growing_reservations_do_not_deadlock() -> None:
-    async def scenario() -> None:
-        budget = MemoryBudget(4 * MIB)
-        reservations = [budget.make_incoming_reservation() for _ in range(4)]
-        for reservation in reservations:
-            await reservation.grow_to(MIB)
+@in_virtual_time
+async def test_growing_reservations_do_not_deadlock() -> None:
+    budget = MemoryBudget(4 * MIB)
+    reservations = [budget.make_incoming_reservation() for _ in range(4)]
+    for reservation in reservations:
+        await reservation.grow_to(MIB)
 
-        async def finish(index: int) -> None:
-            await reservations[index].grow_to(3 * MIB)
-            await asyncio.sleep(0)
-            reservations[index].release()
+    async def finish(index: int) -> None:
+        await reservations[index].grow_to(3 * MIB)
+        await asyncio.sleep(0)
+        reservations[index].release()
 
-        await asyncio.wait_for(asyncio.gather(*(finish(index) for index in range(4))), 2.0)
-        assert (budget.reserved_bytes, budget.waiter_count) == (0, 0)
-
-    run_in_virtual_time(scenario())
+    await asyncio.wait_for(asyncio.gather(*(finish(index) for index in range(4))), 2.0)
+    assert (budget.reserved_bytes, budget.waiter_count) == (0, 0)
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_cancelled_reservations_are_released(seed: int) -> None:
-    async def scenario() -> None:
-        chance = random.Random(seed)  # noqa: S311
-        budget = MemoryBudget(4 * MIB)
+@in_virtual_time
+async def test_cancelled_reservations_are_released(seed: int) -> None:
+    chance = random.Random(seed)  # noqa: S311
+    budget = MemoryBudget(4 * MIB)
 
-        async def reserve_and_release() -> None:
-            is_outgoing = chance.random() < 0.3
-            reservation = budget.make_outgoing_reservation() if is_outgoing else budget.make_incoming_reservation()
-            try:
-                for _ in range(1 if is_outgoing else 3):
-                    await reservation.grow_to(reservation.held_bytes + chance.randrange(2 * MIB))
-                    await asyncio.sleep(chance.random() * 0.002)
-            finally:
-                reservation.release()
+    async def reserve_and_release() -> None:
+        is_outgoing = chance.random() < 0.3
+        reservation = budget.make_outgoing_reservation() if is_outgoing else budget.make_incoming_reservation()
+        try:
+            for _ in range(1 if is_outgoing else 3):
+                await reservation.grow_to(reservation.held_bytes + chance.randrange(2 * MIB))
+                await asyncio.sleep(chance.random() * 0.002)
+        finally:
+            reservation.release()
 
-        tasks = [asyncio.create_task(reserve_and_release()) for _ in range(100)]
-        for task in tasks:
-            if chance.random() < 0.5:
-                await asyncio.sleep(chance.random() * 0.001)
-                task.cancel()
-        await asyncio.wait_for(asyncio.gather(*tasks, return_exceptions=True), 5.0)
-        assert (budget.reserved_bytes, budget.outgoing_bytes, budget.waiter_count) == (0, 0, 0)
-
-    run_in_virtual_time(scenario())
+    tasks = [asyncio.create_task(reserve_and_release()) for _ in range(100)]
+    for task in tasks:
+        if chance.random() < 0.5:
+            await asyncio.sleep(chance.random() * 0.001)
+            task.cancel()
+    await asyncio.wait_for(asyncio.gather(*tasks, return_exceptions=True), 5.0)
+    assert (budget.reserved_bytes, budget.outgoing_bytes, budget.waiter_count) == (0, 0, 0)
 
 
 def test_incoming_bodies_are_served_before_outgoing_ones() -> None:
@@ -139,15 +133,13 @@ def test_incoming_bodies_are_served_before_outgoing_ones() -> None:
     assert run_in_virtual_time(scenario()) == ["in", "in", "out", "out"]
 
 
-def test_part_of_the_budget_is_kept_for_incoming_bodies() -> None:
-    async def scenario() -> None:
-        budget = MemoryBudget(8 * MIB)
-        await budget.make_outgoing_reservation().grow_to(100 * MIB)
-        assert budget.reserved_bytes == 6 * MIB
-        assert not await _completes_soon(budget.make_outgoing_reservation().grow_to(MIB))
-        assert await _completes_soon(budget.make_incoming_reservation().grow_to(2 * MIB))
-
-    run_in_virtual_time(scenario())
+@in_virtual_time
+async def test_part_of_the_budget_is_kept_for_incoming_bodies() -> None:
+    budget = MemoryBudget(8 * MIB)
+    await budget.make_outgoing_reservation().grow_to(100 * MIB)
+    assert budget.reserved_bytes == 6 * MIB
+    assert not await _completes_soon(budget.make_outgoing_reservation().grow_to(MIB))
+    assert await _completes_soon(budget.make_incoming_reservation().grow_to(2 * MIB))
 
 
 @pytest.mark.parametrize("declares_length", [True, False])

@@ -7,7 +7,7 @@ import pytest
 
 from gateway.upstream import tenant_fair_semaphore
 from gateway.upstream.tenant_fair_semaphore import SemaphoreFull, TenantFairSemaphore
-from tests.harness.virtual_time_loop import run_in_virtual_time
+from tests.harness.virtual_time_loop import in_virtual_time, run_in_virtual_time
 
 
 async def run_pending_tasks() -> None:
@@ -15,32 +15,28 @@ async def run_pending_tasks() -> None:
         await asyncio.sleep(0)
 
 
-def test_tenant_at_its_limit_is_rejected_and_others_are_not() -> None:
-    async def scenario() -> None:
-        budget = TenantFairSemaphore(max_total=8, max_per_tenant=2)
-        for _ in range(2):
-            await budget.acquire("beta", 0.0)
-        with pytest.raises(SemaphoreFull) as refused:
-            await budget.acquire("beta", 0.05)
-        assert refused.value.is_own
-        await budget.acquire("alpha", 0.0)
-        assert budget.in_use == 3
-
-    run_in_virtual_time(scenario())
+@in_virtual_time
+async def test_tenant_at_its_limit_is_rejected_and_others_are_not() -> None:
+    budget = TenantFairSemaphore(max_total=8, max_per_tenant=2)
+    for _ in range(2):
+        await budget.acquire("beta", 0.0)
+    with pytest.raises(SemaphoreFull) as refused:
+        await budget.acquire("beta", 0.05)
+    assert refused.value.is_own
+    await budget.acquire("alpha", 0.0)
+    assert budget.in_use == 3
 
 
-def test_rejection_names_own_or_total_limit() -> None:
-    async def scenario() -> None:
-        budget = TenantFairSemaphore(max_total=2, max_per_tenant=2)
-        for tenant in ("one", "two"):
-            await budget.acquire(tenant, 0.0)
-        with pytest.raises(SemaphoreFull) as refused:
-            await budget.acquire("alpha", 0.05)
-        assert not refused.value.is_own
-        budget.release("one")
-        await budget.acquire("alpha", 0.0)
-
-    run_in_virtual_time(scenario())
+@in_virtual_time
+async def test_rejection_names_own_or_total_limit() -> None:
+    budget = TenantFairSemaphore(max_total=2, max_per_tenant=2)
+    for tenant in ("one", "two"):
+        await budget.acquire(tenant, 0.0)
+    with pytest.raises(SemaphoreFull) as refused:
+        await budget.acquire("alpha", 0.05)
+    assert not refused.value.is_own
+    budget.release("one")
+    await budget.acquire("alpha", 0.0)
 
 
 def test_free_slot_goes_to_the_tenant_that_holds_least() -> None:
@@ -87,12 +83,10 @@ def test_waiters_of_one_tenant_are_limited_and_do_not_delay_others(monkeypatch: 
     run_in_virtual_time(scenario())
 
 
-def test_amount_over_the_tenant_limit_is_rejected_at_once() -> None:
-    async def scenario() -> None:
-        with pytest.raises(SemaphoreFull):
-            await TenantFairSemaphore(max_total=100, max_per_tenant=10).acquire("alpha", 60.0, 11)
-
-    run_in_virtual_time(scenario())
+@in_virtual_time
+async def test_amount_over_the_tenant_limit_is_rejected_at_once() -> None:
+    with pytest.raises(SemaphoreFull):
+        await TenantFairSemaphore(max_total=100, max_per_tenant=10).acquire("alpha", 60.0, 11)
 
 
 @pytest.mark.parametrize("seed", range(5))

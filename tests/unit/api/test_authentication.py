@@ -16,7 +16,7 @@ from gateway.catalogue import Catalogue
 from gateway.config.schema import RateLimits
 from gateway.store.api_keys import Scope
 from gateway.store.base import StoreUnavailable
-from tests.harness.virtual_time_loop import run_in_virtual_time
+from tests.harness.virtual_time_loop import in_virtual_time
 from tests.unit.access.key_fixtures import KeyWorld, get_catalogue
 
 
@@ -32,20 +32,18 @@ def make_headers(key: str) -> dict[str, str]:
     return {"authorization": f"Bearer {key}"}
 
 
-def test_key_of_a_removed_team_is_refused_by_name() -> None:
-    async def scenario() -> None:
-        world = KeyWorld()
-        token = await world.create_token()
-        context, _ = await make_context(world, get_catalogue())
-        principal = await authenticate(context, make_headers(token))
-        assert (principal.team, principal.scopes) == ("design", {Scope.GENERATE, Scope.READ})
-        context, _ = await make_context(world, replace(get_catalogue(), teams={}))
-        with pytest.raises(ApiError) as error:
-            await authenticate(context, make_headers(token))
-        assert (error.value.status, error.value.code) == (403, "team_not_configured")
-        assert "'design'" in error.value.message
-
-    run_in_virtual_time(scenario())
+@in_virtual_time
+async def test_key_of_a_removed_team_is_refused_by_name() -> None:
+    world = KeyWorld()
+    token = await world.create_token()
+    context, _ = await make_context(world, get_catalogue())
+    principal = await authenticate(context, make_headers(token))
+    assert (principal.team, principal.scopes) == ("design", {Scope.GENERATE, Scope.READ})
+    context, _ = await make_context(world, replace(get_catalogue(), teams={}))
+    with pytest.raises(ApiError) as error:
+        await authenticate(context, make_headers(token))
+    assert (error.value.status, error.value.code) == (403, "team_not_configured")
+    assert "'design'" in error.value.message
 
 
 def test_team_that_is_removed_within_a_request_has_no_limits() -> None:
@@ -57,22 +55,19 @@ def test_team_that_is_removed_within_a_request_has_no_limits() -> None:
     assert [owner.name for owner in list_limited_owners(principal, catalogue)] == ["key:a"]
 
 
-def test_outage_makes_unknown_keys_unavailable() -> None:
+@in_virtual_time
+async def test_outage_makes_unknown_keys_unavailable() -> None:
     """It may be valid: its client retries instead of giving up."""
-
-    async def scenario() -> None:
-        world = KeyWorld()
-        token, unknown = await world.create_token(), make_token(world.draw_bytes).text
-        context, _ = await make_context(world, get_catalogue())
-        world.is_down = True
-        assert (await authenticate(context, make_headers(token))).team == "design"
-        with pytest.raises(StoreUnavailable):
-            await authenticate(context, make_headers(unknown))
-        with pytest.raises(ApiError) as error:
-            await authenticate(context, make_headers("sk-of-another-form"))
-        assert error.value.code == "invalid_api_key"
-
-    run_in_virtual_time(scenario())
+    world = KeyWorld()
+    token, unknown = await world.create_token(), make_token(world.draw_bytes).text
+    context, _ = await make_context(world, get_catalogue())
+    world.is_down = True
+    assert (await authenticate(context, make_headers(token))).team == "design"
+    with pytest.raises(StoreUnavailable):
+        await authenticate(context, make_headers(unknown))
+    with pytest.raises(ApiError) as error:
+        await authenticate(context, make_headers("sk-of-another-form"))
+    assert error.value.code == "invalid_api_key"
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import pytest
 from gateway.engine import seen_callbacks
 from gateway.engine.seen_callbacks import SeenCallbacks, compute_digest
 from providers import ADAPTERS
-from tests.harness.virtual_time_loop import run_in_virtual_time
+from tests.harness.virtual_time_loop import in_virtual_time, run_in_virtual_time
 
 ATTEMPT_KEY = ("job_1", 1)
 
@@ -28,71 +28,61 @@ class FakeProcessor:
         return self.count
 
 
-def test_concurrent_redeliveries_share_outcome_of_one_callback() -> None:
-    async def scenario() -> None:
-        seen, processor = SeenCallbacks(), FakeProcessor()
-        calls = [asyncio.create_task(seen.process_once(ATTEMPT_KEY, b"x", processor, is_used)) for _ in range(100)]
-        await asyncio.sleep(0.01)
-        assert not any(call.done() for call in calls)
-        processor.may_finish.set()
-        assert sorted(await asyncio.gather(*calls)) == [False] * 99 + [True]
-        assert await seen.process_once(ATTEMPT_KEY, b"x", processor, is_used) is False
-        assert processor.count == 1
-        assert await seen.process_once(ATTEMPT_KEY, b"y", processor, is_used)
-        assert await seen.process_once(("job_1", 2), b"x", processor, is_used)
-
-    run_in_virtual_time(scenario())
+@in_virtual_time
+async def test_concurrent_redeliveries_share_outcome_of_one_callback() -> None:
+    seen, processor = SeenCallbacks(), FakeProcessor()
+    calls = [asyncio.create_task(seen.process_once(ATTEMPT_KEY, b"x", processor, is_used)) for _ in range(100)]
+    await asyncio.sleep(0.01)
+    assert not any(call.done() for call in calls)
+    processor.may_finish.set()
+    assert sorted(await asyncio.gather(*calls)) == [False] * 99 + [True]
+    assert await seen.process_once(ATTEMPT_KEY, b"x", processor, is_used) is False
+    assert processor.count == 1
+    assert await seen.process_once(ATTEMPT_KEY, b"y", processor, is_used)
+    assert await seen.process_once(("job_1", 2), b"x", processor, is_used)
 
 
-def test_failed_callback_is_processed_on_redelivery() -> None:
-    async def scenario() -> None:
-        seen, processor = SeenCallbacks(), FakeProcessor(OSError("not now"))
-        calls = [asyncio.create_task(seen.process_once(ATTEMPT_KEY, b"x", processor, is_used)) for _ in range(10)]
-        processor.may_finish.set()
-        outcomes = await asyncio.gather(*calls, return_exceptions=True)
-        assert all(isinstance(outcome, OSError) for outcome in outcomes)
-        assert await seen.process_once(ATTEMPT_KEY, b"x", processor, is_used)
-        assert processor.count == 2
-
-    run_in_virtual_time(scenario())
+@in_virtual_time
+async def test_failed_callback_is_processed_on_redelivery() -> None:
+    seen, processor = SeenCallbacks(), FakeProcessor(OSError("not now"))
+    calls = [asyncio.create_task(seen.process_once(ATTEMPT_KEY, b"x", processor, is_used)) for _ in range(10)]
+    processor.may_finish.set()
+    outcomes = await asyncio.gather(*calls, return_exceptions=True)
+    assert all(isinstance(outcome, OSError) for outcome in outcomes)
+    assert await seen.process_once(ATTEMPT_KEY, b"x", processor, is_used)
+    assert processor.count == 2
 
 
-def test_unused_callback_is_processed_once_more_on_redelivery() -> None:
-    async def scenario() -> None:
-        seen, processor = SeenCallbacks(), FakeProcessor()
-        processor.may_finish.set()
-        current_fence = 1
+@in_virtual_time
+async def test_unused_callback_is_processed_once_more_on_redelivery() -> None:
+    seen, processor = SeenCallbacks(), FakeProcessor()
+    processor.may_finish.set()
+    current_fence = 1
 
-        async def is_used(fence: int | None) -> bool:
-            await asyncio.sleep(0)
-            return fence == current_fence
+    async def is_used(fence: int | None) -> bool:
+        await asyncio.sleep(0)
+        return fence == current_fence
 
-        assert await seen.process_once(ATTEMPT_KEY, b"x", processor, is_used)
-        assert await seen.process_once(ATTEMPT_KEY, b"x", processor, is_used) is False
-        current_fence = 2
-        redeliveries = await asyncio.gather(
-            *(seen.process_once(ATTEMPT_KEY, b"x", processor, is_used) for _ in range(10))
-        )
-        assert (redeliveries.count(True), processor.count) == (1, 2)
-        assert await seen.process_once(ATTEMPT_KEY, b"x", processor, is_used) is False
-
-    run_in_virtual_time(scenario())
+    assert await seen.process_once(ATTEMPT_KEY, b"x", processor, is_used)
+    assert await seen.process_once(ATTEMPT_KEY, b"x", processor, is_used) is False
+    current_fence = 2
+    redeliveries = await asyncio.gather(*(seen.process_once(ATTEMPT_KEY, b"x", processor, is_used) for _ in range(10)))
+    assert (redeliveries.count(True), processor.count) == (1, 2)
+    assert await seen.process_once(ATTEMPT_KEY, b"x", processor, is_used) is False
 
 
-def test_disconnected_sender_does_not_cancel_processing() -> None:
-    async def scenario() -> None:
-        seen, processor = SeenCallbacks(), FakeProcessor()
-        first = asyncio.create_task(seen.process_once(ATTEMPT_KEY, b"x", processor, is_used))
-        second = asyncio.create_task(seen.process_once(ATTEMPT_KEY, b"x", processor, is_used))
-        await asyncio.sleep(0.01)
-        first.cancel()
-        processor.may_finish.set()
-        assert await second is False
-        assert first.cancelled()
-        assert await seen.process_once(ATTEMPT_KEY, b"x", processor, is_used) is False
-        assert processor.count == 1
-
-    run_in_virtual_time(scenario())
+@in_virtual_time
+async def test_disconnected_sender_does_not_cancel_processing() -> None:
+    seen, processor = SeenCallbacks(), FakeProcessor()
+    first = asyncio.create_task(seen.process_once(ATTEMPT_KEY, b"x", processor, is_used))
+    second = asyncio.create_task(seen.process_once(ATTEMPT_KEY, b"x", processor, is_used))
+    await asyncio.sleep(0.01)
+    first.cancel()
+    processor.may_finish.set()
+    assert await second is False
+    assert first.cancelled()
+    assert await seen.process_once(ATTEMPT_KEY, b"x", processor, is_used) is False
+    assert processor.count == 1
 
 
 def test_memory_of_callbacks_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,7 @@ from gateway.health.account_limiters import AccountLimiters
 from gateway.health.concurrency_limiter import SlotTimeout
 from gateway.health.retry_budget import RetryBudget
 from providers.faults import Fault, FaultKind
-from tests.harness.virtual_time_loop import run_in_virtual_time
+from tests.harness.virtual_time_loop import in_virtual_time
 
 
 class RandomOrders:
@@ -76,42 +76,38 @@ ACCOUNT_LIMITS = st.builds(
 
 @settings(max_examples=80, suppress_health_check=list(HealthCheck))
 @given(st.integers(0, 1_000_000), ACCOUNT_LIMITS)
-def test_no_slot_is_lost_or_given_twice(seed: int, allowed: AccountLimits) -> None:
-    async def scenario() -> None:
-        orders = RandomOrders(seed, allowed)
-        await orders.run_all()
-        assert orders.in_flight == orders.limits.count_in_flight("a") == 0
-        orders.now += 1_000
-        assert orders.limits.get_load("a") == 0
-        orders.limits.configure({"a": AccountLimits(concurrency=allowed.concurrency)})
-        slots = [orders.limits.slot("a", 0) for _ in range(allowed.concurrency or 0)]
-        for slot in slots:
-            await slot.__aenter__()
-        assert orders.limits.get_load("a") == 1
-        for slot in slots:
-            await slot.__aexit__(None, None, None)
-
-    run_in_virtual_time(scenario())
+@in_virtual_time
+async def test_no_slot_is_lost_or_given_twice(seed: int, allowed: AccountLimits) -> None:
+    orders = RandomOrders(seed, allowed)
+    await orders.run_all()
+    assert orders.in_flight == orders.limits.count_in_flight("a") == 0
+    orders.now += 1_000
+    assert orders.limits.get_load("a") == 0
+    orders.limits.configure({"a": AccountLimits(concurrency=allowed.concurrency)})
+    slots = [orders.limits.slot("a", 0) for _ in range(allowed.concurrency or 0)]
+    for slot in slots:
+        await slot.__aenter__()
+    assert orders.limits.get_load("a") == 1
+    for slot in slots:
+        await slot.__aexit__(None, None, None)
 
 
 @settings(max_examples=100)
 @given(st.integers(1, 8), st.lists(st.floats(0, 40), max_size=60))
-def test_no_minute_exceeds_rate_limit(per_minute: int, steps: list[float]) -> None:
-    async def scenario() -> None:
-        now, starts = 0.0, []
-        limits = AccountLimiters(lambda: now, {"a": AccountLimits(per_minute=per_minute)})
-        for step in steps:
-            now += step
-            is_full = len([start for start in starts if start + 60 > now]) >= per_minute
-            assert (limits.get_load("a") >= 1) is is_full
-            try:
-                async with limits.slot("a", 0):
-                    starts.append(now)
-                assert not is_full
-            except SlotTimeout:
-                assert is_full
-
-    run_in_virtual_time(scenario())
+@in_virtual_time
+async def test_no_minute_exceeds_rate_limit(per_minute: int, steps: list[float]) -> None:
+    now, starts = 0.0, []
+    limits = AccountLimiters(lambda: now, {"a": AccountLimits(per_minute=per_minute)})
+    for step in steps:
+        now += step
+        is_full = len([start for start in starts if start + 60 > now]) >= per_minute
+        assert (limits.get_load("a") >= 1) is is_full
+        try:
+            async with limits.slot("a", 0):
+                starts.append(now)
+            assert not is_full
+        except SlotTimeout:
+            assert is_full
 
 
 @settings(max_examples=100)
