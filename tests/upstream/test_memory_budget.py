@@ -9,7 +9,7 @@ import pytest
 from gateway.memory_budget import SMALL_BODY_BYTES, MemoryBudget, MemoryReservation
 from gateway.upstream.seller_client import CallOptions, SellerClient
 from providers.adapter import Answer
-from tests.harness.virtual_time_loop import in_virtual_time, run_in_virtual_time
+from tests.harness.virtual_time_loop import in_virtual_time
 from tests.upstream.fake_servers import GET_CALL, build_response, make_responder, make_seller, run_async, run_server
 
 MIB = 1 << 20
@@ -44,33 +44,29 @@ async def test_small_bodies_never_wait() -> None:
     assert (small.held_bytes, budget.reserved_bytes) == (0, MIB)
 
 
-def test_waiters_are_served_in_order_even_if_a_later_one_fits() -> None:
-    async def scenario() -> list[str]:
-        budget = MemoryBudget(10 * MIB)
-        first = budget.make_incoming_reservation()
-        await first.grow_to(8 * MIB)
-        served: list[str] = []
-        tasks = [
-            _start_body(budget.make_incoming_reservation(), size, name, served)
-            for name, size in (("large", 9 * MIB), ("modest", MIB))
-        ]
-        await asyncio.sleep(0.02)
-        assert (served, budget.waiter_count) == ([], 2)
-        first.release()
-        await asyncio.gather(*tasks)
-        assert budget.reserved_bytes == 0
-        return served
-
-    assert run_in_virtual_time(scenario()) == ["large", "modest"]
+@in_virtual_time
+async def test_waiters_are_served_in_order_even_if_a_later_one_fits() -> None:
+    budget = MemoryBudget(10 * MIB)
+    first = budget.make_incoming_reservation()
+    await first.grow_to(8 * MIB)
+    served: list[str] = []
+    tasks = [
+        _start_body(budget.make_incoming_reservation(), size, name, served)
+        for name, size in (("large", 9 * MIB), ("modest", MIB))
+    ]
+    await asyncio.sleep(0.02)
+    assert (served, budget.waiter_count) == ([], 2)
+    first.release()
+    await asyncio.gather(*tasks)
+    assert budget.reserved_bytes == 0
+    assert served == ["large", "modest"]
 
 
-def test_body_larger_than_the_budget_reserves_all_of_it() -> None:
-    async def scenario() -> int:
-        budget = MemoryBudget(MIB)
-        await budget.make_incoming_reservation().grow_to(5 * MIB)
-        return budget.reserved_bytes
-
-    assert run_in_virtual_time(scenario()) == MIB
+@in_virtual_time
+async def test_body_larger_than_the_budget_reserves_all_of_it() -> None:
+    budget = MemoryBudget(MIB)
+    await budget.make_incoming_reservation().grow_to(5 * MIB)
+    assert budget.reserved_bytes == MIB
 
 
 @in_virtual_time
@@ -114,23 +110,21 @@ async def test_cancelled_reservations_are_released(seed: int) -> None:
     assert (budget.reserved_bytes, budget.outgoing_bytes, budget.waiter_count) == (0, 0, 0)
 
 
-def test_incoming_bodies_are_served_before_outgoing_ones() -> None:
-    async def scenario() -> list[str]:
-        budget = MemoryBudget(8 * MIB)
-        first = budget.make_outgoing_reservation()
-        await first.grow_to(6 * MIB)
-        served: list[str] = []
-        tasks = [_start_body(budget.make_outgoing_reservation(), 4 * MIB, "out", served) for _ in range(2)]
-        await asyncio.sleep(0.02)
-        tasks += [_start_body(budget.make_incoming_reservation(), 4 * MIB, "in", served) for _ in range(2)]
-        await asyncio.sleep(0.02)
-        assert (served, budget.waiter_count) == ([], 4)
-        first.release()
-        await asyncio.gather(*tasks)
-        assert (budget.reserved_bytes, budget.outgoing_bytes) == (0, 0)
-        return served
-
-    assert run_in_virtual_time(scenario()) == ["in", "in", "out", "out"]
+@in_virtual_time
+async def test_incoming_bodies_are_served_before_outgoing_ones() -> None:
+    budget = MemoryBudget(8 * MIB)
+    first = budget.make_outgoing_reservation()
+    await first.grow_to(6 * MIB)
+    served: list[str] = []
+    tasks = [_start_body(budget.make_outgoing_reservation(), 4 * MIB, "out", served) for _ in range(2)]
+    await asyncio.sleep(0.02)
+    tasks += [_start_body(budget.make_incoming_reservation(), 4 * MIB, "in", served) for _ in range(2)]
+    await asyncio.sleep(0.02)
+    assert (served, budget.waiter_count) == ([], 4)
+    first.release()
+    await asyncio.gather(*tasks)
+    assert (budget.reserved_bytes, budget.outgoing_bytes) == (0, 0)
+    assert served == ["in", "in", "out", "out"]
 
 
 @in_virtual_time

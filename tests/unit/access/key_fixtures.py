@@ -8,10 +8,11 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from gateway.access.key_administration import Admin, KeyAdministration, KeyOptions
+from gateway.access.key_administration import Admin, CreatedKey, KeyAdministration, KeyOptions
 from gateway.access.key_registry import Clocks, KeyRegistry
 from gateway.access.key_tokens import TokenDigester
 from gateway.catalogue import Catalogue
+from gateway.store.api_keys import ApiKey
 from gateway.store.base import StoreUnavailable
 from tests.harness.manual_clock import ManualClock
 from tests.harness.memory_store.memory_api_keys import MemoryApiKeys, MemoryApiKeyTable
@@ -52,9 +53,20 @@ class KeyWorld:
         clocks = Clocks(wall_clock=self.clock, monotonic=asyncio.get_running_loop().time)
         return KeyRegistry(self.store, TokenDigester(secrets or (SECRET,)), clocks, self.draw_bytes)
 
+    async def load_registry(self, *secrets: bytes) -> KeyRegistry:
+        """Makes a registry that has loaded the table."""
+        registry = self.make_registry(*secrets)
+        await registry.refresh()
+        return registry
+
+    async def create_key(self) -> ApiKey:
+        return (await self._create_key()).key
+
     async def create_token(self, **options: Any) -> str:
-        created = await self.make_administration().create_key(KeyOptions(**({"team": "design"} | options)), ADMIN)
-        return created.token
+        return (await self._create_key(**options)).token
+
+    async def _create_key(self, **options: Any) -> CreatedKey:
+        return await self.make_administration().create_key(KeyOptions(**({"team": "design"} | options)), ADMIN)
 
 
 @cache

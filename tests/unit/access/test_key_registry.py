@@ -19,8 +19,7 @@ def guess_token(world: KeyWorld) -> NewToken:
 async def test_key_of_the_loaded_table_is_found_without_a_call() -> None:
     world = KeyWorld()
     token = await world.create_token(name="ci")
-    registry = world.make_registry()
-    await registry.refresh()
+    registry = await world.load_registry()
     calls = world.calls.total()
     key = registry.find_key(token)
     assert key is not None
@@ -33,8 +32,7 @@ async def test_key_of_the_loaded_table_is_found_without_a_call() -> None:
 @in_virtual_time
 async def test_new_key_is_found_although_a_guess_caused_a_load_before() -> None:
     world = KeyWorld()
-    registry = world.make_registry()
-    await registry.refresh()
+    registry = await world.load_registry()
     assert await registry.find_recent_key(guess_token(world).text) is None
     token = await world.create_token()
     assert await registry.find_recent_key(token) is not None
@@ -61,9 +59,8 @@ async def test_load_that_began_before_the_request_does_not_answer_it() -> None:
 async def test_guessed_keys_cost_few_calls() -> None:
     """With ids that exist and with others alike."""
     world = KeyWorld()
-    registry = world.make_registry()
     token = await world.create_token()
-    await registry.refresh()
+    registry = await world.load_registry()
     before, started_at = world.calls["load_api_keys"], asyncio.get_running_loop().time()
     for number in range(100):
         guess = guess_token(world).text if number % 2 else token[:20] + guess_token(world).text[20:]
@@ -113,9 +110,8 @@ async def test_texts_of_another_form_cause_no_load(text: str) -> None:
 @in_virtual_time
 async def test_outage_is_reported_for_unknown_keys_only() -> None:
     world = KeyWorld()
-    registry = world.make_registry()
     token = await world.create_token()
-    await registry.refresh()
+    registry = await world.load_registry()
     world.is_down = True
     with pytest.raises(StoreUnavailable):
         await registry.find_recent_key(guess_token(world).text)
@@ -139,11 +135,7 @@ async def test_cancelled_request_does_not_cancel_the_load_of_others() -> None:
 @in_virtual_time
 async def test_last_uses_are_saved_together() -> None:
     world = KeyWorld()
-    registry = world.make_registry()
-    token = await world.create_token()
-    await registry.refresh()
-    key = registry.find_key(token)
-    assert key is not None
+    key, registry = await world.create_key(), await world.load_registry()
     for _ in range(5):
         world.clock.now += 1.0
         registry.record_use(key)
@@ -156,11 +148,7 @@ async def test_last_uses_are_saved_together() -> None:
 @in_virtual_time
 async def test_uses_of_an_outage_are_saved_later() -> None:
     world = KeyWorld()
-    registry = world.make_registry()
-    token = await world.create_token()
-    await registry.refresh()
-    key = registry.find_key(token)
-    assert key is not None
+    key, registry = await world.create_key(), await world.load_registry()
     registry.record_use(key)
     world.is_down = True
     with pytest.raises(StoreUnavailable):
@@ -174,17 +162,14 @@ async def test_uses_of_an_outage_are_saved_later() -> None:
 async def test_key_outlives_the_rotation_of_the_secret_if_it_is_used_meanwhile() -> None:
     world = KeyWorld()
     used, unused = await world.create_token(), await world.create_token()
-    rotating = world.make_registry(NEXT_SECRET, SECRET)
-    await rotating.refresh()
+    rotating = await world.load_registry(NEXT_SECRET, SECRET)
     assert rotating.find_key(used) is not None
     await rotating.save_uses()
     for secrets in ((SECRET,), (NEXT_SECRET, SECRET)):
-        registry = world.make_registry(*secrets)
-        await registry.refresh()
+        registry = await world.load_registry(*secrets)
         assert registry.find_key(used) is not None
         assert registry.find_key(unused) is not None
-    rotated = world.make_registry(NEXT_SECRET)
-    await rotated.refresh()
+    rotated = await world.load_registry(NEXT_SECRET)
     assert rotated.find_key(used) is not None
     assert rotated.find_key(unused) is None
 
@@ -193,6 +178,5 @@ async def test_key_outlives_the_rotation_of_the_secret_if_it_is_used_meanwhile()
 async def test_digest_depends_on_the_secret() -> None:
     world = KeyWorld()
     token = await world.create_token()
-    other = world.make_registry(NEXT_SECRET)
-    await other.refresh()
+    other = await world.load_registry(NEXT_SECRET)
     assert other.find_key(token) is None
