@@ -12,11 +12,13 @@ from uuid import uuid4
 import httpx
 
 from tests.api.error_responses import IMAGES_PATH, JOBS_PATH
-from tests.api.raw_http import POST_IMAGE, connect
+from tests.api.raw_http import POST_IMAGE, RawResponse, connect
 from tests.harness.gateway_runner import RunningGateway
+from tests.harness.raw_sockets import read_until_closed
 
 # Each of these images is larger than a response that is sent in one piece.
 LARGE_IMAGES = {"size": "3840x2160"}
+MIB = 1 << 20
 
 
 class FinishedJob:
@@ -67,3 +69,17 @@ def find_image_file(gateway: RunningGateway, url: str) -> Path:
 
 def decode_contents(body: dict[str, Any]) -> list[bytes]:
     return [base64.b64decode(image["b64_json"], validate=True) for image in body["data"]]
+
+
+def expect_slow_clients_hold_little_memory(gateway: RunningGateway, job: FinishedJob, contents: list[bytes]) -> None:
+    """Requests the job's images, 16 MiB, for twelve clients that read only the beginning."""
+    before = gateway.get_resident_bytes()
+    connections = [job.send_request() for _ in range(12)]
+    starts = [connection.recv(16) for connection in connections]
+    assert all(start.startswith(b"HTTP/1.1 200") for start in starts)
+    # Another client is served meanwhile. Each response as a whole would need 38 MiB.
+    assert decode_contents(job.repeat_request().json()) == contents
+    assert gateway.get_resident_bytes() - before < 60 * MIB
+    assert decode_contents(json.loads(RawResponse(starts[0] + read_until_closed(connections[0])).body)) == contents
+    for connection in connections:
+        connection.close()

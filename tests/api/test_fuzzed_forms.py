@@ -1,11 +1,11 @@
 """Thousands of mutated forms to one running gateway cause no 5xx, no hang, no leak and no order."""
 
-import random
 from collections import Counter
 from time import monotonic
 
 import httpx
 
+from tests.api.byte_fuzzer import ByteFuzzer
 from tests.api.error_responses import JOBS_PATH, parse_error
 from tests.api.test_edits import EDITS_PATH
 from tests.harness.form_bodies import BOUNDARY, make_part
@@ -100,19 +100,18 @@ CONTENT_TYPES = [
 ]
 
 
-class FormFuzzer:
-    """Makes the same mutated forms in every run."""
-
-    def __init__(self, seed: int) -> None:
-        self.random = random.Random(seed)  # noqa: S311
+class FormFuzzer(ByteFuzzer):
+    """Makes mutated forms."""
 
     def make_form(self) -> bytes:
         parts = list(PARTS)
-        for _ in range(self.random.choice((0, 1, 1, 1, 2, 3))):
+        for _ in range(self.draw_change_count()):
             self._change_parts(parts)
         delimiter = f"--{BOUNDARY}\r\n".encode()
         form = b"".join(delimiter + part for part in parts) + f"--{BOUNDARY}--\r\n".encode()
-        return self._corrupt_bytes(form) if self.random.random() < 0.4 else form
+        # The first parts are kept: the price limit prevents orders, whatever else the form contains.
+        start = form.index(b'name="n"') if b'name="n"' in form else len(form) // 2
+        return self.corrupt_sometimes(form, start)
 
     def make_content_type(self) -> str:
         return (
@@ -135,22 +134,9 @@ class FormFuzzer:
             name, content = self.random.choice(ODD_NAMES), self.random.choice(ODD_CONTENTS)
             parts.insert(position, make_part(name, content, *headers, filename=filename))
 
-    def _corrupt_bytes(self, form: bytes) -> bytes:
-        # The first parts are kept: the price limit prevents orders, whatever else the form contains.
-        start = form.index(b'name="n"') if b'name="n"' in form else len(form) // 2
-        position, kind = self.random.randrange(start, len(form) + 1), self.random.random()
-        if kind < 0.3:
-            return form[:position]
-        if kind < 0.7:
-            return form[:position] + self.random.choice(ODD_BYTES) * self.random.choice((1, 1, 2, 40)) + form[position:]
-        flipped = bytearray(form)
-        for _ in range(self.random.choice((1, 3, 20))):
-            flipped[self.random.randrange(start, len(flipped))] = self.random.randrange(256)
-        return bytes(flipped)
-
 
 def test_thousands_of_mutated_forms_cause_no_5xx_no_hang_and_no_leak(gateway: RunningGateway) -> None:
-    fuzzer, statuses, codes = FormFuzzer(20_261_127), Counter[int](), Counter[str]()
+    fuzzer, statuses, codes = FormFuzzer(20_261_127, ODD_BYTES), Counter[int](), Counter[str]()
     before, resident, slowest = len(gateway.sandbox.list_charges()), None, 0.0
     with httpx.Client(base_url=gateway.url, trust_env=False, timeout=30, headers=dict(gateway.http.headers)) as http:
         for number in range(FORM_COUNT):

@@ -13,9 +13,9 @@ import pytest
 
 from tests.api.error_responses import IMAGES_PATH, expect_final_error, parse_error
 from tests.api.raw_http import RawResponse
-from tests.api.stored_jobs import LARGE_IMAGES, FinishedJob, decode_contents
+from tests.api.stored_jobs import LARGE_IMAGES, FinishedJob, decode_contents, expect_slow_clients_hold_little_memory
 from tests.harness.gateway_runner import API_KEY, RunningGateway, run_sandboxed_gateway
-from tests.harness.raw_sockets import read_until_closed, read_until_closed_or_reset
+from tests.harness.raw_sockets import read_until_closed_or_reset
 from tests.harness.sample_images import decode_image
 from tests.harness.wait import wait_for_value, wait_until
 
@@ -94,16 +94,7 @@ def test_dalle_client_gets_urls_and_base64_of_large_images(gateway: RunningGatew
 def test_slow_clients_hold_little_memory(gateway: RunningGateway) -> None:
     job = create_keyed_job(gateway)
     contents = job.replace_images(8 * MIB, 8 * MIB)
-    before = gateway.get_resident_bytes()
-    connections = [job.send_request() for _ in range(12)]
-    starts = [connection.recv(16) for connection in connections]
-    assert all(start.startswith(b"HTTP/1.1 200") for start in starts)
-    # Another client is served meanwhile. Each response as a whole would need 38 MiB.
-    assert decode_contents(job.repeat_request().json()) == contents
-    assert gateway.get_resident_bytes() - before < 60 * MIB
-    assert decode_contents(json.loads(RawResponse(starts[0] + read_until_closed(connections[0])).body)) == contents
-    for connection in connections:
-        connection.close()
+    expect_slow_clients_hold_little_memory(gateway, job, contents)
     expect_all_files_closed(gateway)
 
 

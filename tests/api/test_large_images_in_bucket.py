@@ -10,11 +10,11 @@ import pytest
 
 from gateway.assets.bucket_backend import RANGE_BYTES
 from tests.api.raw_http import RawResponse
-from tests.api.stored_jobs import FinishedJob, decode_contents
+from tests.api.stored_jobs import FinishedJob, decode_contents, expect_slow_clients_hold_little_memory
 from tests.assets import fake_s3
 from tests.assets.fake_s3 import FakeS3
 from tests.harness.gateway_runner import RunningGateway, run_sandboxed_gateway
-from tests.harness.raw_sockets import read_until_closed, read_until_closed_or_reset
+from tests.harness.raw_sockets import read_until_closed_or_reset
 from tests.harness.wait import wait_until
 
 MIB = 1 << 20
@@ -63,16 +63,7 @@ def test_streamed_response_contains_every_byte(gateway: RunningGateway, bucket: 
 def test_slow_clients_hold_little_memory(gateway: RunningGateway, bucket: FakeS3) -> None:
     job = create_job(gateway)
     contents = replace_images(bucket, job, 8 * MIB, 8 * MIB)
-    before = gateway.get_resident_bytes()
-    connections = [job.send_request() for _ in range(12)]
-    starts = [connection.recv(16) for connection in connections]
-    assert all(start.startswith(b"HTTP/1.1 200") for start in starts)
-    # Another client is served meanwhile. Each response as a whole would need 38 MiB.
-    assert decode_contents(job.repeat_request().json()) == contents
-    assert gateway.get_resident_bytes() - before < 60 * MIB
-    assert decode_contents(json.loads(RawResponse(starts[0] + read_until_closed(connections[0])).body)) == contents
-    for connection in connections:
-        connection.close()
+    expect_slow_clients_hold_little_memory(gateway, job, contents)
 
 
 @pytest.mark.parametrize("trouble", [{"truncate_after": 1_000}, {"forced_status": 500}, {"forced_status": 403}])

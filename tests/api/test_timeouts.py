@@ -6,7 +6,7 @@ import signal
 import socket
 import time
 from base64 import b64encode
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -146,6 +146,16 @@ def test_rest_of_a_rejected_body_is_not_awaited_forever(hasty_gateway: RunningGa
             assert connection.recv(100) == b""
 
 
+def expect_too_many_bodies(answers: Sequence[RawResponse]) -> None:
+    """Some bodies are refused because of the others; those never arrive completely."""
+    rejected = [answer for answer in answers if answer.status == 503]
+    assert rejected, [answer.raw for answer in answers]
+    for answer in rejected:
+        assert answer.error["code"] == "too_many_bodies"
+        assert 1 <= int(answer.headers["retry-after"]) <= 120
+    assert {answer.status for answer in answers} <= {408, 503}
+
+
 def test_bodies_beyond_the_memory_budget_are_503_with_retry_after(hasty_gateway: RunningGateway) -> None:
     """Three unfinished bodies of 3 MiB with a budget of 8 MiB."""
     with connect(hasty_gateway) as first, connect(hasty_gateway) as second, connect(hasty_gateway) as third:
@@ -155,12 +165,7 @@ def test_bodies_beyond_the_memory_budget_are_503_with_retry_after(hasty_gateway:
         third.sendall(POST_JOB + b"Content-Length: 6000000\r\n\r\n" + b" " * 3 * MIB)
         answers = [read_response(connection) for connection in (first, second, third)]
         assert hasty_gateway.get_resident_bytes() - before < 100 * MIB
-    rejected = [answer for answer in answers if answer.status == 503]
-    assert rejected, [answer.raw for answer in answers]
-    for answer in rejected:
-        assert answer.error["code"] == "too_many_bodies"
-        assert 1 <= int(answer.headers["retry-after"]) <= 120
-    assert {answer.status for answer in answers} <= {408, 503}
+    expect_too_many_bodies(answers)
     # Their memory is free again.
     large = b'{"prompt": "' + b"a" * 5 * MIB + b'"}'
     assert hasty_gateway.http.post(JOBS_PATH, content=large, headers=JSON_HEADERS).status_code == 400
@@ -175,12 +180,7 @@ def test_uploads_beyond_the_disk_budget_are_503_with_retry_after(hasty_gateway: 
         for connection in connections:
             connection.sendall(head + form[: 5 * MIB])
         answers = [read_response(connection) for connection in connections]
-    rejected = [answer for answer in answers if answer.status == 503]
-    assert rejected, [answer.raw for answer in answers]
-    for answer in rejected:
-        assert answer.error["code"] == "too_many_bodies"
-        assert 1 <= int(answer.headers["retry-after"]) <= 120
-    assert {answer.status for answer in answers} <= {408, 503}
+    expect_too_many_bodies(answers)
     # Their room on the disk is free again.
     answer = hasty_gateway.http.post(JOBS_PATH, content=form, headers=FORM_HEADERS)
     assert parse_error(answer)["code"] == "unsupported_image_media_type"

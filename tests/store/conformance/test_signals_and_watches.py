@@ -2,7 +2,8 @@
 
 import asyncio
 
-from gateway.jobs.job_update_types import CallbackReceived
+from gateway.jobs.job import Job
+from gateway.jobs.job_update_types import CallbackReceived, JobUpdate
 from gateway.store.base import VersionConflict
 from gateway.store.job_watch import JobWatch
 from tests.store import job_factory
@@ -16,6 +17,14 @@ async def drain_watch(watch: JobWatch) -> None:
     """Consumes earlier notifications. False alarms are allowed."""
     while await watch.wait_for_change(0.05):
         pass
+
+
+async def expect_each_change_reported(harness: StoreHarness, watch: JobWatch, job: Job, *updates: JobUpdate) -> None:
+    """Applies the updates one by one at `harness`."""
+    for update in updates:
+        await drain_watch(watch)
+        job = await harness.apply_updates(job, update)
+        assert await watch.wait_for_change(NOTIFY_TIMEOUT_SECONDS)
 
 
 async def test_new_store_has_no_signals(harness: StoreHarness) -> None:
@@ -83,14 +92,14 @@ async def test_change_wakes_all_watches_of_the_job(harness: StoreHarness) -> Non
 async def test_watch_reports_each_change(harness: StoreHarness) -> None:
     job = await harness.create_job()
     with harness.store.watch(job.id) as watch:
-        for update in (
+        await expect_each_change_reported(
+            harness,
+            watch,
+            job,
             job_factory.make_attempt_started(job),
             job_factory.make_ticket_received(),
             job_factory.make_images_stored(job),
-        ):
-            await drain_watch(watch)
-            job = await harness.apply_updates(job, update)
-            assert await watch.wait_for_change(NOTIFY_TIMEOUT_SECONDS)
+        )
 
 
 async def test_watch_ignores_other_jobs_and_refused_commits(harness: StoreHarness) -> None:
@@ -115,15 +124,15 @@ async def test_change_by_another_replica_is_reported_by_a_notification(shared_ha
     async with shared_harness.open_another("two") as two:
         job = await shared_harness.create_job()
         with two.watch(job.id) as watch:
-            for update in (
+            await expect_each_change_reported(
+                shared_harness,
+                watch,
+                job,
                 job_factory.make_attempt_started(job),
                 CallbackReceived(attempt=1),
                 job_factory.make_ticket_received(),
                 job_factory.make_images_stored(job),
-            ):
-                await drain_watch(watch)
-                job = await shared_harness.apply_updates(job, update)
-                assert await watch.wait_for_change(NOTIFY_TIMEOUT_SECONDS)
+            )
 
 
 async def test_reclaim_does_not_hide_the_next_change(shared_harness: StoreHarness) -> None:
