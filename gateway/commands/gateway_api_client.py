@@ -1,12 +1,14 @@
 """Requests to a running gateway's API, with errors that say what to do."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 import httpx
+import msgspec
 
 TIMEOUT_SECONDS = 10.0
+ReportT = TypeVar("ReportT")
 
 
 def fetch_from_gateway(
@@ -43,3 +45,11 @@ def fetch_from_gateway(
         message = f"{base} responded {response.status_code} to /v1{path}. Is it an image-gateway?"
         raise click.ClickException(message)
     return response
+
+
+def parse_report(response: httpx.Response, report_type: type[ReportT], name: str) -> ReportT:
+    """Parses the body of a response. `name`: what it is, for the ClickException if it is something else."""
+    try:
+        return msgspec.json.decode(response.content, type=report_type)
+    except (msgspec.MsgspecError, ValueError):
+        raise click.ClickException(f"The gateway sent an invalid {name}. Does it run this version?") from None

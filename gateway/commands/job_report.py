@@ -3,14 +3,13 @@
 import re
 
 import click
-import httpx
 import msgspec
 from msgspec import Struct
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from gateway.commands.gateway_api_client import fetch_from_gateway
+from gateway.commands.gateway_api_client import fetch_from_gateway, parse_report
 from gateway.commands.plan_tables import make_table
 
 _JOB_ID = re.compile(r"[A-Za-z0-9_-]{1,100}", re.ASCII)
@@ -115,14 +114,7 @@ def explain_job(job_id: str, url: str | None, key: str | None, wants_json: bool)
     if wants_json:
         click.echo(msgspec.json.format(response.content, indent=2).decode())
     else:
-        print_job(Console(), _parse_report(response))
-
-
-def _parse_report(response: httpx.Response) -> JobReport:
-    try:
-        return msgspec.json.decode(response.content, type=JobReport)
-    except (msgspec.MsgspecError, ValueError):
-        raise click.ClickException("The gateway sent an invalid job. Does it run this version?") from None
+        print_job(Console(), parse_report(response, JobReport, "job"))
 
 
 def print_job(console: Console, job: JobReport) -> None:

@@ -12,7 +12,7 @@ from msgspec import Struct
 from rich.console import Console
 from rich.text import Text
 
-from gateway.commands.gateway_api_client import fetch_from_gateway
+from gateway.commands.gateway_api_client import fetch_from_gateway, parse_report
 from gateway.commands.plan_tables import make_table
 from gateway.money import format_usd
 
@@ -64,7 +64,7 @@ def explain_live(options: dict[str, Any], wants_json: bool) -> None:
 
 def print_quote_response(response: httpx.Response, wants_json: bool) -> None:
     """Prints the quote. Exits with 3 if no seller can fulfil the request."""
-    report = _parse_report(response)
+    report = parse_report(response, QuoteReport, "quote")
     if wants_json:
         click.echo(msgspec.json.format(response.content, indent=2).decode())
     else:
@@ -100,13 +100,6 @@ def _encode_blank_png() -> str:
         for name, content in chunks
     )
     return base64.b64encode(b"\x89PNG\r\n\x1a\n" + data).decode()
-
-
-def _parse_report(response: httpx.Response) -> QuoteReport:
-    try:
-        return msgspec.json.decode(response.content, type=QuoteReport)
-    except (msgspec.MsgspecError, ValueError):
-        raise click.ClickException("The gateway sent an invalid quote. Does it run this version?") from None
 
 
 def print_quote(console: Console, report: QuoteReport) -> None:
