@@ -53,15 +53,20 @@ class Admin(Struct, frozen=True):
     source: str
 
 
-class KeyOptions(Struct, frozen=True, kw_only=True):
-    """The options of a new API key. `lifetime_seconds`: None if it does not expire."""
+class CommonKeyOptions(Struct, frozen=True, kw_only=True):
+    """The options of a new API key, without its lifetime."""
 
     team: str | None = None
     name: str = ""
     scopes: tuple[Scope, ...] = DEFAULT_SCOPES
-    lifetime_seconds: float | None = None
     policies: tuple[str, ...] | None = None
     limits: RateLimits = RateLimits()
+
+
+class KeyOptions(CommonKeyOptions, frozen=True, kw_only=True):
+    """The options of a new API key. `lifetime_seconds`: None if it does not expire."""
+
+    lifetime_seconds: float | None = None
 
 
 class CreatedKey(Struct, frozen=True):

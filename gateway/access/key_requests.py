@@ -5,9 +5,8 @@ from typing import Any
 
 from msgspec import Struct, to_builtins
 
-from gateway.access.key_administration import DEFAULT_SCOPES, InvalidKeyOption, KeyOptions, ListedKey
-from gateway.config.schema import RateLimits
-from gateway.store.api_keys import AdminEvent, Scope
+from gateway.access.key_administration import CommonKeyOptions, InvalidKeyOption, KeyOptions, ListedKey
+from gateway.store.api_keys import AdminEvent
 
 DEFAULT_OVERLAP = "24h"
 _DURATION = re.compile(r"([1-9]\d{0,5})([smhd])|0", re.ASCII)
@@ -15,15 +14,10 @@ _UNIT_SECONDS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 MAX_DURATION_SECONDS = 3_650 * 86_400
 
 
-class CreateKeyRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class CreateKeyRequest(CommonKeyOptions, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The options of a new API key. `expires_in`: like 90d; None if the key does not expire."""
 
-    team: str | None = None
-    name: str = ""
-    scopes: tuple[Scope, ...] = DEFAULT_SCOPES
     expires_in: str | None = None
-    policies: tuple[str, ...] | None = None
-    limits: RateLimits = RateLimits()
 
     def to_options(self) -> KeyOptions:
         """Converts the request to options. Raises InvalidKeyOption."""
