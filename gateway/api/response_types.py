@@ -180,8 +180,8 @@ class AttemptBody(TypedDict):
     seconds: float | None
 
 
-class JobBody(TypedDict):
-    """A job. The prompt is not part of it."""
+class CommonJobBody(TypedDict):
+    """The fields that a job has alone and in a list."""
 
     id: str
     object: Literal["job"]
@@ -190,6 +190,11 @@ class JobBody(TypedDict):
     model: str
     created_at: UnixTime
     finished_at: OptionalUnixTime
+
+
+class JobBody(CommonJobBody):
+    """A job. The prompt is not part of it."""
+
     deadline_at: UnixTime
     expires_at: Annotated[int | None, Meta(description="When the URLs expire. Read the job again for new ones.")]
     kept_until: Annotated[int | None, Meta(description="When the images are deleted.")]
@@ -214,16 +219,9 @@ class JobBody(TypedDict):
     webhook: Annotated[bool, Meta(description="Whether the job has a webhook.")]
 
 
-class JobSummaryBody(TypedDict):
+class JobSummaryBody(CommonJobBody):
     """A job in a list, or in an event."""
 
-    id: str
-    object: Literal["job"]
-    operation: Operation
-    status: JobState
-    model: str
-    created_at: UnixTime
-    finished_at: OptionalUnixTime
     n: Annotated[int, Meta(description="Number of requested images.")]
     delivered: Annotated[int, Meta(description="Number of delivered images.")]
     cost: UsdNumber
