@@ -116,6 +116,10 @@ class CallbackSpec(Struct, frozen=True):
     id_header: str | None = None
 
 
+def build_bearer_headers(secret: str) -> Mapping[str, str]:
+    return {"authorization": f"Bearer {secret}"}
+
+
 class Adapter(Struct, frozen=True, kw_only=True):
     """The adapter for one wire dialect, as a record of pure functions.
 
@@ -126,9 +130,9 @@ class Adapter(Struct, frozen=True, kw_only=True):
     docs_url: str
     checked_on: date
     capabilities: Capabilities
-    build_auth_headers: Callable[[str], Mapping[str, str]]
     parse_error: Callable[[Answer], Fault]
     submit: Endpoint[Order, Progress]
+    build_auth_headers: Callable[[str], Mapping[str, str]] = build_bearer_headers
     poll: Endpoint[Ticket, Progress] | None = None
     search: Endpoint[OrderReference, Progress] | None = None
     callback: CallbackSpec | None = None

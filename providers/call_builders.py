@@ -9,10 +9,6 @@ from providers.adapter import Call
 from providers.orders import ImageBytes
 
 
-def build_bearer_headers(secret: str) -> Mapping[str, str]:
-    return {"authorization": f"Bearer {secret}"}
-
-
 def build_json_call(method: str, location: str, fields: Mapping[str, object], **headers: str) -> Call:
     """Builds a call with a JSON body. Fields that are None are omitted; `idempotency_key` becomes a header."""
     extra_headers = {name.replace("_", "-"): value for name, value in headers.items()}

@@ -7,7 +7,7 @@ from datetime import date
 
 from providers import parsing
 from providers.adapter import Adapter, Answer, Call, Endpoint, FormPart, Multipart
-from providers.call_builders import build_bearer_headers, build_json_call
+from providers.call_builders import build_json_call
 from providers.faults import Fault, FaultKind, detect_content_refusal, fault_kind_from_status
 from providers.order_status import Progress, TokenUsage
 from providers.orders import (
@@ -140,7 +140,6 @@ ADAPTER = Adapter(
     docs_url="https://platform.openai.com/docs/api-reference/images",
     checked_on=date(2026, 11, 21),
     capabilities=CAPABILITIES,
-    build_auth_headers=build_bearer_headers,
     parse_error=parse_error,
     submit=Endpoint(build_call=to_order, read_answer=make_submit_reader(from_order, parse_error)),
     input_transports=(Multipart(),),

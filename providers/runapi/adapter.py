@@ -10,7 +10,7 @@ import msgspec
 
 from providers import parsing
 from providers.adapter import Adapter, Answer, Call, CallbackSpec, Endpoint
-from providers.call_builders import build_bearer_headers, build_json_call
+from providers.call_builders import build_json_call
 from providers.callback_signatures import verify_runapi_signature
 from providers.image_sizes import RATIOS
 from providers.order_status import Accepted, InProgress, NoAnswer, Progress
@@ -112,7 +112,6 @@ ADAPTER = Adapter(
     docs_url="https://runapi.ai/docs/api/gpt-image-2/text-to-image",
     checked_on=date(2026, 11, 21),
     capabilities=CAPABILITIES,
-    build_auth_headers=build_bearer_headers,
     parse_error=parse_error,
     submit=Endpoint(build_call=to_task, read_answer=from_submit),
     poll=Endpoint(build_call=to_poll, read_answer=make_query_reader(from_polled, parse_error)),

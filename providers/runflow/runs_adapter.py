@@ -8,7 +8,7 @@ from datetime import date
 
 from providers import parsing
 from providers.adapter import Adapter, Answer, Call, CallbackSpec, Endpoint
-from providers.call_builders import build_bearer_headers, build_json_call
+from providers.call_builders import build_json_call
 from providers.callback_signatures import verify_runflow_signature
 from providers.faults import FaultKind
 from providers.order_status import Accepted, Progress, SearchResult
@@ -79,7 +79,6 @@ ADAPTER = Adapter(
     docs_url="https://docs.runflow.io/models/openai/gpt-image-2",
     checked_on=date(2026, 11, 21),
     capabilities=CAPABILITIES,
-    build_auth_headers=build_bearer_headers,
     parse_error=shared_wire_format.parse_error,
     submit=Endpoint(build_call=to_run, read_answer=make_submit_reader(from_ordered, shared_wire_format.parse_error)),
     poll=shared_wire_format.POLL,

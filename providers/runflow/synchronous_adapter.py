@@ -8,7 +8,7 @@ from datetime import date
 
 from providers import parsing
 from providers.adapter import Adapter, Answer, Call, Endpoint
-from providers.call_builders import build_bearer_headers, build_json_call
+from providers.call_builders import build_json_call
 from providers.faults import FaultKind
 from providers.order_status import Progress
 from providers.orders import Order, check_supported
@@ -48,7 +48,6 @@ ADAPTER = Adapter(
     docs_url="https://www.runflow.io/api/models/openai/gpt-image-2/llms.txt",
     checked_on=date(2026, 11, 21),
     capabilities=CAPABILITIES,
-    build_auth_headers=build_bearer_headers,
     parse_error=shared_wire_format.parse_error,
     submit=Endpoint(build_call=to_order, read_answer=make_submit_reader(from_order, shared_wire_format.parse_error)),
     poll=shared_wire_format.POLL,
