@@ -2,12 +2,13 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Generic, Protocol, TypeVar
 
 from sandbox.callback_sender import CallbackSender
 from sandbox.charges import MICROS_PER_USD, Invoice
 from sandbox.fault_injection import FaultInjector
 from sandbox.file_store import FileStore
+from sandbox.idempotency import ReplayCache
 from sandbox.order_simulator import FAST_LATENCY, REALISTIC_LATENCY, OrderSimulator
 from sandbox.request_log import RequestLog
 from sandbox.source_fetcher import SourceFetcher
@@ -16,6 +17,7 @@ from sandbox.vendors import Vendor
 
 # Enough for weeks of load tests: credit should only run out on purpose.
 INITIAL_BALANCE_MICROS = 1_000_000 * MICROS_PER_USD
+ReplayT = TypeVar("ReplayT")
 
 
 class VendorState(Protocol):
@@ -24,6 +26,15 @@ class VendorState(Protocol):
     def build_error_body(self, status: int, code: str | None = None, message: str | None = None) -> object:
         """Builds the vendor's own error body for a status."""
         ...
+
+
+class AsyncVendorState(Generic[ReplayT]):
+    """The base of the states of vendors with asynchronous orders. `replay_cache`: by idempotency key."""
+
+    def __init__(self, sandbox: "SandboxState", vendor: Vendor) -> None:
+        self.sandbox = sandbox
+        self.simulator = sandbox.simulators[vendor]
+        self.replay_cache: ReplayCache[ReplayT] = ReplayCache()
 
 
 @dataclass(slots=True)

@@ -53,7 +53,6 @@ async def parse_action(request: HttpRequest) -> TaskAction:
     [f"{TASKS_PATH}/{action}" for action in TaskAction],
     opt={"route": RouteKind.SUBMIT},
     guards=[require_api_key],
-    dependencies={"action": Provide(parse_action)},
 )
 async def create_task(
     request: HttpRequest, vendor: InjectedState, action: NamedDependency[TaskAction]
@@ -84,7 +83,6 @@ def _created_response(vendor: RunapiState, task: RunapiTask, is_replay: bool) ->
     [f"{TASKS_PATH}/{action}/{{task_id:str}}" for action in TaskAction],
     opt={"route": RouteKind.POLL},
     guards=[require_api_key],
-    dependencies={"action": Provide(parse_action)},
 )
 async def poll_task(
     vendor: InjectedState, action: NamedDependency[TaskAction], task_id: FromPath[str]
@@ -136,7 +134,7 @@ HANDLERS = [
             *ROUTES,
             *(_make_not_found_handler(path, handler.http_methods) for handler in ROUTES for path in handler.paths),
         ],
-        dependencies={"vendor": Provide(get_vendor_state)},
+        dependencies={"vendor": Provide(get_vendor_state), "action": Provide(parse_action)},
         exception_handlers={RunapiError: render_error},
     )
 ]

@@ -10,11 +10,10 @@ from litestar.di import NamedDependency
 
 from sandbox.charges import MICROS_PER_USD
 from sandbox.fault_injection import InjectedFault
-from sandbox.idempotency import ReplayCache
 from sandbox.order_simulator import MAX_ORDERS, Phase, SimulatedOrder
 from sandbox.runapi.http_helpers import build_error_body
 from sandbox.runapi.order_rules import TaskAction
-from sandbox.state import SandboxState
+from sandbox.state import AsyncVendorState, SandboxState
 from sandbox.switches import RunapiSwitches
 from sandbox.vendors import Vendor
 
@@ -40,13 +39,11 @@ class RunapiTask:
         return self.first_status if phase in (Phase.QUEUED, Phase.DISPATCHING) else "processing"
 
 
-class RunapiState:
+class RunapiState(AsyncVendorState[RunapiTask]):
     """The state of the simulated RunAPI."""
 
     def __init__(self, sandbox: SandboxState) -> None:
-        self.sandbox = sandbox
-        self.simulator = sandbox.simulators[Vendor.RUNAPI]
-        self.replay_cache: ReplayCache[RunapiTask] = ReplayCache()
+        super().__init__(sandbox, Vendor.RUNAPI)
         self._tasks: OrderedDict[str, RunapiTask] = OrderedDict()
 
     @property

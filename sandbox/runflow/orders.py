@@ -3,7 +3,6 @@
 from collections import OrderedDict
 from typing import Any
 
-from sandbox.idempotency import ReplayCache
 from sandbox.order_simulator import MAX_ORDERS, InsufficientCreditError, SimulatedOrder, SimulatedOutcome
 from sandbox.runflow.assets import AssetStore
 from sandbox.runflow.callbacks import RunCallbacks
@@ -18,20 +17,18 @@ from sandbox.runflow.http_helpers import (
 from sandbox.runflow.run_input import MODELS, find_problems, parse_run_input
 from sandbox.runflow.runs import RunflowRun, replace_data_uris
 from sandbox.source_fetcher import SourceUnreadableError
-from sandbox.state import SandboxState
+from sandbox.state import AsyncVendorState, SandboxState
 from sandbox.vendors import Vendor
 
 MAX_CALLBACK_URL_CHARACTERS = 2048
 MAX_CLIENT_REF_CHARACTERS = 255
 
 
-class RunflowState:
+class RunflowState(AsyncVendorState[bytes]):
     """The state of the simulated Runflow."""
 
     def __init__(self, sandbox: SandboxState) -> None:
-        self.sandbox = sandbox
-        self.simulator = sandbox.simulators[Vendor.RUNFLOW]
-        self.replay_cache: ReplayCache[bytes] = ReplayCache()
+        super().__init__(sandbox, Vendor.RUNFLOW)
         self.runs: OrderedDict[str, RunflowRun] = OrderedDict()
         self.asset_store = AssetStore(sandbox)
         self.callbacks = RunCallbacks(sandbox)
