@@ -20,6 +20,10 @@ class Trouble(StrEnum):
     KILL_BEFORE = "kills the replica before the effect"
     KILL_AFTER = "kills the replica after the effect"
 
+    @property
+    def is_before_effect(self) -> bool:
+        return self in (Trouble.FAIL_BEFORE, Trouble.DELAY_BEFORE, Trouble.PAUSE_BEFORE, Trouble.KILL_BEFORE)
+
 
 TROUBLES = {
     Trouble.FAIL_BEFORE: 2,

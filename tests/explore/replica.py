@@ -207,15 +207,18 @@ class Replica:
     async def _run_effect(self, failpoint: str, effect: str, perform: Callable[[], Awaitable[Any]]) -> Any:
         """Performs one effect, with the trouble that is planned for it."""
         disturbance = self._take_disturbance(failpoint, effect)
+        if disturbance is not None:
+            self.world.trouble_count += 1
+            self.world.story.tell(self.name, f"{failpoint}: {disturbance.trouble}")
         try:
-            await self._disturb_before(disturbance, failpoint, effect)
+            await self._disturb(disturbance, effect, is_before_effect=True)
             await self._stand_still()
             result = await self._perform(effect, perform)
             if effect == "store.claim_jobs" and result and self._claim_drain is not None:
                 self.start_drain(self._claim_drain)
                 await asyncio.sleep(SLOW_CLAIM_SECONDS)
             await self._stand_still()
-            await self._disturb_after(disturbance, failpoint, effect)
+            await self._disturb(disturbance, effect, is_before_effect=False)
         except asyncio.CancelledError:
             # The store cancels the calls of a killed replica.
             await self._stand_still()
@@ -254,31 +257,19 @@ class Replica:
         world.effect_count += 1
         return world.plan.by_effect_number.get(world.effect_count)
 
-    async def _disturb_before(self, disturbance: Disturbance | None, failpoint: str, effect: str) -> None:
-        if disturbance is None:
+    async def _disturb(self, disturbance: Disturbance | None, effect: str, *, is_before_effect: bool) -> None:
+        """Makes the planned trouble, if it belongs to this moment."""
+        if disturbance is None or disturbance.trouble.is_before_effect is not is_before_effect:
             return
-        self.world.trouble_count += 1
-        self.world.story.tell(self.name, f"{failpoint}: {disturbance.trouble}")
         match disturbance.trouble:
-            case Trouble.KILL_BEFORE:
+            case Trouble.KILL_BEFORE | Trouble.KILL_AFTER:
                 self.kill()
-            case Trouble.PAUSE_BEFORE:
+            case Trouble.PAUSE_BEFORE | Trouble.PAUSE_AFTER:
                 self.pause(disturbance.delay)
-            case Trouble.DELAY_BEFORE:
+            case Trouble.DELAY_BEFORE | Trouble.DELAY_AFTER:
                 await asyncio.sleep(disturbance.delay)
             case Trouble.FAIL_BEFORE:
                 _raise_failure(effect, StoreUnavailable("the store refused"))
-
-    async def _disturb_after(self, disturbance: Disturbance | None, failpoint: str, effect: str) -> None:
-        if disturbance is None:
-            return
-        match disturbance.trouble:
-            case Trouble.KILL_AFTER:
-                self.kill()
-            case Trouble.PAUSE_AFTER:
-                self.pause(disturbance.delay)
-            case Trouble.DELAY_AFTER:
-                await asyncio.sleep(disturbance.delay)
             case Trouble.FAIL_AFTER:
                 _raise_failure(effect, StoreOutcomeUnknown("the answer of the store was lost"))
 

@@ -14,46 +14,38 @@ from gateway.config.catalogue_builder import resolve_files
 from gateway.config.loader import load
 from gateway.config.schema import DEFAULT_ADMIN_KEYS
 from gateway.config.value_types import Secret, SecretRef
-from gateway.timeouts_and_intervals import (
-    FetchTiming,
-    HealthTiming,
-    JobTiming,
-    MaintenanceTiming,
-    OpenDuration,
-    OrderTiming,
-    PollTiming,
-    Timing,
-    WorkerTiming,
-)
+from gateway.timeouts_and_intervals import OpenDuration, Timing
 from providers import ADAPTERS
 from providers.adapter import Adapter, Call, Endpoint
 from providers.orders import Order
 from tests.explore.seller_dialects import CALLBACK_SECRET
+from tests.harness.timings import change_timing
 
 TEAM, MODEL = "explorers", "gpt-image-2"
 POLICY_COUNT = 48
 DEADLINE_SECONDS, LEASE_SECONDS = 25.0, 6.0
 # A tenth of the product's times, so that a run ends soon. The relations between them stay.
-TIMING = Timing(
-    jobs=JobTiming(
-        confirmation_timeout_seconds=8.0,
-        reconcile_timeout_seconds=15.0,
-        search_interval_seconds=2.0,
-        image_ttl_seconds=60.0,
-    ),
-    orders=OrderTiming(
-        min_attempt_timeout_seconds=30.0,
-        submit_timeout_seconds=6.0,
-        slot_timeout_seconds=5.0,
-        query_timeout_seconds=4.0,
-        max_resend_backoff_seconds=8.0,
-        retry_budget_timeout_seconds=1.0,
-    ),
-    polls=PollTiming(max_interval_seconds=4.0, max_retry_after_seconds=6.0, missing_order_grace_seconds=8.0),
-    fetches=FetchTiming(max_backoff_seconds=5.0, max_fetch_seconds=20.0),
-    workers=WorkerTiming(max_backoff_seconds=8.0, max_receive_seconds=10.0),
-    maintenance=MaintenanceTiming(publish_interval_seconds=3.0, audit_interval_seconds=10.0),
-    health=HealthTiming(refused=OpenDuration(8.0, 30.0), outage=OpenDuration(4.0, 20.0), probe_timeout_seconds=30.0),
+TIMING = change_timing(
+    Timing(),
+    jobs={
+        "confirmation_timeout_seconds": 8.0,
+        "reconcile_timeout_seconds": 15.0,
+        "search_interval_seconds": 2.0,
+        "image_ttl_seconds": 60.0,
+    },
+    orders={
+        "min_attempt_timeout_seconds": 30.0,
+        "submit_timeout_seconds": 6.0,
+        "slot_timeout_seconds": 5.0,
+        "query_timeout_seconds": 4.0,
+        "max_resend_backoff_seconds": 8.0,
+        "retry_budget_timeout_seconds": 1.0,
+    },
+    polls={"max_interval_seconds": 4.0, "max_retry_after_seconds": 6.0, "missing_order_grace_seconds": 8.0},
+    fetches={"max_backoff_seconds": 5.0, "max_fetch_seconds": 20.0},
+    workers={"max_backoff_seconds": 8.0, "max_receive_seconds": 10.0},
+    maintenance={"publish_interval_seconds": 3.0, "audit_interval_seconds": 10.0},
+    health={"refused": OpenDuration(8.0, 30.0), "outage": OpenDuration(4.0, 20.0), "probe_timeout_seconds": 30.0},
 )
 PIXELS = {"generate": {"pixels": "exact"}, "edit": {"pixels": "exact"}}
 RATIOS = {operation: {"ratios": ["1:1"], "resolutions": ["1k"]} for operation in ("generate", "edit")}
