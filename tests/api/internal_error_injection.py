@@ -1,4 +1,4 @@
-"""An internal error of the gateway: one prompt raises it."""
+"""An internal error of the gateway: a certain prompt raises it."""
 
 from typing import Any
 
@@ -13,8 +13,9 @@ def install_internal_error() -> None:
     original = job_submission.submit_job
 
     async def fail_or_submit(context: Any, request: Any) -> Any:
-        if request.params.prompt == FAILING_PROMPT:
-            raise RuntimeError(FAULT_MESSAGE) from ApiError(418, "canary", FAULT_MESSAGE)
+        if request.params.prompt.startswith(FAILING_PROMPT):
+            message = f"{FAULT_MESSAGE} {request.params.prompt}"
+            raise RuntimeError(message) from ApiError(418, "canary", message)
         return await original(context, request)
 
     job_submission.submit_job = fail_or_submit

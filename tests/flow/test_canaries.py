@@ -1,0 +1,241 @@
+"""Secrets, prompts, images and file names appear in no log, metric, error, store key or object name.
+
+They are sent in successes, refusals, crashes, invalid requests and sellers' failures, with debug lines switched on.
+Each value is unique, so that the search for it is exact.
+"""
+
+import io
+import json
+import re
+from base64 import b64encode
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import httpx
+import pytest
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+
+from tests.api.internal_error_injection import FAILING_PROMPT, FAULT_MESSAGE
+from tests.flow.flow_config import OPENAI, RUNAPI, RUNFLOW_RUNS, SECRET_ENVIRON, SELLERS, GatewaySetup
+from tests.flow.gateway_on_store import GatewayAndStore, make_fixture_on_each_store
+from tests.flow.order_flow import FlowGateway
+from tests.harness.child_spec import Hook
+from tests.harness.form_bodies import FORM_HEADERS, make_form, make_part
+from tests.harness.sandbox_runner import RunningSandbox
+from tests.harness.wait import wait_until
+from tests.store.raw_redis import RawRedis
+from tests.store.raw_sqlite import RawSqlite
+from tests.store.raw_store import RawStore
+
+PROMPT, FILE_NAME, WEBHOOK_TOKEN = "canary-prompt-4c1d", "canary-file-9b2e.png", "canary-hook-77aa"
+ADMIN_KEY, SELLER_TEXT, WRONG_KEY = "canary-admin-key-51ee", "canary-seller-text-0d6f", "canary-wrong-key-3a3a"
+URL_TOKEN, USER_INFO = "canary-url-token-b00b", "canary-user:canary-word"
+SETUP = GatewaySetup(
+    environ={"IGW_LOG_LEVEL": "debug", "IGW_ADMIN_KEY": ADMIN_KEY},
+    hooks=(Hook("tests.api.internal_error_injection:install_internal_error"),),
+)
+SELLER_FAULTS: list[dict[str, Any]] = [
+    {"kind": "status", "status": 500, "body": SELLER_TEXT},
+    {"kind": "status", "status": 401, "body": json.dumps({"error": {"message": f"{SELLER_TEXT} {PROMPT}"}})},
+    {"kind": "status", "status": 422, "body": json.dumps({"error": SELLER_TEXT, "message": PROMPT})},
+    {"kind": "html", "status": 502, "body": SELLER_TEXT},
+    {"kind": "fail", "message": f"{SELLER_TEXT}: {PROMPT}", "code": SELLER_TEXT},
+    {"kind": "truncate"},
+    {"kind": "reset_before"},
+    {"kind": "status", "route": "poll", "status": 500, "body": SELLER_TEXT},
+    {"kind": "status", "route": "download", "status": 404, "body": SELLER_TEXT},
+]
+
+# One or more of each kind: refused, invalid, failed at a seller, crashed.
+EXPECTED_CODES = {
+    *("invalid_api_key", "missing_api_key", "link_invalid", "callback_refused", "route_not_found"),
+    *("invalid_json", "invalid_form", "invalid_value", "invalid_image", "invalid_image_url", "unsupported_media_type"),
+    *("order_refused", "outcome_unknown", "sellers_failed", "internal_error"),
+}
+
+gateway_and_store = make_fixture_on_each_store(SETUP)
+
+
+class Canaries:
+    """Sends the canaries. `values`: all of them by name; `errors`: the responses that are errors."""
+
+    def __init__(self, gateway: FlowGateway, sandbox: RunningSandbox) -> None:
+        self.gateway, self.sandbox = gateway, sandbox
+        self.image = make_canary_image()
+        encoded = b64encode(self.image).decode()
+        self.image_uri = f"data:image/png;base64,{encoded}"
+        self.values = {
+            **SECRET_ENVIRON,
+            **{"prompt": PROMPT, "file name": FILE_NAME, "webhook": WEBHOOK_TOKEN, "admin key": ADMIN_KEY},
+            **{"wrong key": WRONG_KEY, "URL": URL_TOKEN, "user": USER_INFO},
+            **{"start of image": encoded[:60], "middle of image": encoded[len(encoded) // 2 :][:60]},
+            "internal error": FAULT_MESSAGE,
+        }
+        self.errors: list[httpx.Response] = []
+
+    def post(self, path: str, body: object = None, key: str = SECRET_ENVIRON["IGW_FLOW_KEY"], **options: Any) -> Any:
+        """Sends a request. Returns the response's JSON."""
+        headers = {"authorization": f"Bearer {key}", "prefer": "wait=5", **options.pop("headers", {})}
+        answer = self.gateway.http.post(path, headers=headers, json=body, **options)
+        if answer.is_error:
+            self.errors.append(answer)
+        return answer.json()
+
+    def send_everything(self) -> None:
+        for send in (
+            self.send_successes,
+            self.send_forms,
+            self.send_invalid_requests,
+            self.send_wrong_keys,
+            self.send_wrong_urls,
+            self.cause_seller_failures,
+            self.cause_crashes,
+        ):
+            send()
+        self.collect_callback_signatures()
+        wait_until(lambda: self.gateway.read_metric("igw_jobs_in_flight") <= 2, "only unanswered orders are in flight")
+
+    def send_successes(self) -> None:
+        webhook = f"https://example.com/hook?token={WEBHOOK_TOKEN}"
+        for seller in SELLERS:
+            body = {"prompt": PROMPT, "quality": "low", "provider": {"only": [seller]}, "webhook": webhook}
+            job = self.post("/v1/jobs", body)
+            assert job["status"] == "completed", job
+            edit = {**body, "operation": "edit", "image": self.image_uri, "size": "1024x1024"}
+            assert self.post("/v1/jobs", edit)["status"] == "completed"
+            self.values[f"signature of {seller}"] = job["images"][0]["url"].rpartition("sig=")[2]
+            self.gateway.http.get(job["images"][0]["url"])
+        assert self.post("/v1/images/generations", {"prompt": PROMPT, "quality": "low"})["data"]
+        self.post("/v1/quotes", {"prompt": PROMPT})
+        created = self.post("/v1/admin/keys", {"team": "flow", "name": "made by a test"}, key=ADMIN_KEY)
+        self.values["created key"] = created["key"].rpartition("_")[2]
+        self.post("/v1/images/generations", {"prompt": PROMPT, "quality": "low", "n": 2}, key=created["key"])
+
+    def send_forms(self) -> None:
+        for image in (self.image, self.image[:200], b"no image"):
+            form = make_form(
+                make_part("prompt", PROMPT),
+                make_part("quality", "low"),
+                make_part("image", image, "Content-Type: image/png", filename=FILE_NAME),
+            )
+            self.post("/v1/images/edits", content=form, headers=FORM_HEADERS)
+            self.post("/v1/images/edits", content=form[:-50], headers=FORM_HEADERS)
+
+    def send_invalid_requests(self) -> None:
+        invalid_fields: dict[str, object] = {
+            "prompt": [PROMPT],
+            "size": self.image_uri,
+            "quality": {"prompt": PROMPT},
+            "metadata": PROMPT,
+            "image": f"https://{USER_INFO}@example.com/a.png?{URL_TOKEN}",
+            "images": [self.image_uri, self.image_uri[:-40], f"https://nowhere.invalid/a.png?token={URL_TOKEN}"],
+            "mask": f"data:image/png;base64,{PROMPT}",
+            "webhook": f"https://{USER_INFO}@example.com/hook?token={WEBHOOK_TOKEN}",
+        }
+        for field, value in invalid_fields.items():
+            body = {"prompt": PROMPT, "operation": "edit", "image": self.image_uri, field: value}
+            self.post("/v1/jobs", body)
+            self.post("/v1/images/edits", body)
+            self.post("/v1/quotes", body)
+        for text in (f'{{"prompt": "{PROMPT}', f'{{"prompt": "{PROMPT}", "prompt": "{PROMPT}"}}', f"prompt={PROMPT}"):
+            for content_type in ("application/json", "text/plain", "multipart/form-data; boundary=x"):
+                self.post("/v1/images/generations", content=text, headers={"content-type": content_type})
+
+    def send_wrong_keys(self) -> None:
+        for header in (WRONG_KEY, f"Bearer {WRONG_KEY}", f"Basic {WRONG_KEY}", f"Bearer igw_abcdefgh_{WRONG_KEY}"):
+            self.post("/v1/jobs", {"prompt": PROMPT}, headers={"authorization": header})
+            self.post("/v1/admin/keys", {"team": "flow"}, headers={"authorization": header})
+        self.post("/v1/jobs", {"prompt": PROMPT}, headers={"authorization": "", "api-key": WRONG_KEY})
+        self.post("/v1/admin/keys", {"team": "unknown", "name": PROMPT}, key=ADMIN_KEY)
+
+    def send_wrong_urls(self) -> None:
+        for path in (
+            f"/files/00/{URL_TOKEN}?sig={URL_TOKEN}",
+            f"/{URL_TOKEN}?key={WRONG_KEY}",
+            f"/v1/jobs/{URL_TOKEN}",
+        ):
+            self.post(path, {"prompt": PROMPT})
+            answer = self.gateway.http.get(path, headers={"authorization": f"Bearer {WRONG_KEY}"})
+            self.errors.append(answer)
+        self.post(f"/callbacks/runapi/job_{URL_TOKEN}/1/{URL_TOKEN}", {"prompt": PROMPT})
+
+    def cause_seller_failures(self) -> None:
+        for seller in (RUNFLOW_RUNS, RUNAPI, OPENAI):
+            for fault in SELLER_FAULTS:
+                self.sandbox.inject_fault(times=1, **fault)
+                body = {"prompt": PROMPT, "quality": "low", "provider": {"only": [seller]}}
+                self.post("/v1/images/generations", body, headers={"prefer": "wait=1"})
+                self.sandbox.call_control_route("DELETE", "/faults")
+
+    def cause_crashes(self) -> None:
+        for path in ("/v1/jobs", "/v1/images/generations"):
+            self.post(path, {"prompt": f"{FAILING_PROMPT} {PROMPT}", "image": self.image_uri, "operation": "edit"})
+            self.post(path, {"prompt": f"{FAILING_PROMPT} {PROMPT}"})
+
+    def collect_callback_signatures(self) -> None:
+        for vendor in ("runflow", "runapi"):
+            bodies = " ".join(str(order["body"]) for order in self.sandbox.list_requests(vendor, "submit"))
+            signatures = set(re.findall(r"/callbacks/[\w-]+/job_\w+/\d+/([\w-]+)", bodies))
+            assert signatures
+            self.values |= {f"callback of {vendor} {number}": text for number, text in enumerate(signatures)}
+
+    def find_in(self, text: str) -> list[str]:
+        """Returns the names of the canaries in a text."""
+        return [name for name, value in self.values.items() if value in text]
+
+
+def make_canary_image() -> bytes:
+    out, info = io.BytesIO(), PngInfo()
+    info.add_text("Comment", PROMPT)
+    Image.effect_noise((64, 64), 80).resize((1024, 1024)).convert("RGB").save(out, "PNG", pnginfo=info)
+    return out.getvalue()
+
+
+@pytest.fixture
+def sent_canaries(gateway_and_store: GatewayAndStore, sandbox: RunningSandbox) -> tuple[Canaries, RawStore]:
+    gateway, raw_store = gateway_and_store
+    canaries = Canaries(gateway, sandbox)
+    canaries.send_everything()
+    return canaries, raw_store
+
+
+def read_key_names(raw_store: RawStore) -> Sequence[str]:
+    """Returns the names of all keys: of Redis the keys, of SQLite the values of all columns in primary keys and
+    indexes."""
+    if isinstance(raw_store, RawRedis):
+        return [str(key) for key in raw_store.client.keys("*")]
+    assert isinstance(raw_store, RawSqlite)
+    query = raw_store.connection.execute
+    tables = [name for (name,) in query("SELECT name FROM sqlite_master WHERE type = 'table'")]
+    names: list[str] = []
+    for table in tables:
+        columns = {name for _, name, *_, rank in query(f"PRAGMA table_info({table})") if rank}
+        for _, index, *_ in query(f"PRAGMA index_list({table})").fetchall():
+            columns |= {name for *_, name in query(f"PRAGMA index_info({index})") if name}
+        for column in columns:
+            names += [str(value) for (value,) in query(f'SELECT "{column}" FROM {table}')]  # noqa: S608
+    return names
+
+
+def test_canaries_are_in_no_log_metric_error_key_or_object_name(sent_canaries: tuple[Canaries, RawStore]) -> None:
+    """One test for all places, because the canaries are sent once."""
+    canaries, raw_store = sent_canaries
+    gateway = canaries.gateway
+    places: dict[str, Callable[[], str]] = {
+        "stdout": lambda: gateway.stdout,
+        "stderr": lambda: gateway.stderr,
+        "metrics": lambda: gateway.get("/metrics").text,
+        "readiness": lambda: gateway.get("/readyz").text,
+        "store keys": lambda: "\n".join(read_key_names(raw_store)),
+        "object names": lambda: "\n".join(str(path) for path in gateway.folder.parent.rglob("*")),
+        "errors": lambda: "\n".join(f"{answer.headers} {answer.text}" for answer in canaries.errors),
+    }
+    texts = {name: read() for name, read in places.items()}
+    assert {name: found for name, text in texts.items() if (found := canaries.find_in(text))} == {}
+    assert all(texts.values())
+    assert SELLER_TEXT not in texts["errors"], "operators see the text of a seller in the log, callers do not"
+    codes = {answer.json()["error"]["code"] for answer in canaries.errors}
+    assert codes >= EXPECTED_CODES, codes
+    assert "debug" in {line["level"] for line in gateway.read_log_lines()}
+    assert PROMPT in str(raw_store.dump_everything()), "the search finds the prompt where it belongs"
