@@ -82,7 +82,13 @@ class Gateway:
                 timing=self.timing.store,
             )
         )
-        self.app: Litestar = create_application(self._build_app_state(), self.emit, [self._lifespan], self.timing.api)
+        self.app: Litestar = create_application(
+            self._build_app_state(),
+            self.emit,
+            [self._lifespan],
+            self.timing.api,
+            lambda: self.reloader.current.gateway.cors.origins,
+        )
 
     def set_base_url(self, url: str, is_reachable_by_sellers: bool) -> None:
         """Sets the base URL unless the settings define one.

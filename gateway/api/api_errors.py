@@ -15,7 +15,6 @@ OPENAI_ROUTE_PREFIXES = (
     *("/v1/images", "/v1/models", "/v1/files", "/v1/batches", "/v1/responses"),
     *("/openai/", "/images/", "/models"),
 )
-# The framework ignores them.
 _REPEATED_SLASHES = re.compile("//+")
 MIN_RETRY_AFTER_SECONDS, MAX_RETRY_AFTER_SECONDS = 1, 120
 
@@ -67,7 +66,7 @@ class ApiError(Exception):
         `charge_sentence`: that of the request, for errors that have none; empty if the request could not order.
         """
         body = self.build_openai_body(charge_sentence)
-        if _REPEATED_SLASHES.sub("/", path).startswith(OPENAI_ROUTE_PREFIXES):
+        if merge_slashes(path).startswith(OPENAI_ROUTE_PREFIXES):
             return msgspec.json.encode(body), "application/json"
         return msgspec.json.encode(self._build_problem_body(body, request_id)), "application/problem+json"
 
@@ -86,6 +85,11 @@ class ApiError(Exception):
             "request_id": request_id,
             **openai_body,
         }
+
+
+def merge_slashes(path: str) -> str:
+    """Merges repeated slashes, which the framework ignores when it selects a route."""
+    return _REPEATED_SLASHES.sub("/", path)
 
 
 def _limit_retry_after(seconds: int) -> int:

@@ -11,6 +11,7 @@ from gateway.api.access_control import authorize_request, require_declared_scope
 from gateway.api.admin_api import ADMIN_HANDLERS
 from gateway.api.api_context import ApiContext
 from gateway.api.callbacks import receive_callback
+from gateway.api.cross_origin import CrossOriginHeaders, Origins
 from gateway.api.error_translator import ErrorTranslator
 from gateway.api.image_files import get_image_file
 from gateway.api.images import create_edit, create_generation, create_variation
@@ -59,9 +60,11 @@ ROUTE_HANDLERS = [
 class Application(Litestar):
     """Assigns each request an id and emits an event for its response, also for unknown routes."""
 
-    def __init__(self, emit: EventSink, timing: ApiTiming, **options: Any) -> None:
+    def __init__(
+        self, emit: EventSink, timing: ApiTiming, cross_origin_headers: CrossOriginHeaders, **options: Any
+    ) -> None:
         super().__init__(**options)
-        self._emit, self._timing = emit, timing
+        self._emit, self._timing, self._cross_origin_headers = emit, timing, cross_origin_headers
         self._body_budget = MemoryBudget(timing.max_total_body_bytes)
         self._disk_budget = MemoryBudget(timing.max_total_upload_bytes)
 
@@ -73,9 +76,11 @@ class Application(Litestar):
             send,
             IncomingBodyLimiter(receive, self._body_budget, self._disk_budget, self._timing),
             self._body_budget.make_outgoing_reservation(),
+            self._cross_origin_headers,
         )
         try:
-            await super().__call__(scope, lifecycle.incoming_body, lifecycle.send)
+            if not await lifecycle.answer_preflight():
+                await super().__call__(scope, lifecycle.incoming_body, lifecycle.send)
         except asyncio.CancelledError:
             await lifecycle.send_shutdown_error()
             raise
@@ -108,12 +113,15 @@ def _build_response_error_event(error: BaseException, request_id: str) -> ErrorR
     return ErrorReported(component="api", message=describe_exception(cause), request=request_id)
 
 
-def create_application(state: dict[str, Any], emit: EventSink, lifespan: list[Any], timing: ApiTiming) -> Litestar:
+def create_application(
+    state: dict[str, Any], emit: EventSink, lifespan: list[Any], timing: ApiTiming, get_allowed_origins: Origins
+) -> Litestar:
     require_declared_scopes(ROUTE_HANDLERS)
     translator = ErrorTranslator(emit, timing)
     return Application(
         emit,
         timing,
+        CrossOriginHeaders(get_allowed_origins),
         route_handlers=ROUTE_HANDLERS,
         guards=[authorize_request],
         state=State({**state, "error_translator": translator, "documents": DocumentCache(ROUTE_HANDLERS)}),

@@ -7,6 +7,7 @@ from typing import Any
 from litestar.types import HTTPScope, Message, Send
 
 from gateway.api.client_presence import get_presence
+from gateway.api.cross_origin import CrossOriginHeaders
 from gateway.api.incoming_body_limiter import IncomingBodyLimiter
 from gateway.api.rate_limit_headers import build_rate_limit_headers
 from gateway.api.request_ids import REQUEST_ID_HEADER, get_or_create_request_id
@@ -39,14 +40,20 @@ class RequestLifecycle:
     """
 
     def __init__(
-        self, scope: HTTPScope, send: Send, incoming_body: IncomingBodyLimiter, response_memory: MemoryReservation
+        self,
+        scope: HTTPScope,
+        send: Send,
+        incoming_body: IncomingBodyLimiter,
+        response_memory: MemoryReservation,
+        cross_origin_headers: CrossOriginHeaders,
     ) -> None:
         self._scope, self._send, self.incoming_body = scope, send, incoming_body
-        self._response_memory = response_memory
+        self._response_memory, self._cross_origin_headers = response_memory, cross_origin_headers
         self._started_at, self._status, self._is_response_started = perf_counter(), 500, False
         self.request_id = get_or_create_request_id(scope["headers"])
         scope["headers"] = merge_header_lines(scope["headers"], b"prefer")
         self._method: str = scope["method"]
+        self._preflight_headers = cross_origin_headers.build_preflight(scope)
         if self._method == "OPTIONS":
             scope["method"] = UNROUTED_METHOD  # type: ignore[typeddict-item]  # intended: no route has this method
         self._state: dict[str, Any] = scope.setdefault("state", {})
@@ -62,9 +69,18 @@ class RequestLifecycle:
                 *self._build_overhead_header(),
                 *self._build_limit_headers(),
                 *self._build_close_header(),
+                *(self._cross_origin_headers.build(self._scope) if self._preflight_headers is None else ()),
             ]
             message["headers"] = [*message["headers"], *gateway_headers]
         await self._send(message)
+
+    async def answer_preflight(self) -> bool:
+        """Answers the request if it is one by which a browser asks for permission. Returns whether it is one."""
+        if self._preflight_headers is None:
+            return False
+        await self.send({"type": "http.response.start", "status": 204, "headers": self._preflight_headers})
+        await self.send({"type": "http.response.body", "body": b"", "more_body": False})
+        return True
 
     async def send_shutdown_error(self) -> None:
         """Sends an error for a request whose handler is cancelled by the shutdown."""

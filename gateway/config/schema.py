@@ -12,7 +12,7 @@ from gateway.config.model_schema import ModelConfig
 from gateway.config.offer_schema import OfferFile
 from gateway.config.schema_base import ConfigStruct, Count, NonEmptyText, OneOrMore, PositiveSeconds, option_help
 from gateway.config.timing_options import TimingConfig
-from gateway.config.value_types import BaseUrl, Percent, SecretRef, Usd
+from gateway.config.value_types import BaseUrl, Percent, SecretRef, Usd, WebOrigin
 from providers.orders import Operation
 
 # --- gateway.yaml
@@ -96,6 +96,15 @@ class AdminConfig(ConfigStruct, frozen=True, kw_only=True):
     ] = DEFAULT_ADMIN_KEYS
 
 
+class CrossOriginConfig(ConfigStruct, frozen=True, kw_only=True):
+    """Web pages of which other origins may call the gateway from a browser (CORS)."""
+
+    origins: Annotated[
+        tuple[WebOrigin, ...],
+        option_help("Origins like https://app.example.com, or '*' for all. Default none: browsers block such calls."),
+    ] = ()
+
+
 class GatewayFile(ConfigStruct, frozen=True, kw_only=True):
     """The gateway's own options."""
 
@@ -105,6 +114,7 @@ class GatewayFile(ConfigStruct, frozen=True, kw_only=True):
     retention: Annotated[RetentionConfig, option_help("How long data is kept.")] = RetentionConfig()
     timing: Annotated[TimingConfig, option_help("Timeouts and intervals.")] = TimingConfig()
     admin: Annotated[AdminConfig, option_help("Access to the admin API.")] = AdminConfig()
+    cors: Annotated[CrossOriginConfig, option_help("Calls from web pages.")] = CrossOriginConfig()
 
 
 # --- models.yaml

@@ -135,6 +135,24 @@ class BaseUrl(str):
         return cls(text.rstrip("/"))
 
 
+class WebOrigin(str):
+    """Origin of web pages, as browsers send it; `*` means all."""
+
+    __slots__ = ()
+    EXAMPLE: ClassVar[str] = "https://app.example.com"
+    SCHEMA: ClassVar[Schema] = _describe_text(r"^(\*|[A-Za-z][A-Za-z0-9+.\-]*://[^/@?#*\s]+)$", EXAMPLE)
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        origin = text.lower()
+        if not re.fullmatch(r"\*|[a-z][a-z0-9+.\-]*://([a-z0-9.\-]+|\[[0-9a-f:.]+\])(:\d{1,5})?", origin, re.ASCII):
+            raise ValueError(
+                f"Invalid origin {text[:80]!r}. Write it like {cls.EXAMPLE}, without a path, or '*' for all"
+            )
+        # Browsers leave out the default port.
+        return cls(re.sub(r"^(https://.*):443$|^(http://.*):80$", r"\1\2", origin))
+
+
 class SecretRef(str):
     """Reference to a secret: env:NAME or file:/path. Secrets themselves never appear in the configuration."""
 
@@ -223,6 +241,7 @@ __all__ = [
     "SizeError",
     "SizeValue",
     "Usd",
+    "WebOrigin",
     "Word",
     "sha256_hex",
 ]
