@@ -1,11 +1,12 @@
 """API keys as a store keeps them: without their secrets, and with the events of what admins did."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, Protocol
 
+import msgspec
 from msgspec import Struct
 
 from gateway.config.schema import RateLimits
@@ -90,6 +91,10 @@ class ApiKeyChange(Struct, frozen=True, kw_only=True):
     event: AdminEvent | None = None
 
 
+_key_decoder = msgspec.json.Decoder(ApiKey)
+_event_decoder = msgspec.json.Decoder(AdminEvent)
+
+
 class ApiKeyStore(Protocol):
     """Stores API keys and admin events. Every call may raise StoreUnavailable."""
 
@@ -125,21 +130,39 @@ def encode_event_time(at: float) -> str:
     return f"evt_{int(at * 1_000_000):016x}"
 
 
-def decode_event_cursor(cursor: str | None) -> str | None:
-    """Returns the id of the last event of the previous page; None for the first page. Raises ValueError if invalid."""
+class AdminEventQuery(Struct, frozen=True):
+    """What a page contains: the events before `last_id`, or the newest if it is None.
+
+    A store reads `row_count` events, one more than the page has: it shows whether there is another page.
+    """
+
+    last_id: str | None
+    page_size: int
+
+    @property
+    def row_count(self) -> int:
+        return self.page_size + 1
+
+    def make_page(self, events: Sequence[AdminEvent]) -> AdminEventPage:
+        page = tuple(events[: self.page_size])
+        return AdminEventPage(page, page[-1].id if len(events) > self.page_size else None)
+
+    def decode_page(self, entries: Iterable[bytes]) -> AdminEventPage:
+        """Makes the page from stored events."""
+        return self.make_page([_event_decoder.decode(entry) for entry in entries])
+
+
+def parse_event_query(limit: int, cursor: str | None) -> AdminEventQuery:
+    """Raises ValueError if the cursor is not the one of a page."""
     if cursor is None or re.fullmatch(r"evt_[0-9a-f]{16,40}", cursor, re.ASCII):
-        return cursor
+        return AdminEventQuery(cursor, max(1, min(MAX_LISTED_EVENTS, limit)))
     raise ValueError("Invalid cursor. Use the one from the previous page.")
 
 
-def make_event_page(events: tuple[AdminEvent, ...], page_size: int) -> AdminEventPage:
-    """Makes the page from its events, and one more if there is another page."""
-    page = events[:page_size]
-    return AdminEventPage(page, page[-1].id if len(events) > page_size else None)
-
-
-def clamp_event_count(limit: int) -> int:
-    return max(1, min(MAX_LISTED_EVENTS, limit))
+def decode_key_table(version: str, entries: Iterable[bytes]) -> ApiKeyTable:
+    """Makes the table from stored keys, in the order of their ids."""
+    keys = sorted((_key_decoder.decode(entry) for entry in entries), key=lambda key: key.id)
+    return ApiKeyTable(version, tuple(keys))
 
 
 def format_time(timestamp: float | None) -> str | None:

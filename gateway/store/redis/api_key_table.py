@@ -10,23 +10,17 @@ import msgspec
 
 from gateway.store.api_keys import (
     EMPTY_VERSION,
-    AdminEvent,
     AdminEventPage,
-    ApiKey,
     ApiKeyChange,
     ApiKeyTable,
-    clamp_event_count,
-    decode_event_cursor,
+    decode_key_table,
     encode_event_time,
-    make_event_page,
+    parse_event_query,
 )
 from gateway.store.redis import scripts
 from gateway.store.redis.codec import pack
 from gateway.store.redis.keys import ADMIN_EVENTS, API_KEY_USES, API_KEY_VERSION, API_KEYS
 from gateway.store.redis.redis_client import RedisClient
-
-_key_decoder = msgspec.json.Decoder(ApiKey)
-_event_decoder = msgspec.json.Decoder(AdminEvent)
 
 
 class RedisApiKeys:
@@ -41,8 +35,7 @@ class RedisApiKeys:
         if reply is None:
             return None
         version, entries = reply
-        keys = sorted((_key_decoder.decode(entry) for entry in entries), key=lambda key: key.id)
-        return ApiKeyTable(version.decode() or EMPTY_VERSION, tuple(keys))
+        return decode_key_table(version.decode() or EMPTY_VERSION, entries)
 
     async def change_table(self, change: ApiKeyChange) -> bool:
         event = change.event
@@ -65,12 +58,12 @@ class RedisApiKeys:
         return {key_id.decode(): float(used_at) for key_id, used_at in pairs}
 
     async def list_events(self, limit: int = 100, cursor: str | None = None) -> AdminEventPage:
-        last_id, page_size = decode_event_cursor(cursor), clamp_event_count(limit)
-        upper_bound = "+" if last_id is None else f"({last_id}"
+        query = parse_event_query(limit, cursor)
+        upper_bound = "+" if query.last_id is None else f"({query.last_id}"
         members = await self._client.execute(
-            "ZREVRANGEBYLEX", ADMIN_EVENTS, upper_bound, "-", "LIMIT", 0, page_size + 1
+            "ZREVRANGEBYLEX", ADMIN_EVENTS, upper_bound, "-", "LIMIT", 0, query.row_count
         )
-        return make_event_page(tuple(_event_decoder.decode(member.partition(b" ")[2]) for member in members), page_size)
+        return query.decode_page(member.partition(b" ")[2] for member in members)
 
     async def delete_events_before(self, timestamp: float) -> None:
         await self._client.execute("ZREMRANGEBYLEX", ADMIN_EVENTS, "-", f"({encode_event_time(timestamp)}")

@@ -8,22 +8,16 @@ import msgspec
 
 from gateway.store.api_keys import (
     EMPTY_VERSION,
-    AdminEvent,
     AdminEventPage,
-    ApiKey,
     ApiKeyChange,
     ApiKeyTable,
-    clamp_event_count,
-    decode_event_cursor,
-    make_event_page,
+    decode_key_table,
+    parse_event_query,
 )
-
-_key_decoder = msgspec.json.Decoder(ApiKey)
-_event_decoder = msgspec.json.Decoder(AdminEvent)
 
 _SELECT_VERSION = "SELECT version FROM api_key_version"
 _UPSERT_VERSION = "INSERT OR REPLACE INTO api_key_version (number, version) VALUES (1, ?)"
-_SELECT_KEYS = "SELECT entry FROM api_keys ORDER BY id"
+_SELECT_KEYS = "SELECT entry FROM api_keys"
 _UPSERT_KEY = "INSERT OR REPLACE INTO api_keys (id, entry) VALUES (?, ?)"
 _DELETE_KEY = "DELETE FROM api_keys WHERE id = ?"
 _DELETE_USE = "DELETE FROM api_key_uses WHERE id = ?"
@@ -58,9 +52,10 @@ class SqliteApiKeys:
         return dict(await self._run_read(lambda db: db.execute(_SELECT_USES).fetchall()))
 
     async def list_events(self, limit: int = 100, cursor: str | None = None) -> AdminEventPage:
-        last_id, page_size = decode_event_cursor(cursor), clamp_event_count(limit)
-        rows = await self._run_read(lambda db: db.execute(_SELECT_EVENTS, (last_id, page_size + 1)).fetchall())
-        return make_event_page(tuple(_event_decoder.decode(entry) for (entry,) in rows), page_size)
+        query = parse_event_query(limit, cursor)
+        parameters = (query.last_id, query.row_count)
+        rows = await self._run_read(lambda db: db.execute(_SELECT_EVENTS, parameters).fetchall())
+        return query.decode_page(entry for (entry,) in rows)
 
 
 def _read_version(db: Connection) -> str:
@@ -71,7 +66,7 @@ def _read_version(db: Connection) -> str:
 def _load_table(db: Connection, known_version: str | None) -> ApiKeyTable | None:
     if (version := _read_version(db)) == known_version:
         return None
-    return ApiKeyTable(version, tuple(_key_decoder.decode(entry) for (entry,) in db.execute(_SELECT_KEYS).fetchall()))
+    return decode_key_table(version, (entry for (entry,) in db.execute(_SELECT_KEYS).fetchall()))
 
 
 def _change_table(db: Connection, change: ApiKeyChange) -> bool:

@@ -10,9 +10,7 @@ from gateway.store.api_keys import (
     ApiKey,
     ApiKeyChange,
     ApiKeyTable,
-    clamp_event_count,
-    decode_event_cursor,
-    make_event_page,
+    parse_event_query,
 )
 
 
@@ -48,9 +46,10 @@ class MemoryApiKeyTable:
                 self.used_at[key_id] = max(at, self.used_at.get(key_id, 0.0))
 
     def list_events(self, limit: int, cursor: str | None) -> AdminEventPage:
-        last_id, page_size = decode_event_cursor(cursor), clamp_event_count(limit)
-        ids = sorted((event_id for event_id in self.events if last_id is None or event_id < last_id), reverse=True)
-        return make_event_page(tuple(self.events[event_id] for event_id in ids[: page_size + 1]), page_size)
+        query = parse_event_query(limit, cursor)
+        ids = (event_id for event_id in self.events if query.last_id is None or event_id < query.last_id)
+        newest = sorted(ids, reverse=True)[: query.row_count]
+        return query.make_page([self.events[event_id] for event_id in newest])
 
     def delete_events_before(self, timestamp: float) -> None:
         self.events = {event_id: event for event_id, event in self.events.items() if event.at >= timestamp}
