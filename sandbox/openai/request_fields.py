@@ -7,17 +7,16 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
-from litestar import Request
-from litestar.datastructures import State, UploadFile
+from litestar.datastructures import UploadFile
 from litestar.exceptions import ClientException
 
 from sandbox import image_renderer
+from sandbox.http_requests import HttpRequest
 from sandbox.image_renderer import InvalidImageError, SourceImage
 from sandbox.openai import field_checks
 from sandbox.openai.errors import OpenaiError, invalid_param_error
 from sandbox.source_fetcher import SourceFetcher, SourceUnreadableError
 
-HttpRequest = Request[object, object, State]
 # Fetches bytes, only after the rest of the request has been validated.
 ImageLoader = Callable[[], Awaitable[bytes]]
 

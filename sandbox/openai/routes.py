@@ -4,7 +4,7 @@ import secrets
 import time
 from typing import Any
 
-from litestar import Request, Response, Router, get, post
+from litestar import Response, Router, get, post
 from litestar.connection import ASGIConnection
 from litestar.datastructures import MutableScopeHeaders, State
 from litestar.enums import ScopeType
@@ -14,6 +14,7 @@ from litestar.params import FromPath
 from litestar.response import Stream
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
+from sandbox.http_requests import HttpRequest, get_bearer_key
 from sandbox.openai import errors, event_stream, field_checks, request_fields
 from sandbox.openai.errors import OpenaiError
 from sandbox.openai.image_params import OpenaiImageParams, parse_image_params, unknown_model_error
@@ -23,7 +24,6 @@ from sandbox.state import SandboxState
 from sandbox.vendors import RouteKind, Vendor
 
 API_KEY = "sk-sandbox"
-HttpRequest = Request[object, object, State]
 
 
 class OpenaiState:
@@ -67,12 +67,11 @@ class RequestIdMiddleware(ASGIMiddleware):
 
 
 def require_api_key(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
-    scheme, key = connection.headers.get("authorization", "").partition(" ")[::2]
-    if scheme.lower() != "bearer" or key.strip() != API_KEY:
+    if (get_bearer_key(connection) or "").strip() != API_KEY:
         raise OpenaiError(401, "invalid_api_key")
 
 
-def render_error(_: Request[Any, Any, Any], error: OpenaiError) -> Response[Any]:
+def render_error(_: HttpRequest, error: OpenaiError) -> Response[Any]:
     return Response(error.body, status_code=error.status)
 
 

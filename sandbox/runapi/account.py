@@ -9,8 +9,9 @@ from typing import Any
 import msgspec
 from litestar import Response, get, post
 
+from sandbox.http_requests import HttpRequest
 from sandbox.runapi import order_rules
-from sandbox.runapi.http_helpers import HttpRequest, parse_json_object, require_api_key, validation_error
+from sandbox.runapi.http_helpers import parse_json_object, require_api_key, validation_error
 from sandbox.runapi.order_rules import TaskAction
 from sandbox.runapi.tasks import MICROS_PER_CENT, InjectedState, RunapiState, format_timestamp
 from sandbox.switches import RunapiSwitches

@@ -4,16 +4,15 @@ import uuid
 from collections.abc import Mapping
 from typing import Any, Literal
 
-import msgspec
-from litestar import Request, Response
+from litestar import Response
 from litestar.connection import ASGIConnection
-from litestar.datastructures import State
 from litestar.handlers import BaseRouteHandler
+
+from sandbox.http_requests import HttpRequest, decode_json_object, get_bearer_key
 
 API_KEY = "sk-sandbox"
 MAX_HEADER_CHARACTERS = 512
 
-HttpRequest = Request[Any, Any, State]
 ErrorStyle = Literal["plain", "nested", "top_level_code"]
 
 # Codes and messages as in the vendor's fixtures, where they have any.
@@ -71,8 +70,7 @@ def render_error(request: HttpRequest, error: RunapiError) -> Response[dict[str,
 
 def require_api_key(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
     """Rejects a request without a valid API key. Litestar calls it before the route's handler."""
-    scheme, _space, key = connection.headers.get("authorization", "").partition(" ")
-    if scheme.lower() != "bearer" or key.strip() != API_KEY:
+    if (get_bearer_key(connection) or "").strip() != API_KEY:
         raise RunapiError(401)
 
 
@@ -98,10 +96,8 @@ def _is_short_ascii(value: str) -> bool:
 
 def parse_json_object(body: bytes) -> dict[str, Any]:
     """Parses the request body as a JSON object."""
-    try:
-        decoded: dict[str, Any] = msgspec.json.decode(body, type=dict[str, Any])
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise RunapiError(400, "The request body must be a JSON object") from error
+    if (decoded := decode_json_object(body)) is None:
+        raise RunapiError(400, "The request body must be a JSON object")
     return decoded
 
 

@@ -10,10 +10,10 @@ from litestar.enums import HttpMethod
 from litestar.handlers import HTTPRouteHandler
 from litestar.params import FromPath
 
+from sandbox.http_requests import HttpRequest
 from sandbox.runapi import account, uploads
 from sandbox.runapi.callbacks import CALLBACK_SECRET
 from sandbox.runapi.http_helpers import (
-    HttpRequest,
     RunapiError,
     build_response_headers,
     get_short_header,

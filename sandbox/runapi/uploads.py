@@ -16,14 +16,8 @@ from litestar import Response, post
 
 from sandbox import image_renderer
 from sandbox.file_store import UploadSlot
-from sandbox.runapi.http_helpers import (
-    HttpRequest,
-    RunapiError,
-    is_blank,
-    parse_json_object,
-    require_api_key,
-    validation_error,
-)
+from sandbox.http_requests import HttpRequest
+from sandbox.runapi.http_helpers import RunapiError, is_blank, parse_json_object, require_api_key, validation_error
 from sandbox.runapi.order_rules import is_http_url
 from sandbox.runapi.tasks import InjectedState, RunapiState, format_timestamp
 from sandbox.source_fetcher import SourceUnreadableError

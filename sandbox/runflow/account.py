@@ -7,10 +7,10 @@ from litestar.datastructures import State
 from litestar.params import FromPath
 
 from sandbox.charges import format_usd
+from sandbox.http_requests import HttpRequest
 from sandbox.order_simulator import OrderSimulator
 from sandbox.runflow.callbacks import CallbackSecret
 from sandbox.runflow.http_helpers import (
-    HttpRequest,
     RunflowError,
     build_field_error,
     format_timestamp,

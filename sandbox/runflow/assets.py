@@ -11,8 +11,8 @@ from litestar.params import FromPath
 
 from sandbox import image_renderer
 from sandbox.file_store import UploadSlot
+from sandbox.http_requests import HttpRequest
 from sandbox.runflow.http_helpers import (
-    HttpRequest,
     RunflowError,
     build_field_error,
     format_timestamp,

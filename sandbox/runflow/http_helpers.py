@@ -7,12 +7,11 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, Literal
 
-import msgspec
-from litestar import Request, Response
+from litestar import Response
 from litestar.connection import ASGIConnection
-from litestar.datastructures import State
 from litestar.handlers import BaseRouteHandler
 
+from sandbox.http_requests import HttpRequest, decode_json_object, get_bearer_key
 from sandbox.switches import RunflowSwitches
 
 API_KEY = "rf_sandbox"
@@ -20,7 +19,6 @@ API_KEY = "rf_sandbox"
 READ_ONLY_KEY = "rf_sandbox_readonly"
 KEY_PREFIXES = ("rf_live_", "rf_svc_", "rfk_", "rf_")
 
-HttpRequest = Request[Any, Any, State]
 ErrorStyle = Literal["flat", "nested", "detail"]
 
 ERRORS_BY_STATUS = {
@@ -90,9 +88,9 @@ def require_api_key(connection: ASGIConnection[Any, Any, Any, Any], handler: Bas
 
     Litestar calls it before the route's handler.
     """
-    scheme, _space, key = connection.headers.get("authorization", "").partition(" ")
+    key = get_bearer_key(connection) or ""
     is_accepted = get_switches(connection).accepts_any_key and key.startswith(KEY_PREFIXES)
-    if scheme.lower() != "bearer" or not (key in (API_KEY, READ_ONLY_KEY) or is_accepted):
+    if not (key in (API_KEY, READ_ONLY_KEY) or is_accepted):
         raise RunflowError(401)
     if key == READ_ONLY_KEY and connection.scope.get("method") != "GET":
         raise RunflowError(403)
@@ -105,10 +103,8 @@ def build_rate_limit_headers(request_headers: Mapping[str, str]) -> dict[str, st
 
 def parse_json_object(body: bytes) -> dict[str, Any]:
     """Parses the request body as a JSON object."""
-    try:
-        decoded: dict[str, Any] = msgspec.json.decode(body, type=dict[str, Any])
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise validation_error(build_field_error("The body must be a JSON object.", kind="json_invalid")) from error
+    if (decoded := decode_json_object(body)) is None:
+        raise validation_error(build_field_error("The body must be a JSON object.", kind="json_invalid"))
     return decoded
 
 

@@ -10,11 +10,11 @@ from litestar.datastructures import State
 from litestar.params import FromPath
 
 from sandbox.fault_injection import InjectedFault
+from sandbox.http_requests import HttpRequest
 from sandbox.idempotency import KeyConflictError
 from sandbox.order_simulator import ClientDisconnectedError, SimulatedOutcome
 from sandbox.runflow import account, assets, runs
 from sandbox.runflow.http_helpers import (
-    HttpRequest,
     RunflowError,
     build_field_error,
     build_rate_limit_headers,
