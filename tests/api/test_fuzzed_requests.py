@@ -2,17 +2,15 @@
 
 import json
 import random
-from collections import Counter
 from typing import Any
 
 import httpx
 
-from tests.api.byte_fuzzer import ByteFuzzer
-from tests.api.error_responses import IMAGES_PATH, JOBS_PATH, parse_error
+from tests.api.byte_fuzzer import ByteFuzzer, FuzzedResponses
+from tests.api.error_responses import IMAGES_PATH, JOBS_PATH
 from tests.harness.gateway_runner import RunningGateway
 
 REQUEST_COUNT = 3_200
-MIB = 1 << 20
 # No order is placed: no seller offers so low a price, unless the fuzzer corrupts the limit itself.
 VALID_BODY: dict[str, Any] = {
     "prompt": "a lighthouse at dawn",
@@ -157,26 +155,15 @@ class RequestFuzzer(ByteFuzzer):
 
 
 def test_thousands_of_corrupted_requests_cause_no_5xx_and_no_leak(gateway: RunningGateway) -> None:
-    fuzzer, statuses, codes = RequestFuzzer(20_261_121, ODD_BYTES), Counter[int](), Counter[str]()
-    resident = None
+    fuzzer, responses = RequestFuzzer(20_261_121, ODD_BYTES), FuzzedResponses(gateway, REQUEST_COUNT)
     with httpx.Client(base_url=gateway.url, trust_env=False, timeout=30) as http:
         for number in range(REQUEST_COUNT):
             body, headers = fuzzer.make_body(), fuzzer.make_headers()
             answer = http.post((JOBS_PATH, IMAGES_PATH)[number % 2], content=body, headers=headers)
-            statuses[answer.status_code] += 1
-            context = f"request {number}: {headers} {body[:2_000]!r} → {answer.text[:500]}"
-            assert answer.status_code < 500, context
-            assert answer.headers["x-request-id"], context
-            if answer.status_code >= 400:
-                codes[parse_error(answer)["code"]] += 1
-            if number == REQUEST_COUNT // 4:
-                resident = gateway.get_resident_bytes()
-    assert resident is not None
-    assert gateway.get_resident_bytes() - resident < 40 * MIB
-    assert gateway.process.poll() is None
-    assert [line for line in gateway.read_problem_lines() if line["event"] != "library"] == []
-    assert len(codes) >= 8, "too few kinds of corruption"
-    assert statuses[400] < REQUEST_COUNT, "no corrupted request gets past the body checks"
+            responses.record(number, answer, f"{headers} {body[:2_000]!r}")
+    responses.expect_healthy_gateway()
+    assert len(responses.codes) >= 8, "too few kinds of corruption"
+    assert responses.statuses[400] < REQUEST_COUNT, "no corrupted request gets past the body checks"
     assert gateway.http.get("/readyz").json()["ready"]
 
 

@@ -5,7 +5,9 @@ import asyncio
 import pytest
 
 from gateway.access import key_registry
+from gateway.access.key_registry import KeyRegistry
 from gateway.access.key_tokens import NewToken, make_token
+from gateway.store.api_keys import ApiKey
 from gateway.store.base import StoreUnavailable
 from tests.harness.virtual_time_loop import in_virtual_time
 from tests.unit.access.key_fixtures import NEXT_SECRET, SECRET, KeyWorld
@@ -13,6 +15,10 @@ from tests.unit.access.key_fixtures import NEXT_SECRET, SECRET, KeyWorld
 
 def guess_token(world: KeyWorld) -> NewToken:
     return make_token(world.draw_bytes)
+
+
+def start_guess(world: KeyWorld, registry: KeyRegistry) -> asyncio.Task[ApiKey | None]:
+    return asyncio.create_task(registry.find_recent_key(guess_token(world).text))
 
 
 @in_virtual_time
@@ -44,7 +50,7 @@ async def test_load_that_began_before_the_request_does_not_answer_it() -> None:
     world = KeyWorld()
     world.call_seconds = 0.1
     registry = world.make_registry()
-    guess = asyncio.create_task(registry.find_recent_key(guess_token(world).text))
+    guess = start_guess(world, registry)
     await asyncio.sleep(0.05)
     loads = world.calls["load_api_keys"]
     # Saved after the load of the guess was answered, but before that answer arrived.
@@ -90,9 +96,7 @@ async def test_too_many_guesses_are_rejected_at_once() -> None:
     world = KeyWorld()
     world.call_seconds = 1.0
     registry = world.make_registry()
-    guesses = [
-        asyncio.create_task(registry.find_recent_key(guess_token(world).text)) for _ in range(key_registry.MAX_WAITERS)
-    ]
+    guesses = [start_guess(world, registry) for _ in range(key_registry.MAX_WAITERS)]
     await asyncio.sleep(0.1)
     async with asyncio.timeout(0.01):
         assert await registry.find_recent_key(guess_token(world).text) is None
@@ -125,8 +129,8 @@ async def test_cancelled_request_does_not_cancel_the_load_of_others() -> None:
     world = KeyWorld()
     world.call_seconds = 0.5
     registry = world.make_registry()
-    first = asyncio.create_task(registry.find_recent_key(guess_token(world).text))
-    second = asyncio.create_task(registry.find_recent_key(guess_token(world).text))
+    first = start_guess(world, registry)
+    second = start_guess(world, registry)
     await asyncio.sleep(0.1)
     first.cancel()
     assert await second is None
