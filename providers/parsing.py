@@ -121,12 +121,16 @@ def _is_allowed_header(name: str, content: object) -> bool:
     return bool(is_sellers_header) and isinstance(content, str) and _HEADER_VALUE.fullmatch(content) is not None
 
 
-def parse_named_order_id(body: bytes, field: str) -> str | None:
-    """Returns the order id that a callback names in this field, or None if its body is unreadable."""
-    try:
-        return parse_order_id(parse_json_object(body).get(field))
-    except ParseError:
-        return None
+def make_callback_reader(field: str) -> Callable[[bytes], str | None]:
+    """Makes a reader for callbacks: the order id that the body names in this field, or None if it is unreadable."""
+
+    def read_callback(body: bytes) -> str | None:
+        try:
+            return parse_order_id(parse_json_object(body).get(field))
+        except ParseError:
+            return None
+
+    return read_callback
 
 
 def make_upload_grant(upload_id: str | None, url: object, headers: Mapping[str, str]) -> UploadGrant:

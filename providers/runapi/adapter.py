@@ -25,7 +25,7 @@ from providers.orders import (
     UnsupportedOrder,
     check_supported,
 )
-from providers.parsing import make_query_reader, make_submit_reader
+from providers.parsing import make_callback_reader, make_query_reader, make_submit_reader
 from providers.runapi.errors import parse_error
 from providers.runapi.files import INPUT_TRANSPORTS
 from providers.runapi.tasks import from_task
@@ -103,10 +103,6 @@ def from_polled(answer: Answer) -> Progress:
     return progress
 
 
-def from_callback(body: bytes) -> str | None:
-    return parsing.parse_named_order_id(body, "id")
-
-
 ADAPTER = Adapter(
     name="runapi",
     docs_url="https://runapi.ai/docs/api/gpt-image-2/text-to-image",
@@ -115,7 +111,9 @@ ADAPTER = Adapter(
     parse_error=parse_error,
     submit=Endpoint(build_call=to_task, read_answer=from_submit),
     poll=Endpoint(build_call=to_poll, read_answer=make_query_reader(from_polled, parse_error)),
-    callback=CallbackSpec(verify=verify_runapi_signature, parse_order_id=from_callback, id_header="x-callback-id"),
+    callback=CallbackSpec(
+        verify=verify_runapi_signature, parse_order_id=make_callback_reader("id"), id_header="x-callback-id"
+    ),
     input_transports=INPUT_TRANSPORTS,
     has_idempotency_key=True,
 )

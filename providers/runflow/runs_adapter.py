@@ -13,7 +13,7 @@ from providers.callback_signatures import verify_runflow_signature
 from providers.faults import FaultKind
 from providers.order_status import Accepted, Progress, SearchResult
 from providers.orders import Feature, Order, OrderReference, UnsupportedOrder, check_supported
-from providers.parsing import ParseError, make_query_reader, make_submit_reader
+from providers.parsing import ParseError, make_callback_reader, make_query_reader, make_submit_reader
 from providers.runflow import shared_wire_format
 from providers.runflow.assets import INPUT_TRANSPORTS
 
@@ -69,11 +69,6 @@ def _parse_search_entry(run: object) -> Accepted | None:
     return Accepted(id=order_id, reference=parsing.parse_text(reference))
 
 
-def from_callback(body: bytes) -> str | None:
-    """Returns the id of the run that a callback names in `run_id`."""
-    return parsing.parse_named_order_id(body, "run_id")
-
-
 ADAPTER = Adapter(
     name="runflow_runs",
     docs_url="https://docs.runflow.io/models/openai/gpt-image-2",
@@ -85,7 +80,7 @@ ADAPTER = Adapter(
     search=Endpoint(build_call=to_search, read_answer=make_query_reader(from_search, shared_wire_format.parse_error)),
     callback=CallbackSpec(
         verify=lambda headers, body, secrets, _now: verify_runflow_signature(headers, body, secrets),
-        parse_order_id=from_callback,
+        parse_order_id=make_callback_reader("run_id"),
     ),
     input_transports=INPUT_TRANSPORTS,
     has_idempotency_key=True,
