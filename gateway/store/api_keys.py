@@ -131,7 +131,7 @@ def encode_event_time(at: float) -> str:
 
 
 class AdminEventQuery(Struct, frozen=True):
-    """What a page contains: the events before `last_id`, or the newest if it is None.
+    """A page of events to load: those before `last_id`, or the newest if it is None.
 
     A store reads `row_count` events, one more than the page has: it shows whether there is another page.
     """
