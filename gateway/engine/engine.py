@@ -149,8 +149,10 @@ class Engine:
         job = await self.get_job(job_id)
         if job is None or not job.is_settled:
             return job
+        saved_job = await self._record_fact(job_id, JobContentDeleted(), list_document_names(job))
+        # A paused replica may still store images. If it does so later, it finds that the job is deleted.
         await self.context.storage.delete_prefix(make_job_prefix(job_id))
-        return await self._record_fact(job_id, JobContentDeleted(), list_document_names(job))
+        return saved_job
 
     async def _record_fact(self, job_id: str, fact: Fact, removed_documents: tuple[str, ...] = ()) -> Job | None:
         """Saves a fact through the worker of the job in this process, or directly. Returns the job as saved."""

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from gateway.assets.gif_and_svg_header import read_delivered_header
 from gateway.assets.image_conversion import convert_image
 from gateway.assets.image_header import InvalidImage, read_header
-from gateway.assets.object_keys import make_object_key
+from gateway.assets.object_keys import make_job_prefix, make_object_key
 from gateway.assets.output_check import ExpectedOutput, check_output
 from gateway.assets.storage import StorageError
 from gateway.catalogue import Offer, SellerAccount
@@ -187,6 +187,7 @@ class ResultFetcher:
         await self._job_context.mailbox.post(
             update, documents=documents, removed_documents=removed_documents, on_saved=on_saved
         )
+        await self._discard_if_deleted(order)
         if results and not self._job_context.get_attempt(order.attempt_number).delivered_count:
             self._context.emit(
                 LateImagesReceived(
@@ -196,6 +197,12 @@ class ResultFetcher:
                     images=len(results),
                 )
             )
+
+    async def _discard_if_deleted(self, order: FinishedOrder) -> None:
+        """Deletes the images again if the team has deleted the job. This process may have been paused meanwhile."""
+        if (job := self._job_context.job).is_deleted:
+            prefix = make_job_prefix(job.id)
+            await self._retry_until_available(order, partial(self._context.storage.delete_prefix, prefix))
 
     async def _load_order_spec(self, order: FinishedOrder, attempt: Attempt) -> tuple[SavedRequest, OrderTerms]:
         documents = self._job_context.order_documents or await self._retry_until_available(

@@ -1,4 +1,4 @@
-"""The clients of a run: they request, retry, cancel and disconnect as planned."""
+"""The clients of a run: they request, retry, cancel, disconnect and delete as planned."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -20,7 +20,9 @@ from tests.explore.scenario import ClientPlan
 from tests.explore.sellers_config import TEAM
 
 REQUEST_TIMEOUT_SECONDS = 40.0
-RETRY_SECONDS = 1.0
+RETRY_SECONDS, POLL_INTERVAL_SECONDS = 1.0, 0.1
+# Short, so that some deletions come between the end of a job and that of its last order.
+DELETION_RETRY_SECONDS = 0.3
 WEBHOOK_URL = "https://client.test/webhook"
 
 
@@ -49,13 +51,17 @@ class Client:
         self._world, self._plan, self._pick_replica = world, plan, pick_replica
         self.name = f"client-{number}"
         self.job_id: str | None = None
-        self.saw_end = False
+        self.saw_end = self.has_deleted = False
         self._connection_ends_after = plan.connection_ends_after
         # The replica that waits for the job, and its record of this client.
         self._waiting_replica: tuple[Replica, ClientPresence] | None = None
         self._input_images = make_input_images(plan.input_count, plan.has_large_input, plan.has_mask)
         self._params = ImageParams(
-            prompt=f"picture of {self.name}", n=plan.image_count, size="1024x1024", policy=plan.policy
+            prompt=f"picture of {self.name}",
+            n=plan.image_count,
+            size="1024x1024",
+            policy=plan.policy,
+            labels=[f"label of {self.name}"],
         )
 
     @property
@@ -173,6 +179,8 @@ class Client:
         tasks = [asyncio.create_task(self._poll_until_end())]
         if self._plan.cancels_after is not None:
             tasks.append(asyncio.create_task(self._cancel_job(self._plan.cancels_after)))
+        if self._plan.deletes_after is not None:
+            tasks.append(asyncio.create_task(self._delete_job(self._plan.deletes_after)))
         timeout = self._plan.disconnects_after
         started_at = loop.time()
         await asyncio.wait(tasks[:1], timeout=timeout)
@@ -190,26 +198,37 @@ class Client:
 
     async def _poll_until_end(self) -> None:
         while not self.saw_end:
-            try:
-                job = await self._call_replica(
-                    lambda replica: replica.components.engine.wait_for_job(self.job_id, REQUEST_TIMEOUT_SECONDS / 2)
-                )
-            except (StoreUnavailable, ReplicaGone, TimeoutError):
-                await asyncio.sleep(RETRY_SECONDS)
-                continue
+            job = await self._request_until_answered(
+                lambda replica: replica.components.engine.wait_for_job(self.job_id, REQUEST_TIMEOUT_SECONDS / 2)
+            )
             if job is not None and job.state.is_terminal:
                 self.saw_end = True
                 self._tell(f"sees that {job.id} is {job.state}: {len(job.delivered_images)} of {job.n} images")
+            # A replica that drains answers at once.
+            await asyncio.sleep(POLL_INTERVAL_SECONDS)
 
     async def _cancel_job(self, seconds: float) -> None:
         """Cancels the job at any replica: at the one that works on it, or at another one."""
         await asyncio.sleep(seconds)
+        job = await self._request_until_answered(lambda replica: replica.components.engine.cancel_job(self.job_id))
+        if job is not None and job.is_cancel_requested:
+            self._tell("cancels the job")
+
+    async def _delete_job(self, seconds: float) -> None:
+        """Deletes the job at any replica. Repeats the request until the job is settled, and after errors."""
+        await asyncio.sleep(seconds)
+        while not self.has_deleted:
+            job = await self._request_until_answered(
+                lambda replica: replica.components.engine.delete_job_content(self.job_id)
+            )
+            self.has_deleted = job is not None and job.is_deleted
+            self._tell("has deleted the job" if self.has_deleted else "may not delete the job yet")
+            await asyncio.sleep(DELETION_RETRY_SECONDS)
+
+    async def _request_until_answered(self, request: Callable[[Replica], Awaitable[Any]]) -> Any:
         while True:
             try:
-                job = await self._call_replica(lambda replica: replica.components.engine.cancel_job(self.job_id))
-            except (StoreUnavailable, ReplicaGone, TimeoutError):
+                return await self._call_replica(request)
+            except (StoreUnavailable, StorageError, ReplicaGone, TimeoutError) as error:
+                self._tell(f"gets no answer: {type(error).__name__}")
                 await asyncio.sleep(RETRY_SECONDS)
-                continue
-            if job is not None and job.is_cancel_requested:
-                self._tell("cancels the job")
-            return

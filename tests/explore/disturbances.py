@@ -41,6 +41,8 @@ PERIODIC_EFFECTS = frozenset(
     | {"store.claim_audit", "store.list_deletable_jobs", "store.delete_expired"}
 )
 MAX_EFFECT_NUMBER, MAX_PERIODIC_NUMBER = 45, 60
+# Parts of the names of the failpoints of retention, and of a job that its client deletes.
+CLEANUP_FAILPOINTS, DELETION_FAILPOINTS = ("_delete_expired",), ("delete_job_content", "_save_fact")
 DELAYS_SECONDS = (0.2, 1.0, 3.0, 10.0, 25.0)
 
 
@@ -63,14 +65,14 @@ class DisturbancePlan(Struct, frozen=True, kw_only=True):
     outages: tuple[tuple[float, float, bool], ...] = ()
 
 
-def draw_failpoint_troubles(random: Random, has_cleanup: bool) -> dict[str, tuple[Disturbance, ...]]:
+def draw_failpoint_troubles(random: Random, focus: tuple[str, ...] = ()) -> dict[str, tuple[Disturbance, ...]]:
     """Draws a trouble for the first time that one failpoint is reached, so that rare ones are disturbed, too.
 
-    `has_cleanup`: jobs are deleted at the end of the run, so the trouble comes then.
+    `focus`: parts of the names of the failpoints that only few runs reach, and this one.
     """
-    if random.random() >= (0.7 if has_cleanup else 0.25):
+    if random.random() >= (0.7 if focus else 0.25):
         return {}
-    names = sorted(name for name in list_failpoints() if not has_cleanup or "_delete_expired" in name)
+    names = sorted(name for name in list_failpoints() if not focus or any(part in name for part in focus))
     return {random.choice(names): (_draw_disturbance(random),)}
 
 

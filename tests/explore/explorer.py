@@ -10,7 +10,14 @@ from gateway.api.callbacks import RetryLater
 from gateway.catalogue import Catalogue
 from gateway.store.base import DAY_SECONDS
 from tests.explore.clients import Client
-from tests.explore.disturbances import DisturbancePlan, draw_disturbances, draw_failpoint_troubles
+from tests.explore.deletion_audit import list_deletion_violations
+from tests.explore.disturbances import (
+    CLEANUP_FAILPOINTS,
+    DELETION_FAILPOINTS,
+    DisturbancePlan,
+    draw_disturbances,
+    draw_failpoint_troubles,
+)
 from tests.explore.final_audit import list_remains, list_violations
 from tests.explore.operations import AccountChange, AccountState, Drain
 from tests.explore.replica import BASE_URL, CLEANUP_INTERVAL_SECONDS, Replica, World
@@ -47,7 +54,7 @@ def explore(
     """Runs the seed. The same seed always gives the same result, story included.
 
     `scenario` and `plan`: take the place of those that the seed draws. Without variations the scenario has no edits,
-    no lost connections and no operations.
+    no lost connections, no deletions and no operations.
     """
     loop, random = VirtualTimeLoop(), Random(seed)
     drawn = scenario or draw_scenario(random), plan or draw_disturbances(random)
@@ -66,8 +73,14 @@ def explore(
 
 def _add_variations(scenario: Scenario, plan: DisturbancePlan, random: Random) -> tuple[Scenario, DisturbancePlan]:
     scenario = add_variations(scenario, random)
-    troubles = draw_failpoint_troubles(random, scenario.operations.has_cleanup)
-    return scenario, replace(plan, by_failpoint=troubles)
+    return scenario, replace(plan, by_failpoint=draw_failpoint_troubles(random, _get_focus(scenario)))
+
+
+def _get_focus(scenario: Scenario) -> tuple[str, ...]:
+    if scenario.operations.has_cleanup:
+        return CLEANUP_FAILPOINTS
+    has_deletion = any(client.deletes_after is not None for client in scenario.clients)
+    return DELETION_FAILPOINTS if has_deletion else ()
 
 
 class Exploration:
@@ -111,7 +124,12 @@ class Exploration:
             )
         ]
         await self._wait_for_end(tasks)
-        violations = [*list_violations(world), *self._list_failed_tasks(tasks), *_compare_jobs(world, clients)]
+        violations = [
+            *list_violations(world),
+            *self._list_failed_tasks(tasks),
+            *_compare_jobs(world, clients),
+            *list_deletion_violations(world, {client.job_id for client in clients if client.has_deleted}),
+        ]
         if self._scenario.operations.has_cleanup and not violations:
             await self._wait_for_cleanup()
             violations += list_remains(world)

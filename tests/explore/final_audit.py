@@ -33,12 +33,13 @@ def list_violations(world: World) -> list[str]:
     violations = [*world.violations, *_check_errors(world), *_check_known_orders(world, orders), *_check_store(world)]
     for stored in world.state.jobs.values():
         violations += _check_end(stored)
-        violations += _check_deliveries(world, stored)
         for attempt in stored.job.attempts:
             attempt_orders = orders.get(order_reference(stored.job.id, attempt.number), [])
             violations += _check_ledger(world, stored.job, attempt, attempt_orders)
         violations += _check_purchases(stored.job, orders)
-        violations += _check_inputs(world, stored, orders)
+        if not stored.job.is_deleted:
+            violations += _check_deliveries(world, stored)
+            violations += _check_inputs(world, stored, orders)
     return [*violations, *_check_history(world), *_check_objects(world), *list_record_violations(world)]
 
 

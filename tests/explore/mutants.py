@@ -17,7 +17,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from gateway.assets.object_keys import make_job_prefix
-from gateway.engine import callback_handler, job_creation, order_tracker
+from gateway.engine import callback_handler, engine, job_creation, order_tracker
 from gateway.engine.engine import Engine
 from gateway.engine.input_uploader import InputUploader
 from gateway.engine.job_worker import JobWorker
@@ -224,6 +224,25 @@ def _delete_job_before_its_images(delete_expired: Any) -> Any:
     return delete
 
 
+def _delete_costs(apply: Any) -> Any:
+    """The deletion of a job's content deletes what its orders cost, too."""
+
+    def delete(job: Job, fact: Any, now: float) -> Any:
+        deleted = apply(job, fact, now)
+        if not isinstance(deleted, Job):
+            return deleted
+        return replace(deleted, attempts=tuple(transitions.set_booking(each, (None, 0)) for each in deleted.attempts))
+
+    return delete
+
+
+def _keep_late_images(discard: Any) -> Any:
+    async def keep(*_: Any) -> None:
+        """Images stay that a paused replica stores after the deletion of their job."""
+
+    return keep
+
+
 MUTANTS = (
     Mutant("blind resubmit", (AttributePatch(OrderSubmitter, "send", _send_lost_order_again),)),
     Mutant("random idempotency key", (AttributePatch(order_tracker, "resend_order", _resend_with_other_key),)),
@@ -267,6 +286,14 @@ MUTANTS = (
     Mutant("drained replica keeps its leases", (AttributePatch(Engine, "_hand_over", _keep_leases),)),
     Mutant(
         "job deleted before its images", (AttributePatch(Engine, "_delete_expired", _delete_job_before_its_images),)
+    ),
+    Mutant(
+        "costs deleted with a job",
+        (AttributePatch(transitions._TRANSITIONS, job_update_types.JobContentDeleted, _delete_costs),),
+    ),
+    Mutant("prompt of a deleted job kept", (AttributePatch(engine, "list_document_names", lambda _: lambda job: ()),)),
+    Mutant(
+        "late images of a deleted job kept", (AttributePatch(ResultFetcher, "_discard_if_deleted", _keep_late_images),)
     ),
 )
 

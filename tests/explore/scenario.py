@@ -16,7 +16,8 @@ class ClientPlan(Struct, frozen=True, kw_only=True):
     """One client and its request. Times are seconds from its start; None: it does not happen.
 
     `input_count`: the input images of an edit; 0 if it generates. `connection_ends_after`: its first connection ends so
-    long after it has sent the request. `repeats_first`: it sends the request of the first client.
+    long after it has sent the request. `repeats_first`: it sends the request of the first client. `deletes_after`: it
+    deletes its job, however far that is.
     """
 
     starts_at: float
@@ -32,6 +33,7 @@ class ClientPlan(Struct, frozen=True, kw_only=True):
     has_mask: bool = False
     connection_ends_after: float | None = None
     repeats_first: bool = False
+    deletes_after: float | None = None
 
 
 class Scenario(Struct, frozen=True, kw_only=True):
@@ -75,7 +77,8 @@ def _draw_client(random: Random) -> ClientPlan:
 
 
 def add_variations(scenario: Scenario, random: Random) -> Scenario:
-    """Adds edits, lost connections, repeated requests and operations. They have random numbers of their own."""
+    """Adds edits, lost connections, deletions, repeated requests and operations. They have random numbers of their
+    own."""
     clients = [_vary_client(client, random) for client in scenario.clients]
     if len(clients) > 1 and random.random() < 0.25:
         clients[1] = replace(clients[0], starts_at=clients[1].starts_at, repeats_first=True)
@@ -84,7 +87,8 @@ def add_variations(scenario: Scenario, random: Random) -> Scenario:
 
 def _vary_client(client: ClientPlan, random: Random) -> ClientPlan:
     connection_ends_after = random.choice((0.0, 0.002, 0.005, 0.02)) if random.random() < 0.15 else None
-    client = replace(client, connection_ends_after=connection_ends_after)
+    deletes_after = random.uniform(0.0, 12.0) if random.random() < 0.15 else None
+    client = replace(client, connection_ends_after=connection_ends_after, deletes_after=deletes_after)
     if random.random() >= 0.3:
         return client
     return replace(

@@ -208,17 +208,24 @@ class ScriptedSellers:
         habit = order.script.callback
         if habit is CallbackHabit.NEVER or order.ends_at == NEVER:
             return
+        if habit is CallbackHabit.CROSSED and dialect.search_path:
+            await self._send_crossed_callback(order, dialect)
         await asyncio.sleep(max(0.0, order.ends_at - asyncio.get_running_loop().time()))
         if habit is CallbackHabit.LATE:
             await asyncio.sleep(LATE_CALLBACK_SECONDS)
         if habit is CallbackHabit.FORGED:
             await self._deliver_callback(order, {"runflow-signature": "forged"}, b'{"id": "order-1"}')
-        if habit is CallbackHabit.CROSSED and dialect.search_path:
-            # The gateway trusts the URL of a callback if the seller cannot name the reference of an order.
-            other_id = self._random.choice([other.id for other in self.orders.values()])
-            await self._deliver_callback(order, *dialect.build_callback(order, other_id, self._get_wall_time()))
         for _ in range(2 if habit is CallbackHabit.TWICE else 1):
             await self._deliver_callback(order, *dialect.build_callback(order, order.id, self._get_wall_time()))
+
+    async def _send_crossed_callback(self, order: SellerOrder, dialect: SellerDialect) -> None:
+        """Sends the id of another order at once, perhaps before the gateway has received that of this one.
+
+        Not for sellers that cannot name the reference of an order: there the gateway trusts the URL of a callback.
+        """
+        if other_ids := [order_id for order_id in self.orders if order_id != order.id]:
+            callback = dialect.build_callback(order, self._random.choice(other_ids), self._get_wall_time())
+            await self._deliver_callback(order, *callback)
 
     def _get_wall_time(self) -> float:
         return asyncio.get_running_loop().time()

@@ -13,8 +13,6 @@ from tests.explore.failpoints import list_failpoints
 ROOT = Path(__file__).parents[2]
 # In blocks, so that the test processes share them.
 BLOCK, BLOCK_COUNT = 250, 8
-# No client of a run deletes its job: tests/flow/test_job_deletion.py does.
-UNDRAWN_FAILPOINTS = {"engine.Engine.delete_job_content -> storage.delete_prefix"}
 
 
 @pytest.mark.parametrize("first", range(0, BLOCK * BLOCK_COUNT, BLOCK))
@@ -26,9 +24,9 @@ def test_explored_runs_lose_nothing_and_buy_nothing_twice(first: int) -> None:
 
 def test_explorer_reaches_the_failpoints() -> None:
     reached = Counter[str]()
-    for seed in range(400):
+    for seed in range(600):
         reached.update(explore(seed).reached)
-    assert list_failpoints() - reached.keys() == UNDRAWN_FAILPOINTS
+    assert list_failpoints() <= reached.keys()
 
 
 def test_same_seed_gives_same_story() -> None:

@@ -30,6 +30,8 @@ CALM = Scenario(
     is_calm=True,
 )
 FIRST_COMMIT = "job_creation._save_job -> store.commit"
+SEND_ORDER = "order_submitter.OrderSubmitter.send -> seller_client.send"
+DELETE_CONTENT = "engine.Engine._save_fact -> store.load_job"
 LOAD_REQUEST = "job_context.JobContext.load_order_documents -> store.load_documents"
 NO_TROUBLE = DisturbancePlan(by_effect_number={}, by_periodic_number={})
 
@@ -83,4 +85,19 @@ def test_rejection_at_a_former_owner_does_not_close_an_order_that_was_sent_again
     """A replica was paused while it sent an order, which did not reach the seller or was rejected. Another one sent it
     again, and the seller charged. The first one then closed the attempt as not charged."""
     result = explore(seed, has_variations=False)
+    assert not result.violations, result.story
+
+
+@pytest.mark.parametrize("delay", [0.0, 4.0], ids=["after the deletion", "during the deletion"])
+def test_images_that_a_paused_replica_stores_late_are_deleted_with_their_job(delay: float) -> None:
+    """Another replica ended the job meanwhile, and its client deleted it. The images stayed in the storage."""
+    troubles = {
+        SEND_ORDER: (Disturbance(Trouble.PAUSE_AFTER, 18.5),),
+        DELETE_CONTENT: (Disturbance(Trouble.DELAY_BEFORE, delay),),
+    }
+    client = replace(CALM.clients[0], policy=find_policy("openai"), deletes_after=18.0)
+    scenario = replace(CALM, clients=(client,), replica_count=2)
+    result = explore(1, scenario, replace(NO_TROUBLE, by_failpoint=troubles))
+    lines = ["has deleted the job", "ResultFetcher._store_one -> storage.put"]
+    assert sorted(lines, key=result.story.index) == lines[:: -1 if delay else 1]
     assert not result.violations, result.story
