@@ -11,8 +11,9 @@ from gateway.api.access_control import GENERATE
 from gateway.api.api_context import HttpRequest, get_context
 from gateway.api.api_errors import ApiError
 from gateway.api.completed_job_images import SubmittedImages, load_images_of_ended_job
-from gateway.api.image_event_stream import stream_image_events
+from gateway.api.image_event_stream import ImageEvents
 from gateway.api.image_request_submission import submit_image_request
+from gateway.api.job_result_stream import stream_job_result
 from gateway.api.job_wait import wait_for_job
 from gateway.api.json_responses import build_job_headers, build_replay_headers
 from gateway.api.openai_images_response import build_images_response
@@ -65,7 +66,7 @@ async def _submit_images(
 
 async def _respond_with_images(request: HttpRequest, submitted: SubmittedImages) -> Response[Any]:
     if submitted.is_streamed:
-        return await stream_image_events(request, submitted)
+        return await stream_job_result(request, submitted.job.job_id, ImageEvents(request, submitted))
     timeout_seconds = get_context(request).timing.api.job_wait_timeout_seconds
     job = await wait_for_job(request, submitted.job.job_id, timeout_seconds)
     headers = build_job_headers(job) | build_replay_headers(submitted.job.is_replayed)

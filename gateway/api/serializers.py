@@ -1,6 +1,5 @@
 """Serializes jobs and images for API responses, in the types of `response_types.py`."""
 
-import base64
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
@@ -205,12 +204,12 @@ def _serialize_attempt(job: Job, attempt: Attempt) -> AttemptBody:
 class ImagesView(Struct, frozen=True, kw_only=True):
     """Delivered images of a job for a response of OpenAI's API.
 
-    `contents`: of the images that are sent as base64, by index. `url_signer`: given if URLs are sent.
+    `contents`: the JSON values of the images that are sent as base64, by index. `url_signer`: given if URLs are sent.
     """
 
     job: Job
     images: Sequence[StoredImage]
-    contents: Mapping[int, bytes]
+    contents: Mapping[int, str | msgspec.Raw]
     url_signer: UrlSigner | None
     now: float
     safety_identifier: str | None = None
@@ -259,9 +258,9 @@ def serialize_image_events(view: ImagesView, event_type: str) -> list[dict[str, 
     ]
 
 
-def _serialize_openai_image(view: ImagesView, image: StoredImage) -> dict[str, str]:
+def _serialize_openai_image(view: ImagesView, image: StoredImage) -> dict[str, Any]:
     content = view.contents.get(image.index)
-    fields = {} if content is None else {"b64_json": base64.b64encode(content).decode()}
+    fields = {} if content is None else {"b64_json": content}
     if view.url_signer is None:
         return fields
     return fields | {"url": view.url_signer.sign(image.key, int(view.now) + URL_TTL_SECONDS)}
