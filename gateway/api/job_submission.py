@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+from collections.abc import Mapping
 from typing import Any, Generic
 
 from msgspec import Struct
@@ -43,7 +44,7 @@ class JobRequest(Struct, Generic[ParamsT], frozen=True, kw_only=True):
     """A validated request for a job.
 
     `idempotency`: recognizes its repetitions. `is_dalle_client`: the client expects DALL-E's response format.
-    `warnings`: parameters that were mapped or ignored.
+    `warnings`: parameters that were mapped or ignored. `echoed_params`: what only the responses repeat.
     """
 
     team: str
@@ -57,6 +58,7 @@ class JobRequest(Struct, Generic[ParamsT], frozen=True, kw_only=True):
     requested_params: RequestedParams = RequestedParams()
     key_id: str = ""
     webhook: str | None = None
+    echoed_params: Mapping[str, Any] = {}
 
     @property
     def is_idempotent(self) -> bool:
@@ -153,6 +155,7 @@ async def _submit_new_job(context: ApiContext, request: AnyJobRequest, record: I
         key_id=request.key_id,
         labels=tuple(dict.fromkeys(request.params.labels)),
         webhook=request.webhook,
+        echoed_params=request.echoed_params,
     )
     result = await _create_job(context, request, command)
     outcome = result.outcome

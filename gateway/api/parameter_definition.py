@@ -53,6 +53,17 @@ class Parameter(Struct, frozen=True):
 APPLIED, MAPPED, WARNED, REFUSED = Treatment
 
 
+class TranslatedFields(Struct, frozen=True):
+    """The fields of another API's request, as fields of this table.
+
+    `warnings`: about what was mapped or ignored. `echoed_params`: what only the responses to the request repeat.
+    """
+
+    fields: dict[str, Any]
+    warnings: tuple[str, ...] = ()
+    echoed_params: Mapping[str, Any] = {}
+
+
 @cache
 def get_parameters(body_type: type[Struct]) -> Mapping[str, Parameter]:
     """Returns the rows of a body, by the names of its parameters."""

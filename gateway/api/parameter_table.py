@@ -6,30 +6,40 @@ row is rejected, so that none is silently ignored; null equals absent for every 
 """
 
 import re
-from typing import Annotated, ClassVar, Literal, TypeVar
+from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
 from msgspec import Meta, Struct
 
+from gateway.api.job_option_parameters import (
+    IsStream,
+    Labels,
+    MaxCost,
+    MaxPrice,
+    MaxSeconds,
+    Metadata,
+    PolicyName,
+    ProviderFilter,
+    SafetyIdentifier,
+    SellerFilter,
+    ShortText,
+    UserId,
+)
 from gateway.api.json_limit_scan import LongText
 from gateway.api.legacy_parameter_values import map_alias, map_quality, map_size, warn_about
-from gateway.api.parameter_definition import APPLIED, MAPPED, REFUSED, WARNED, Parameter
+from gateway.api.parameter_definition import APPLIED, MAPPED, REFUSED, WARNED, Parameter, TranslatedFields
 from gateway.api.parameter_value_coercion import (
     read_boolean,
     read_format,
     read_integer,
-    read_number,
     read_size,
     read_word,
 )
 from gateway.api.request_body_reader import MAX_BODY_BYTES, MAX_BODY_BYTES_WITHOUT_IMAGES
+from gateway.catalogue import Catalogue
 from providers.orders import Operation
 
 MAX_PROMPT_LENGTH = 32_000
 AUTO = "auto"
-ShortText = Annotated[str, Meta(max_length=200)]
-# USD as text or as a number. A float is read as its shortest decimal form.
-UsdAmount = ShortText | int | float
-Label = Annotated[str, Meta(min_length=1, max_length=64)]
 ParamsT = TypeVar("ParamsT", bound="ImageParams")
 # How a PNG, a JPEG and a WebP start in base64.
 BASE64_IMAGE_PREFIXES = ("iVBORw0KGgo", "/9j/", "UklGR")
@@ -37,13 +47,6 @@ INLINE_IMAGE_PREFIXES = ("data:", *BASE64_IMAGE_PREFIXES)
 _URL_SCHEME = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE | re.ASCII)
 _SEND_EDIT = "only edits accept input images. Send them to /v1/images/edits, or to /v1/jobs with operation 'edit'"
 _ONLY_IN_GIFS = "no configured model makes animations. Omit it"
-
-
-class SellerFilter(Struct, frozen=True, forbid_unknown_fields=True):
-    """The sellers that may be used."""
-
-    only: Annotated[tuple[ShortText, ...], Meta(description="Only these sellers.")] | None = None
-    ignore: Annotated[tuple[ShortText, ...], Meta(description="Not these sellers.")] | None = None
 
 
 class InputImageRef(Struct, frozen=True, forbid_unknown_fields=True):
@@ -81,6 +84,11 @@ class ImageParams(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
 
     max_body_bytes: ClassVar[int] = MAX_BODY_BYTES_WITHOUT_IMAGES
     accepts_forms: ClassVar[bool] = False
+
+    @classmethod
+    def translate_fields(cls, fields: dict[str, Any], _: Catalogue) -> TranslatedFields:
+        """Translates the fields of the body to those of this struct. Most bodies have these fields themselves."""
+        return TranslatedFields(fields)
 
     prompt: Annotated[
         str,
@@ -202,10 +210,7 @@ class ImageParams(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
             replace=warn_about("seed", (0,), "no seller can repeat an image"),
         ),
     ] = None
-    stream: Annotated[
-        bool,
-        Parameter(APPLIED, "Whether the response is a stream of events.", False, fix_spelling=read_boolean),
-    ] = False
+    stream: IsStream = False
     partial_images: Annotated[
         int,
         Meta(ge=0, le=3),
@@ -218,46 +223,15 @@ class ImageParams(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
             replace=warn_about("partial_images", (1, 2, 3), "no seller sends previews"),
         ),
     ] = 0
-    user: Annotated[
-        ShortText | None,
-        Parameter(APPLIED, "OpenAI's former name of `safety_identifier`.", "user-1"),
-    ] = None
-    safety_identifier: Annotated[
-        ShortText | None,
-        Parameter(APPLIED, "Your own id of the end user. Never stored, and never sent to a seller.", "user-1"),
-    ] = None
-    policy: Annotated[
-        ShortText | None,
-        Parameter(APPLIED, "A policy that your team may request. Default: the one that the rules select.", "cheapest"),
-    ] = None
-    max_price: Annotated[
-        UsdAmount | None,
-        Parameter(APPLIED, "Maximum USD per image.", "0.20"),
-    ] = None
-    max_cost: Annotated[
-        UsdAmount | None,
-        Parameter(APPLIED, "Maximum USD for the request.", "0.50"),
-    ] = None
-    max_seconds: Annotated[
-        Annotated[float, Meta(gt=0, le=86_400)] | None,
-        Parameter(APPLIED, "Maximum seconds for nine in ten images.", 90, fix_spelling=read_number),
-    ] = None
-    provider: Annotated[
-        SellerFilter,
-        Parameter(APPLIED, "The sellers that may be used: `only` these, or `ignore` these.", {"ignore": ["runapi"]}),
-    ] = SellerFilter()
-    metadata: Annotated[
-        dict[ShortText, ShortText],
-        Meta(max_length=16),
-        Parameter(
-            APPLIED, "Your own names and values. The job shows them, and rules can match them.", {"campaign": "spring"}
-        ),
-    ] = {}
-    labels: Annotated[
-        tuple[Label, ...],
-        Meta(max_length=8),
-        Parameter(APPLIED, "Your own words, by which the list of jobs can be filtered.", ["spring", "homepage"]),
-    ] = ()
+    user: UserId = None
+    safety_identifier: SafetyIdentifier = None
+    policy: PolicyName = None
+    max_price: MaxPrice = None
+    max_cost: MaxCost = None
+    max_seconds: MaxSeconds = None
+    provider: ProviderFilter = SellerFilter()
+    metadata: Metadata = {}
+    labels: Labels = ()
     markup: Annotated[
         None,
         Parameter(

@@ -61,6 +61,8 @@ def _make_job_request(
     if deployment := http_request.path_params.get("deployment"):
         # Azure names the model in the path; its clients may send an empty `model` in the body.
         fields["model"] = deployment
+    translated = body_type.translate_fields(fields, catalogue)
+    fields = translated.fields
     values, warnings = normalize_fields(fields, get_parameters(body_type), catalogue)
     params = to_struct(values, body_type)
     presence = ClientPresence(context.store.replica_id, state.get("client_connection"))
@@ -74,8 +76,9 @@ def _make_job_request(
         ),
         presence=presence,
         is_dalle_client=has_dalle_model(fields, catalogue),
-        warnings=(*warnings, *params.warnings),
+        warnings=(*translated.warnings, *warnings, *params.warnings),
         requested_params=_collect_requested_params(fields),
+        echoed_params=translated.echoed_params,
     )
 
 

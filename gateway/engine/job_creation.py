@@ -4,6 +4,7 @@ It makes the plan, stores the input images, and saves the job together with its 
 """
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -67,7 +68,7 @@ class CreateJobCommand(Struct, frozen=True, kw_only=True):
     are returned to the team before anything is bought. `draw`: the random number that breaks ties of the ranking.
     `is_client_connected` is called right before the job is saved; if it is None, the job is created even if its request
     ends early. `has_client_disconnected` is called after the job is saved, since saving may take long. `key_id`: of the
-    request's API key.
+    request's API key. `echoed_params`: what only the API's responses repeat.
     """
 
     query: RoutingQuery
@@ -85,6 +86,7 @@ class CreateJobCommand(Struct, frozen=True, kw_only=True):
     output_compression: int | None = None
     key_id: str = ""
     labels: tuple[str, ...] = ()
+    echoed_params: Mapping[str, Any] = {}
 
 
 class CreateJobResult(Struct, frozen=True):
@@ -225,6 +227,7 @@ async def _build_saved_request(context: EngineContext, job_id: str, command: Cre
         mask=await _store_input(context, job_id, "mask", command.mask) if command.mask else None,
         requested_params=command.requested_params,
         output_compression=command.output_compression,
+        echoed_params=command.echoed_params,
     )
 
 

@@ -5,6 +5,7 @@ resent, and its stored images.
 """
 
 from collections.abc import Mapping
+from typing import Any
 
 import msgspec
 from msgspec import Struct
@@ -31,7 +32,8 @@ class StoredInput(Struct, frozen=True, kw_only=True):
 class SavedRequest(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The request as it was accepted: what routing depended on, the prompt, and the input images in the storage.
 
-    `output_compression`: the quality of the delivered JPEG or WebP, None for the seller's own.
+    `output_compression`: the quality of the delivered JPEG or WebP, None for the seller's own. `echoed_params`: what
+    only the API's responses repeat.
     """
 
     routing: RoutingRequest
@@ -40,6 +42,7 @@ class SavedRequest(Struct, frozen=True, kw_only=True, omit_defaults=True):
     mask: StoredInput | None = None
     requested_params: RequestedParams = RequestedParams()
     output_compression: int | None = None
+    echoed_params: Mapping[str, Any] = {}
 
 
 class OrderTerms(Struct, frozen=True, kw_only=True, omit_defaults=True):

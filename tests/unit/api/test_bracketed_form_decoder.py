@@ -6,9 +6,10 @@ import pytest
 
 from gateway.api.api_errors import ApiError
 from gateway.api.bracketed_form_decoder import parse_form_fields
+from gateway.api.job_option_parameters import SellerFilter
 from gateway.api.parameter_definition import get_parameters
 from gateway.api.parameter_normalization import normalize_fields
-from gateway.api.parameter_table import EditRequest, SellerFilter
+from gateway.api.parameter_table import EditRequest
 from gateway.api.request_body_reader import to_struct
 from tests.unit.routing.catalogue_factory import make_catalogue
 

@@ -6,7 +6,8 @@ import string
 import pytest
 
 from gateway.api.input_images import InputImages
-from gateway.api.parameter_table import CreateJobRequest, InputImageRef, SellerFilter
+from gateway.api.job_option_parameters import SellerFilter
+from gateway.api.parameter_table import CreateJobRequest, InputImageRef
 from gateway.api.routing_query_builder import to_routing_query
 from gateway.assets.image_header import ImageHeader
 from gateway.catalogue import Catalogue
