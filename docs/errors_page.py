@@ -44,7 +44,7 @@ WHAT_TO_DO = {
     "headers_too_large": "Send fewer or shorter headers.",
     "idempotency_key_reused": "Use a new key for each new request.",
     "image_expired": "Generate the image again; `kept_until` of a job says when its images are deleted.",
-    "image_not_found": "Use an index of the job's `images`.",
+    "image_not_found": "Use an index of the job's `images`, or another input image.",
     "image_too_large": "Scale or compress the image.",
     "images_unavailable": "Retry; operators: check the image storage.",
     "insufficient_scope": "Use a key with the scope that the message names.",
@@ -71,7 +71,9 @@ WHAT_TO_DO = {
     "model_not_found": "Use a model or alias that the message lists.",
     "no_offer": "Relax the limit that the message names, or ask operators for another offer.",
     "rate_limit_exceeded": "Retry after the seconds of `Retry-After`; OpenAI's SDKs do so by themselves.",
+    "previous_response_not_found": "Use the id of one of your team's responses that is not deleted.",
     "range_not_satisfiable": "Use a range within the bytes that `Content-Range` names.",
+    "response_not_found": "Use the id of one of your team's responses.",
     "route_not_found": "Use a route that the message lists.",
     "still_running": "Poll `GET /v1/jobs/{id}`.",
     "storage_unavailable": "Retry; operators: check the image storage.",
@@ -239,7 +241,7 @@ def _list_charged_faults() -> Iterator[tuple[FaultKind | None, ChargeStatus]]:
 
 def _collect_request_errors() -> dict[str, ErrorSummary]:
     errors: dict[str, ErrorSummary] = defaultdict(ErrorSummary)
-    trees = [ast.parse(path.read_text()) for path in sorted(API_FOLDER.glob("*.py"))]
+    trees = [ast.parse(path.read_text()) for path in sorted(API_FOLDER.rglob("*.py"))]
     functions = {function.name: function for tree in trees for function in _list_functions(tree)}
     for tree in trees:
         seen: set[int] = set()

@@ -22,7 +22,13 @@ from operations_tables import (
     build_settings_rows,
     replace_sections,
 )
-from parameters_page import PARAMETERS_HEAD, build_parameter_rows, render_parameters_body
+from parameters_page import (
+    PARAMETERS_HEAD,
+    RESPONSE_PARAMETERS_HEAD,
+    build_parameter_rows,
+    build_response_parameter_rows,
+    render_parameters_body,
+)
 from states_page import ACTIONS_HEAD, BOOKING_HEAD, build_action_rows, build_booking_rows, render_states_body
 
 from providers import ADAPTERS
@@ -170,7 +176,10 @@ def render_error_table() -> str:
 
 
 def render_parameters_page() -> str:
-    return GENERATED_NOTICE + render_parameters_body(render_table(PARAMETERS_HEAD, build_parameter_rows()))
+    return GENERATED_NOTICE + render_parameters_body(
+        render_table(PARAMETERS_HEAD, build_parameter_rows()),
+        render_table(RESPONSE_PARAMETERS_HEAD, build_response_parameter_rows()),
+    )
 
 
 PAGES = {

@@ -26,6 +26,12 @@ from gateway.api.monitoring_endpoints import livez, metrics, readyz
 from gateway.api.quotes import create_quote
 from gateway.api.reference.documentation_endpoints import DOCUMENTATION_HANDLERS, DocumentCache
 from gateway.api.request_lifecycle import RequestLifecycle
+from gateway.api.responses_api.response_routes import (
+    cancel_response,
+    create_response,
+    delete_response,
+    get_response,
+)
 from gateway.api.server_error_responses import select_charge_sentence
 from gateway.assets.storage import StorageError
 from gateway.events import ErrorReported, EventSink, describe_exception
@@ -38,6 +44,10 @@ ROUTE_HANDLERS = [
     create_generation,
     create_edit,
     create_variation,
+    create_response,
+    get_response,
+    cancel_response,
+    delete_response,
     list_models,
     get_model,
     create_job,

@@ -5,6 +5,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from gateway.api.api_context import HttpRequest, get_context
+from gateway.api.earlier_images import load_earlier_images
 from gateway.api.incoming_body_limiter import get_incoming_body
 from gateway.api.input_images import list_input_refs, load_input_images
 from gateway.api.job_submission import JobRequest, SubmittedJob, find_existing_job, submit_or_reuse_job
@@ -23,7 +24,7 @@ async def submit_image_request(http_request: HttpRequest, job_request: JobReques
 async def _submit_with_inputs(http_request: HttpRequest, job_request: JobRequest[InputImageParams]) -> SubmittedJob:
     context, state, params = get_context(http_request), http_request.scope["state"], job_request.params
     mask = InputImageRef(image_url=params.mask) if isinstance(params.mask, str) else params.mask
-    image_refs = list_input_refs(params)
+    image_refs, earlier_bytes = await load_earlier_images(http_request, list_input_refs(params))
     with context.input_fetcher.open_request(job_request.team) as fetcher:
         input_images = await load_input_images(fetcher, image_refs, mask)
         decoded_bytes = sum(
@@ -31,5 +32,5 @@ async def _submit_with_inputs(http_request: HttpRequest, job_request: JobRequest
             for (_, ref), input_image in zip(image_refs, input_images.inputs, strict=True)
             if ref.inline_base64 is not None
         )
-        await get_incoming_body(state).reserve(decoded_bytes)
+        await get_incoming_body(state).reserve(earlier_bytes + decoded_bytes)
         return await submit_or_reuse_job(context, state, replace(job_request, input_images=input_images))

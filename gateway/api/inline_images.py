@@ -41,20 +41,20 @@ class InlineImages(Struct, frozen=True):
     streams: Sequence[ObjectStream] = ()
 
 
-async def open_inline_images(request: HttpRequest, images: Sequence[StoredImage], copies: int = 1) -> InlineImages:
+async def open_inline_images(request: HttpRequest, images: Sequence[StoredImage]) -> InlineImages:
     """Reads small images, and opens large ones once there is memory for their streams.
 
-    All images are opened before the first byte is sent. `copies`: how often the response contains them, one copy of all
-    after the other.
+    All images are opened before the first byte is sent. `images`: in the order in which they are sent; one that is sent
+    twice occurs twice.
     """
-    context = get_context(request)
-    if copies * sum(image.bytes for image in images) > MAX_INLINE_BYTES:
+    if sum(image.bytes for image in images) > MAX_INLINE_BYTES:
         await _reserve_memory(request)
-        streams = [await _open_image(request, image.key) for _ in range(copies) for image in images]
+        streams = [await _open_image(request, image.key) for image in images]
         return InlineImages({image.index: _STREAMED_CONTENT for image in images}, streams)
-    image_bytes = await asyncio.gather(*(context.storage.get(image.key) for image in images))
+    keys = {image.index: image.key for image in images}
+    image_bytes = await asyncio.gather(*map(get_context(request).storage.get, keys.values()))
     encoded = (base64.b64encode(content).decode() for content in image_bytes)
-    return InlineImages({image.index: text for image, text in zip(images, encoded, strict=True)})
+    return InlineImages(dict(zip(keys, encoded, strict=True)))
 
 
 async def _reserve_memory(request: HttpRequest) -> None:

@@ -41,8 +41,9 @@ class InputImages(Struct, frozen=True):
 
 def list_input_refs(params: InputImageParams) -> list[tuple[str, InputImageRef]]:
     """Lists the input images with their parameter's name, without the mask."""
-    given = (("image", params.image), ("images", params.images))
-    values = [(name, ref) for name, refs in given for ref in (refs if isinstance(refs, tuple) else (refs,))]
+    values = [
+        (name, ref) for name, refs in params.named_inputs for ref in (refs if isinstance(refs, tuple) else (refs,))
+    ]
     if len(values) > MAX_INPUT_IMAGES:
         message = f"Too many input images: {len(values)}. Send at most {MAX_INPUT_IMAGES}."
         raise ApiError(400, "invalid_value", message, param="image")

@@ -19,6 +19,12 @@ async def delete_job(request: HttpRequest, job_id: str) -> Response[bytes]:
 
     Refuses a running job, since images that are already paid for would be lost. The client must cancel it first.
     """
+    await delete_team_job(request, job_id)
+    return json_response({"id": job_id, "object": "job.deleted", "deleted": True}, 200, {})
+
+
+async def delete_team_job(request: HttpRequest, job_id: str) -> None:
+    """Deletes what the team's job contains. Raises ApiError if it does not exist, or is not settled."""
     context, team = get_context(request), get_team(request)
     job = await context.engine.get_job(job_id)
     if job is None or job.team != team:
@@ -32,4 +38,3 @@ async def delete_job(request: HttpRequest, job_id: str) -> Response[bytes]:
     if not saved.is_deleted:
         message = "A seller still works on an order of this job. Delete it later, when its 'kept_until' is set."
         raise ApiError(409, "job_running", message, retry_after=UNSETTLED_RETRY_SECONDS)
-    return json_response({"id": job.id, "object": "job.deleted", "deleted": True}, 200, {})

@@ -70,6 +70,14 @@ def _build_etag(job: Job, now: float) -> str:
 async def cancel_job(request: HttpRequest, job_id: str) -> Response[bytes]:
     """Cancels the job. Images that are not ordered yet are dropped. Running orders cannot be cancelled: the job ends
     with what they deliver. `max_remaining_cost` says how much that may be."""
+    context, job = get_context(request), await cancel_team_job(request, job_id)
+    headers = build_job_headers(job) | build_poll_headers(job, context.wall_clock())
+    headers["location"] = f"{JOBS_PATH}/{job.id}"
+    return json_response(await load_serialized_job(context, job), 200 if job.state.is_terminal else 202, headers)
+
+
+async def cancel_team_job(request: HttpRequest, job_id: str) -> Job:
+    """Cancels the team's job. Raises ApiError if it does not exist, or has ended otherwise."""
     context = get_context(request)
     await get_team_job(context, get_team(request), job_id)
     job = await context.engine.cancel_job(job_id)
@@ -79,9 +87,7 @@ async def cancel_job(request: HttpRequest, job_id: str) -> Response[bytes]:
     if job.state.is_terminal and job.state is not JobState.CANCELLED:
         message = f"The job cannot be cancelled: it has ended with the status '{job.state}'."
         raise ApiError(409, "job_ended", message, headers=build_job_headers(job))
-    headers = build_job_headers(job) | build_poll_headers(job, context.wall_clock())
-    headers["location"] = f"{JOBS_PATH}/{job.id}"
-    return json_response(await load_serialized_job(context, job), 200 if job.state.is_terminal else 202, headers)
+    return job
 
 
 async def load_serialized_job(context: ApiContext, job: Job) -> JobBody:

@@ -62,3 +62,14 @@ def warn_about(name: str, values: tuple[Any, ...], reason: str) -> Callable[[Any
         return Replacement(value, f"{name}_ignored: '{value}' has no effect: {reason}")
 
     return keep_value
+
+
+def warn_unless(
+    name: str, quiet_values: tuple[Any, ...], reason: str
+) -> Callable[[Any, Model | None], Replacement | None]:
+    """Returns a function that keeps every value, and warns that it has no effect unless it is one of these values."""
+
+    def keep_value(value: Any, _: Model | None) -> Replacement | None:
+        return None if value in quiet_values else Replacement(value, f"{name}_ignored: it has no effect: {reason}")
+
+    return keep_value

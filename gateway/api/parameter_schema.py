@@ -1,8 +1,10 @@
 """Makes the JSON Schema (2020-12, as in OpenAPI 3.1) of the request bodies from the parameter table."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
+from msgspec import Struct
 
 from gateway.api.parameter_definition import Parameter, Treatment, get_parameters
 from gateway.api.parameter_table import BODY_TYPES, ImageParams
@@ -11,7 +13,7 @@ Schema = dict[str, Any]
 COMPONENTS_PREFIX = "#/components/schemas/"
 
 
-def build_body_schemas(body_types: dict[str, type[ImageParams]] = BODY_TYPES) -> Schema:
+def build_body_schemas(body_types: Mapping[str, type[Struct]] = BODY_TYPES) -> Schema:
     """Returns the schemas by name, for `components.schemas` of an OpenAPI document: those of the bodies, such as
     `GenerationRequest`, and of the objects within them."""
     _, components = msgspec.json.schema_components(body_types.values(), ref_template=COMPONENTS_PREFIX + "{name}")
@@ -41,7 +43,7 @@ def describe_treatment(parameter: Parameter) -> str:
     return ": ".join(filter(None, (parameter.treatment.value, " ".join(filter(None, details)))))
 
 
-def _add_rows(schema: Schema, body_type: type[ImageParams]) -> None:
+def _add_rows(schema: Schema, body_type: type[Struct]) -> None:
     """Adds descriptions and examples of the rows, and that each optional parameter may be null."""
     for name, parameter in get_parameters(body_type).items():
         field_schema = schema["properties"][name]

@@ -79,6 +79,9 @@ class InputImageRef(Struct, frozen=True, forbid_unknown_fields=True):
         return self.inline_base64 is None and is_short and bool(_URL_SCHEME.match(self.image_url or ""))
 
 
+InputImageValue = str | InputImageRef
+
+
 class ImageParams(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The parameters of every route that makes images."""
 
@@ -294,7 +297,7 @@ class InputImageParams(ImageParams, frozen=True, kw_only=True, forbid_unknown_fi
     accepts_forms: ClassVar[bool] = True
 
     image: Annotated[
-        str | InputImageRef | tuple[str | InputImageRef, ...],
+        InputImageValue | tuple[InputImageValue, ...],
         Parameter(
             APPLIED,
             "Input images of an edit: files of a form, https URLs, data URIs or base64.",
@@ -302,19 +305,24 @@ class InputImageParams(ImageParams, frozen=True, kw_only=True, forbid_unknown_fi
         ),
     ] = ()
     images: Annotated[
-        str | InputImageRef | tuple[str | InputImageRef, ...],
+        InputImageValue | tuple[InputImageValue, ...],
         Parameter(
             APPLIED, "More input images, in the form of OpenAI's JSON.", [{"image_url": "https://example.com/cat.png"}]
         ),
     ] = ()
     mask: Annotated[
-        str | InputImageRef | None,
+        InputImageValue | None,
         Parameter(
             APPLIED,
             "A PNG of the first image's size, transparent where the edit may change it.",
             "https://example.com/mask.png",
         ),
     ] = None
+
+    @property
+    def named_inputs(self) -> tuple[tuple[str, InputImageValue | tuple[InputImageValue, ...]], ...]:
+        """The input images by the name of the parameter that has them."""
+        return ("image", self.image), ("images", self.images)
 
 
 class EditRequest(InputImageParams, frozen=True, kw_only=True, forbid_unknown_fields=True):

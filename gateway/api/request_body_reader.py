@@ -122,9 +122,10 @@ def _reject_duplicate_names(pairs: list[tuple[str, Any]]) -> None:
         names.add(name)
 
 
-def to_struct(value: Mapping[str, Any], struct_type: type[StructT]) -> StructT:
-    """Converts the parsed value to a struct. Raises an ApiError that names the invalid field."""
+def to_struct(value: Mapping[str, Any], struct_type: type[StructT], parent: str = "") -> StructT:
+    """Converts the parsed value to a struct. Raises an ApiError that names the invalid field. `parent`: the parameter
+    that contains the value."""
     try:
         return msgspec.convert(value, struct_type)
     except msgspec.ValidationError as error:
-        raise to_api_error(error, struct_type) from None
+        raise to_api_error(error, struct_type, parent) from None

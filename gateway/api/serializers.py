@@ -123,7 +123,7 @@ def _serialize_effective_params(view: JobView) -> EffectiveBody:
         "aspect_ratio": ratio_from_pixels(first_image.width, first_image.height),
         "quality": _get_common_quality(images),
         "output_format": first_image.format,
-        "background": _get_common_background(images),
+        "background": get_common_background(images),
     }
 
 
@@ -133,7 +133,7 @@ def _get_common_quality(images: Sequence[StoredImage]) -> str | None:
     return qualities.pop() if len(qualities) == 1 else None
 
 
-def _get_common_background(images: Sequence[StoredImage]) -> str | None:
+def get_common_background(images: Sequence[StoredImage]) -> str | None:
     """Returns the background of all images. None if an image has an alpha channel: only its pixels show whether it is
     transparent."""
     return "opaque" if all(image.is_opaque for image in images) else None
@@ -224,7 +224,7 @@ class ImagesView(Struct, frozen=True, kw_only=True):
 def serialize_images(view: ImagesView) -> dict[str, Any]:
     """Serializes OpenAI's response to a generation or an edit."""
     first_image = view.images[0]
-    effective = {"quality": _get_common_quality(view.images), "background": _get_common_background(view.images)}
+    effective = {"quality": _get_common_quality(view.images), "background": get_common_background(view.images)}
     return {
         "created": int(view.job.created_at),
         "data": [_serialize_openai_image(view, image) for image in view.images],
@@ -249,7 +249,7 @@ def serialize_image_events(view: ImagesView, event_type: str) -> list[dict[str, 
             "created_at": int(view.job.created_at),
             "size": f"{image.width}x{image.height}",
             "quality": image.quality or "auto",
-            "background": _get_common_background([image]) or "auto",
+            "background": get_common_background([image]) or "auto",
             "output_format": image.format,
             "usage": _serialize_usage_share(view.job, position, count),
             **view.optional_fields,

@@ -20,7 +20,10 @@ SHUTDOWN_RETRY_SECONDS = 1
 # The key of the request's state under which JobCreation is kept.
 _JOB_CREATION_KEY = "job_creation"
 # Sellers post callbacks, admins post keys, and teams cancel jobs and ask for quotes: these order nothing.
-_PREFIXES_WITHOUT_ORDERS = ("/callbacks/", "/v1/admin/", "/v1/jobs/job_", "/v1/quotes")
+_PREFIXES_WITHOUT_ORDERS = (
+    *("/callbacks/", "/v1/admin/", "/v1/jobs/job_", "/v1/quotes"),
+    *("/v1/responses/", "/openai/v1/responses/", "/responses/"),
+)
 
 
 class JobCreation(Struct, frozen=True):

@@ -1,6 +1,7 @@
 """Loads a team's jobs, their documents and their images."""
 
 import asyncio
+from collections.abc import Mapping
 
 from msgspec import Struct
 
@@ -37,12 +38,21 @@ async def get_team_job(context: ApiContext, team: str, job_id: str, timeout_seco
 
     Raises ApiError (404) if the job does not exist or belongs to another team. It does not wait for such a job.
     """
-    job = await context.engine.get_job(job_id)
-    if timeout_seconds > 0 and job is not None and job.team == team:
-        job = await context.engine.wait_for_job(job_id, timeout_seconds)
-    if job is None or job.team != team or job.is_deleted:
+    job = await find_team_job(context, team, job_id)
+    if timeout_seconds > 0 and job is not None:
+        job = _select_own_job(await context.engine.wait_for_job(job_id, timeout_seconds), team)
+    if job is None:
         raise make_job_not_found_error()
     return job
+
+
+async def find_team_job(context: ApiContext, team: str, job_id: str) -> Job | None:
+    """Returns the team's job; None if it does not exist, is deleted, or belongs to another team."""
+    return _select_own_job(await context.engine.get_job(job_id), team)
+
+
+def _select_own_job(job: Job | None, team: str) -> Job | None:
+    return None if job is None or job.team != team or job.is_deleted else job
 
 
 async def load_stored_images(context: ApiContext, job: Job) -> list[StoredImage]:
@@ -61,13 +71,21 @@ async def load_job_documents(context: ApiContext, job: Job) -> JobDocuments:
     documents, stored_decision = await asyncio.gather(
         context.store.load_documents(job.id, REQUEST, *names), context.store.load_decision_record(job.id)
     )
-    if REQUEST not in documents:
-        raise ObjectNotFound(f"{job.id} was deleted while it was read")
     return JobDocuments(
-        request=decode_request(documents[REQUEST]),
+        request=_decode_saved_request(job, documents),
         decision=decode_decision_record(stored_decision.record) if stored_decision else None,
         images=tuple(decode_image(documents[name]) for name in names if name in documents),
     )
+
+
+async def load_saved_request(context: ApiContext, job: Job) -> SavedRequest:
+    return _decode_saved_request(job, await context.store.load_documents(job.id, REQUEST))
+
+
+def _decode_saved_request(job: Job, documents: Mapping[str, bytes]) -> SavedRequest:
+    if REQUEST not in documents:
+        raise ObjectNotFound(f"{job.id} was deleted while it was read")
+    return decode_request(documents[REQUEST])
 
 
 def get_media_type(key: str) -> str:

@@ -1,7 +1,7 @@
 """Turns msgspec's validation errors into ApiErrors that name the parameter and say what is allowed."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import msgspec
 from msgspec import Struct, inspect
@@ -29,24 +29,37 @@ _LENGTH_UNITS = {"str": "characters"}
 _BOUND_WORDS = {">=": "at least", "<=": "at most", ">": "more than", "<": "less than"}
 
 
-def to_api_error(error: msgspec.ValidationError, struct_type: type[Struct]) -> ApiError:
-    """Converts the validation error. `struct_type`: the struct that the body should have been converted to."""
+def to_api_error(error: msgspec.ValidationError, struct_type: type[Struct], parent: str = "") -> ApiError:
+    """Converts the validation error. `struct_type`: the struct that the body, or the value of its parameter `parent`,
+    should have been converted to."""
     message, _, location = str(error).partition(" - at ")
     # msgspec reports an invalid name within an object at that object.
     path = location.removeprefix("`key` in ").strip("`").removeprefix("$").lstrip(".").replace("[...]", "")
+    param = join_param(parent, path)
     if unknown := _UNKNOWN_FIELD.search(message):
-        return _unknown_param_error(path, unknown[1][:MAX_NAME_LENGTH], struct_type)
+        known_names = [] if path else list_known_names(struct_type)
+        return make_unknown_param_error(param, unknown[1][:MAX_NAME_LENGTH], known_names)
     if missing := _MISSING_FIELD.search(message):
-        name = f"{path}.{missing[1]}".lstrip(".")
+        name = join_param(param, missing[1])
         return ApiError(400, "missing_required_parameter", f"Missing required parameter: '{name}'.", param=name)
     if refusal := _find_refusal(path, struct_type):
-        return ApiError(400, "unsupported_parameter", f"'{path}' is not supported: {refusal}.", param=path)
+        return ApiError(400, "unsupported_parameter", f"'{param}' is not supported: {refusal}.", param=param)
     rule = (
         _format_allowed_values(path, struct_type)
         if message.startswith("Invalid enum value")
         else _format_type_error(message)
     )
-    return ApiError(400, "invalid_value", f"Invalid value for '{path}': {rule}.", param=path or None)
+    return ApiError(400, "invalid_value", f"Invalid value for '{param}': {rule}.", param=param or None)
+
+
+def join_param(parent: str, name: str) -> str:
+    """Returns the name of a parameter within another one: `tools[0].size`."""
+    return ".".join(filter(None, (parent, name)))
+
+
+def list_known_names(struct_type: type[Struct]) -> list[str]:
+    """Returns the parameters of a body that are not refused."""
+    return [name for name, row in get_parameters(struct_type).items() if row.treatment is not Treatment.REFUSED]
 
 
 def _find_refusal(path: str, struct_type: type[Struct]) -> str:
@@ -75,10 +88,8 @@ def _iterate_types(field_type: inspect.Type) -> Iterator[inspect.Type]:
             yield from _iterate_types(item_type)
 
 
-def _unknown_param_error(path: str, name: str, struct_type: type[Struct]) -> ApiError:
-    rows = get_parameters(struct_type)
-    known_names = [] if path else [known for known, row in rows.items() if row.treatment is not Treatment.REFUSED]
-    param = f"{path}.{name}".lstrip(".")
+def make_unknown_param_error(parent: str, name: str, known_names: Iterable[str]) -> ApiError:
+    param = join_param(parent, name)
     message = f"Unknown parameter: '{param}'{did_you_mean(name, known_names)}"
     return ApiError(400, "unknown_parameter", message if message.endswith("?") else f"{message}.", param=param)
 

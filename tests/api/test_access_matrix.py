@@ -13,6 +13,7 @@ from litestar.handlers import HTTPRouteHandler
 
 from gateway.api.access_control import get_declared_scope
 from gateway.api.application import ROUTE_HANDLERS
+from gateway.api.responses_api.response_ids import make_response_id
 from gateway.store.api_keys import Scope
 from tests.api.error_responses import JOBS_PATH
 from tests.api.job_requests import BODY
@@ -22,7 +23,7 @@ from tests.harness.key_admin import create_key
 Route = tuple[HTTPRouteHandler, str, str]
 # Parameters that name nothing of a team.
 SHARED_PARAMETERS = {"deployment", "model_id", "key_id", "index"}
-UNKNOWN_IDS = {"job_id": "job_" + "0" * 28}
+UNKNOWN_IDS = {"job_id": "job_" + "0" * 28, "response_id": "resp_" + "0" * 28}
 FIRST_INDEX = {"index": "0"}
 # What differs between two responses to the same request.
 VOLATILE_HEADERS = {"date", "x-request-id", "x-igw-overhead-ms"}
@@ -127,7 +128,10 @@ def create_job(client: httpx.Client) -> str:
 
 
 # Creates the resource that a path parameter names. A new kind of resource needs an entry, and an id in UNKNOWN_IDS.
-RESOURCE_MAKERS: dict[str, Callable[[httpx.Client], str]] = {"job_id": create_job}
+RESOURCE_MAKERS: dict[str, Callable[[httpx.Client], str]] = {
+    "job_id": create_job,
+    "response_id": lambda client: make_response_id(create_job(client)),
+}
 
 
 @pytest.fixture(scope="module")

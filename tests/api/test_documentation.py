@@ -12,7 +12,8 @@ import httpx
 import pytest
 
 from gateway.api.reference.code_examples import PYTHON_SETUP
-from gateway.api.reference.route_documentation_table import EXAMPLE_IMAGE
+from gateway.api.reference.shared_documentation import EXAMPLE_IMAGE
+from gateway.api.responses_api.response_ids import make_response_id
 from tests.api.documented_responses import check_response
 from tests.api.job_requests import create_finished_job
 from tests.harness.gateway_runner import ADMIN_KEY, API_KEY, RunningGateway
@@ -24,6 +25,7 @@ DOCUMENTS = {
     "/docs.md": "text/markdown; charset=utf-8",
     "/llms.txt": "text/plain; charset=utf-8",
 }
+ID_NAMES = ("job_id", "response_id", "key_id", "model_id")
 Operation = tuple[str, str, dict[str, Any]]
 
 
@@ -90,7 +92,8 @@ def example_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def make_environ(gateway: RunningGateway) -> dict[str, str]:
     job_id, key_id = create_finished_job(gateway)["id"], create_key(gateway)["id"]
     keys = {"IGW_KEY": API_KEY, "IGW_ADMIN_KEY": ADMIN_KEY, "NO_PROXY": "*"}
-    return {"IGW_URL": gateway.url, **keys, "JOB_ID": job_id, "KEY_ID": key_id, "MODEL_ID": "gpt-image-2"}
+    ids = {"JOB_ID": job_id, "RESPONSE_ID": make_response_id(job_id), "KEY_ID": key_id, "MODEL_ID": "gpt-image-2"}
+    return {"IGW_URL": gateway.url, **keys, **ids}
 
 
 @pytest.mark.usefixtures("example_folder")
@@ -113,7 +116,7 @@ def test_python_examples_run_as_printed(gateway: RunningGateway, document: dict[
     assert len(samples) >= 10
     for _, source in samples:
         environ = make_environ(gateway)
-        variables: dict[str, Any] = {name: environ[name.upper()] for name in ("job_id", "key_id", "model_id")}
+        variables: dict[str, Any] = {name: environ[name.upper()] for name in ID_NAMES}
         with patch.dict(os.environ, environ):
             exec(f"{PYTHON_SETUP}\n{source}", variables)  # noqa: S102  the examples are the gateway's own
         assert variables["response"], source

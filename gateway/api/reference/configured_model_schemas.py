@@ -25,7 +25,7 @@ def add_model_choices(schemas: Schema, catalogue: Catalogue) -> Schema:
     sizes = " ".join(map(_describe_sizes, models))
     for schema in schemas.values():
         properties = schema.get("properties", {})
-        if "model" in properties:
+        if choices.keys() <= properties.keys():
             for name, values in choices.items():
                 _set_choices(properties[name], values)
             properties["model"]["description"] += f" {descriptions}"

@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 from litestar.handlers import HTTPRouteHandler
+from msgspec import Struct
 
 from gateway.api.access_control import get_declared_scope
 from gateway.api.api_errors import OPENAI_ROUTE_PREFIXES
@@ -34,9 +35,13 @@ from gateway.api.reference.route_documentation_table import (
     TAGS,
 )
 from gateway.api.response_types import ErrorResponseBody, ProblemBody
+from gateway.api.responses_api.image_tool_schema import add_tool_schema
+from gateway.api.responses_api.response_parameters import CreateResponseRequest
 from gateway.catalogue import Catalogue
 
 TYPE_SUFFIX = "Body"
+# The bodies whose parameters are rows of the parameter table.
+BODIES_WITH_ROWS: dict[str, type[Struct]] = {**BODY_TYPES, "responses": CreateResponseRequest}
 INTRODUCTION = f"""One API for images, in front of several sellers of the same models.
 
 Send your team's key as `Authorization: Bearer igw_…`; `api-key` and `x-api-key` work, too. OpenAI's SDKs work with \
@@ -257,13 +262,13 @@ def _build_schemas(catalogue: Catalogue) -> Schema:
         schema.pop("title", None)
         if "enum" in schema:
             schema.pop("description", None)
-    schemas |= add_model_choices(build_body_schemas(), catalogue)
+    schemas |= add_tool_schema(add_model_choices(build_body_schemas(BODIES_WITH_ROWS), catalogue))
     return dict(sorted(schemas.items()))
 
 
 def _list_documented_types() -> Iterator[Any]:
     for documentation in ROUTE_DOCUMENTATION.values():
-        if documentation.body is not None and documentation.body not in BODY_TYPES.values():
+        if documentation.body is not None and documentation.body not in BODIES_WITH_ROWS.values():
             yield documentation.body
         contents = (
             content for response in documentation.responses.values() for content in (response.content, response.events)

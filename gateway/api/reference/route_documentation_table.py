@@ -8,17 +8,29 @@ from gateway.api.admin_response_types import (
     CreatedKeyBody,
     TeamListBody,
 )
-from gateway.api.job_wait import MAX_WAIT_SECONDS
 from gateway.api.model_response_types import ModelBody, ModelListBody
 from gateway.api.parameter_schema import build_example
 from gateway.api.parameter_table import CreateJobRequest, EditRequest, GenerationRequest
 from gateway.api.quote_response_types import QuoteBody
+from gateway.api.reference.responses_documentation import RESPONSES_DOCUMENTATION
 from gateway.api.reference.route_documentation import (
     ExampleRequest,
     ResponseDocumentation,
     RouteDocumentation,
     make_header,
     make_query_parameter,
+)
+from gateway.api.reference.shared_documentation import (
+    EXAMPLE_IMAGE,
+    FAILED_JOB_ERRORS,
+    IDEMPOTENCY_KEY,
+    INPUT_IMAGE_ERRORS,
+    JOB_HEADERS,
+    KEY_ERRORS,
+    MAX_WAIT,
+    ORDER_ERRORS,
+    POLL_HEADERS,
+    PREFER_WAIT,
 )
 from gateway.api.response_types import (
     DeletedJobBody,
@@ -32,48 +44,22 @@ from gateway.api.response_types import (
 
 TAGS = {
     "Images": "OpenAI's Images API. A response has the images. OpenAI's and Azure's clients work unchanged.",
+    "Responses": "OpenAI's Responses API with its image tool. A response is a job.",
     "Models": "The configured models. OpenAI's SDKs list them.",
     "Jobs": "A job is accepted at once, and continues without its client.",
     "Administration": "For admin keys: API keys, teams, and what admins did.",
     "Monitoring": "For operators. Without an API key.",
     "Documentation": "This documentation, in several forms. Without an API key.",
 }
-# A PNG of 64x64 pixels, so that examples of edits can be run as they are.
-EXAMPLE_IMAGE = (
-    "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAEAAAABAAQAAAACCEkxzAAAAEklEQVR42mP4DwUMo4xRBukMAOPT/hAC2mzjAAAAAElF"
-    "TkSuQmCC"
-)
-MAX_WAIT = {"type": "number", "minimum": 0, "maximum": MAX_WAIT_SECONDS}
-IDEMPOTENCY_KEY = make_header(
-    "idempotency-key", "Requests with the same key share one job: a repetition orders nothing.", "5f9c1a02-order-17"
-)
-PREFER_WAIT = make_header(
-    "prefer", f"`wait=N`: waits for the job up to N seconds, at most {MAX_WAIT_SECONDS:.0f}.", "wait=30"
-)
-JOB_HEADERS = ("x-igw-job-id", "x-igw-attempts", "x-igw-seller", "x-igw-cost-usd", "x-igw-warnings")
-POLL_HEADERS = ("retry-after", "openai-poll-after-ms")
 IMAGES_RESPONSE = ResponseDocumentation(
     "The images; with `stream`, as server-sent events.", ImagesResponseBody, JOB_HEADERS, ImageEventBody
 )
-INPUT_IMAGE_ERRORS = (
-    *("empty_image_file", "image_too_large", "invalid_base64_image", "invalid_form", "invalid_image"),
-    *("invalid_image_mode", "invalid_image_url", "too_many_downloads", "unsupported_image_media_type"),
-)
-ORDER_ERRORS = (
-    *("idempotency_key_reused", "invalid_idempotency_key", "insufficient_quota", "model_not_found", "no_offer"),
-    "rate_limit_exceeded",
-)
-FAILED_JOB_ERRORS = (
-    *("cancelled", "deadline_exceeded", "images_unavailable", "input_missing", "moderation_blocked", "order_refused"),
-    *("outcome_unknown", "paid_not_delivered", "sellers_failed", "sellers_unavailable", "still_running", "withdrawn"),
-    "image_expired",
-)
-KEY_ERRORS = ("api_key_not_found",)
 
 PATH_PARAMETERS = {
     "index": "The index of the image in the job.",
     "job_id": "The id of the job.",
     "model_id": "A model or an alias. It may contain slashes.",
+    "response_id": "The id of the response: that of its job, with `resp_` for `job_`.",
     "key_id": "The id of the API key: `igw_<id>_<secret>` contains it.",
     "key": "The image's key, as its URL has it.",
 }
@@ -144,6 +130,7 @@ ROUTE_DOCUMENTATION = {
         errors=("endpoint_retired",),
         examples={},
     ),
+    **RESPONSES_DOCUMENTATION,
     "list_models": RouteDocumentation(
         tag="Models",
         summary="List models",

@@ -1,0 +1,101 @@
+"""The documentation of the routes of OpenAI's Responses API."""
+
+from gateway.api.reference.route_documentation import (
+    ExampleRequest,
+    ResponseDocumentation,
+    RouteDocumentation,
+    make_query_parameter,
+)
+from gateway.api.reference.shared_documentation import (
+    EXAMPLE_IMAGE,
+    FAILED_JOB_ERRORS,
+    IDEMPOTENCY_KEY,
+    INPUT_IMAGE_ERRORS,
+    JOB_HEADERS,
+    ORDER_ERRORS,
+    POLL_HEADERS,
+)
+from gateway.api.responses_api.response_body_types import DeletedResponseBody, ModelResponseBody, ResponseEventBody
+from gateway.api.responses_api.response_parameters import CreateResponseRequest
+
+MODEL_RESPONSE = ResponseDocumentation(
+    "The response; with `stream`, as server-sent events.",
+    ModelResponseBody,
+    (*JOB_HEADERS, *POLL_HEADERS),
+    ResponseEventBody,
+)
+RESPONSES_DOCUMENTATION = {
+    "create_response": RouteDocumentation(
+        tag="Responses",
+        summary="Create a response",
+        description="Generates an image, or edits those of the input, with the tool `image_generation`. No text model "
+        "runs: the prompt reaches the image model as it is written. With `background` it responds at once.",
+        body=CreateResponseRequest,
+        parameters=(IDEMPOTENCY_KEY,),
+        responses={200: MODEL_RESPONSE},
+        errors=(
+            *(*ORDER_ERRORS, *INPUT_IMAGE_ERRORS, *FAILED_JOB_ERRORS),
+            *("previous_response_not_found", "image_not_found", "job_running"),
+        ),
+        examples={
+            "default": ExampleRequest(
+                body={
+                    "model": "gpt-5",
+                    "input": "a lighthouse at dawn",
+                    "tools": [{"type": "image_generation", "size": "1536x1024", "quality": "low"}],
+                },
+                sdk_call="responses.create",
+            ),
+            "background": ExampleRequest(
+                body={"input": "a lighthouse", "tools": [{"type": "image_generation"}], "background": True}
+            ),
+            "edit": ExampleRequest(
+                body={
+                    "input": [
+                        {
+                            "role": "user",
+                            "content": [
+                                {"type": "input_text", "text": "add a red boat"},
+                                {"type": "input_image", "image_url": EXAMPLE_IMAGE},
+                            ],
+                        }
+                    ],
+                    "tools": [{"type": "image_generation", "quality": "low"}],
+                }
+            ),
+        },
+    ),
+    "get_response": RouteDocumentation(
+        tag="Responses",
+        summary="Get a response",
+        description="Returns the response as it is now; with `stream`, its events, of which it waits for the last.",
+        parameters=(
+            make_query_parameter("stream", "`true`: as server-sent events."),
+            make_query_parameter(
+                "starting_after", "The `sequence_number` of the last event that you have.", {"type": "integer"}
+            ),
+            make_query_parameter("include", "Has no effect: an image has no further output."),
+            make_query_parameter("include[]", "The same, as OpenAI's SDKs send it."),
+            make_query_parameter("include_obfuscation", "Has no effect: events are not padded."),
+        ),
+        responses={200: MODEL_RESPONSE},
+        errors=("response_not_found", "invalid_value", "unknown_parameter", "images_unavailable", "image_expired"),
+        examples={"default": ExampleRequest()},
+    ),
+    "cancel_response": RouteDocumentation(
+        tag="Responses",
+        summary="Cancel a response",
+        description="Cancels its job. Running orders cannot be cancelled: it ends with what they deliver.",
+        responses={200: MODEL_RESPONSE},
+        errors=("response_not_found", "job_not_found", "job_ended", "images_unavailable", "image_expired"),
+        examples={},
+    ),
+    "delete_response": RouteDocumentation(
+        tag="Responses",
+        summary="Delete a response",
+        description="Deletes its images and all its text at once. It may be repeated.",
+        responses={200: ResponseDocumentation("The response is deleted.", DeletedResponseBody)},
+        errors=("response_not_found", "job_running", "images_unavailable"),
+        examples={},
+    ),
+}

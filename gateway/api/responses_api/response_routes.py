@@ -1,0 +1,143 @@
+"""OpenAI's Responses API: create a response, get it or its events, cancel it, delete it."""
+
+from typing import Any
+
+from litestar import Response, delete, get, post
+from msgspec import Struct
+from msgspec.structs import replace
+
+from gateway.api.access_control import GENERATE, READ
+from gateway.api.api_context import HttpRequest, get_context
+from gateway.api.api_errors import ApiError
+from gateway.api.authentication import get_team
+from gateway.api.completed_job_images import load_images_of_ended_job
+from gateway.api.image_request_submission import submit_image_request
+from gateway.api.inline_images import build_response_with_images, open_inline_images
+from gateway.api.job_deletion import delete_team_job
+from gateway.api.job_result_stream import stream_job_result
+from gateway.api.job_submission import SubmittedJob
+from gateway.api.job_wait import confirm_job, wait_for_job
+from gateway.api.jobs import cancel_team_job
+from gateway.api.json_responses import build_job_headers, build_poll_headers, build_replay_headers, json_response
+from gateway.api.parameter_value_coercion import read_boolean
+from gateway.api.query_params import read_query_params
+from gateway.api.request_parsing import parse_request
+from gateway.api.responses_api.response_events import ResponseEvents
+from gateway.api.responses_api.response_ids import parse_response_id
+from gateway.api.responses_api.response_serializer import ResponseView, serialize_response
+from gateway.api.responses_api.response_translation import ResponseParams
+from gateway.api.team_job_loader import find_team_job, load_saved_request, load_stored_images
+from gateway.jobs.job import Job
+
+_PATH_PREFIXES = ("/v1/responses", "/openai/v1/responses", "/responses")
+RESPONSE_PATHS = [f"{prefix}/{{response_id:str}}" for prefix in _PATH_PREFIXES]
+CANCEL_PATHS = [f"{path}/cancel" for path in RESPONSE_PATHS]
+
+
+class SubmittedResponse(Struct, frozen=True, kw_only=True):
+    """The job of a request, and the form of its response. `caller_id`: the client's id of the person who asks."""
+
+    job: SubmittedJob
+    is_streamed: bool
+    is_background: bool
+    caller_id: str | None
+
+
+@post(list(_PATH_PREFIXES), status_code=200, opt=GENERATE)
+async def create_response(request: HttpRequest) -> Response[Any]:
+    """Generates or edits images with the tool `image_generation`."""
+    submitted = await _submit_response(request)
+    job_id, headers = submitted.job.job_id, build_replay_headers(submitted.job.is_replayed)
+    if submitted.is_streamed:
+        job = await wait_for_job(request, job_id, 0.0)
+        view = await _load_view(request, job, submitted.caller_id)
+        events = ResponseEvents(request, view, headers)
+        return await stream_job_result(request, job_id, events, is_held=not submitted.is_background)
+    timeout_seconds = 0.0 if submitted.is_background else get_context(request).timing.api.job_wait_timeout_seconds
+    job = await wait_for_job(request, job_id, timeout_seconds)
+    if submitted.is_background:
+        job = await confirm_job(request, job)
+    else:
+        await load_images_of_ended_job(request, job, build_job_headers(job) | headers)
+    return await _respond_with_job(request, job, headers, submitted.caller_id)
+
+
+async def _submit_response(request: HttpRequest) -> SubmittedResponse:
+    """Submits the job. A separate function, so that the body is freed before the request waits."""
+    job_request = await parse_request(get_context(request), request, ResponseParams)
+    params = job_request.params
+    return SubmittedResponse(
+        job=await submit_image_request(request, job_request),
+        is_streamed=params.stream,
+        is_background=params.is_background,
+        caller_id=params.safety_identifier or params.user,
+    )
+
+
+@get(RESPONSE_PATHS, opt=READ)
+async def get_response(request: HttpRequest, response_id: str) -> Response[Any]:
+    """Returns the response; with `?stream=true`, its events after the one that `starting_after` names."""
+    params = read_query_params(request, "stream", "starting_after", "include", "include[]", "include_obfuscation")
+    job = await _find_response_job(request, response_id)
+    if read_boolean((params["stream"] or ["false"])[-1]) is not True:
+        return await _respond_with_job(request, job, {})
+    events = ResponseEvents(request, await _load_view(request, job), {}, _parse_position(params["starting_after"]))
+    return await stream_job_result(request, job.id, events, is_held=False)
+
+
+@post(CANCEL_PATHS, status_code=200, opt=GENERATE)
+async def cancel_response(request: HttpRequest, response_id: str) -> Response[Any]:
+    """Cancels the response's job. Running orders cannot be cancelled: the job ends with what they deliver."""
+    job = await _find_response_job(request, response_id)
+    return await _respond_with_job(request, await cancel_team_job(request, job.id), {})
+
+
+@delete(RESPONSE_PATHS, status_code=200, opt=GENERATE)
+async def delete_response(request: HttpRequest, response_id: str) -> Response[bytes]:
+    """Deletes the images and all text of the response's job. It may be repeated."""
+    job_id = parse_response_id(response_id)
+    if job_id is None:
+        raise _make_not_found_error()
+    await delete_team_job(request, job_id)
+    return json_response({"id": response_id, "object": "response", "deleted": True}, 200, {})
+
+
+async def _find_response_job(request: HttpRequest, response_id: str) -> Job:
+    job_id = parse_response_id(response_id)
+    job = await find_team_job(get_context(request), get_team(request), job_id) if job_id else None
+    if job is None:
+        raise _make_not_found_error()
+    request.scope["state"]["job_id"] = job.id
+    return job
+
+
+def _make_not_found_error() -> ApiError:
+    message = "Response not found. It may have been deleted, or belong to another team."
+    return ApiError(404, "response_not_found", message, param="response_id")
+
+
+def _parse_position(values: list[str]) -> int:
+    if not values:
+        return -1
+    if not (values[-1].isascii() and values[-1].isdigit()):
+        message = "Invalid value for 'starting_after': must be the sequence_number of an event."
+        raise ApiError(400, "invalid_value", message, param="starting_after")
+    return int(values[-1][:9])
+
+
+async def _load_view(request: HttpRequest, job: Job, caller_id: str | None = None) -> ResponseView:
+    saved_request = await load_saved_request(get_context(request), job)
+    return ResponseView(job=job, request=saved_request, caller_id=caller_id)
+
+
+async def _respond_with_job(
+    request: HttpRequest, job: Job, headers: dict[str, str], caller_id: str | None = None
+) -> Response[Any]:
+    """Responds with the job as it is. Its images are part of the response once it has ended."""
+    context = get_context(request)
+    images = await load_stored_images(context, job) if job.state.is_terminal else []
+    view = await _load_view(request, job, caller_id)
+    inline_images = await open_inline_images(request, images)
+    body = serialize_response(replace(view, images=images, contents=inline_images.contents))
+    headers = build_job_headers(job) | build_poll_headers(job, context.wall_clock()) | headers
+    return build_response_with_images(request, body, inline_images.streams, headers)
