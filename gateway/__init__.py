@@ -29,7 +29,7 @@ All errors of `gateway` and `providers`. `tests/test_layers.py` checks that the 
     ├── DownloadError                     an image could not be downloaded
     ├── ResponseUnreadable                a response cannot be decoded
     │   └── ResponseTooLarge
-    ├── FetchLimitReached                 too many downloads of input images at once
+    ├── FetchLimitReached                 too many concurrent downloads of input images
     ├── InputsTooLarge                    the input images exceed the team's share of memory
     ├── SemaphoreFull                     a tenant got no share in time
     ├── ParseError                        a seller's response contains no reliable information
@@ -56,7 +56,7 @@ All errors of `gateway` and `providers`. `tests/test_layers.py` checks that the 
     └── SettingsError                     invalid environment variables
     OSError                               aiohttp wraps only these
     ├── LookupTimeout                     no name server answered in time
-    ├── LookupLimitReached                too many lookups at once
+    ├── LookupLimitReached                too many concurrent lookups
     │   ├── TotalLookupLimitReached
     │   └── TenantLookupLimitReached
     └── PermissionError

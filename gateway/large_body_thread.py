@@ -20,7 +20,7 @@ class BodyThread:
         self._executor = ThreadPoolExecutor(1, thread_name_prefix=name)
 
     async def run(self, size_bytes: int, function: Callable[P, ResultT], *args: P.args, **kwargs: P.kwargs) -> ResultT:
-        """Calls the function and returns its result. `size_bytes`: size of the body that it works on.
+        """Calls the function and returns its result. `size_bytes`: the size of its body.
 
         A thread shares the interpreter, so the function should work in steps of a few milliseconds.
         """

@@ -129,7 +129,7 @@ VERDICTS: dict[FaultKind, Verdict] = {
 
 FAULT_DESCRIPTIONS: dict[FaultKind, str] = {
     FaultKind.NOT_SENT: "the request was not sent: DNS failure, connection refused, TLS error",
-    FaultKind.GATEWAY_BUSY: "the gateway did not send the request: too many bodies, connections or lookups at once",
+    FaultKind.GATEWAY_BUSY: "the gateway did not send the request: too many concurrent bodies, connections or lookups",
     FaultKind.INVALID_ORDER: "the seller rejected the order as invalid (most 4xx, or a run with invalid input)",
     FaultKind.NOT_FOUND: "404 or 410: the model does not exist (submit) or the order does not exist (poll)",
     FaultKind.INVALID_KEY: "401: the API key is wrong or revoked",

@@ -114,7 +114,7 @@ class OrderSimulator:
         self.orders: OrderedDict[str, SimulatedOrder] = OrderedDict()
 
     def set_concurrency(self, slots: int) -> None:
-        """Sets how many orders run at once; the rest wait in the queue and are never rejected."""
+        """Sets how many orders run at the same time; the rest wait in the queue and are never rejected."""
         busy_until = sorted(self._slots, reverse=True)[:slots]
         self._slots = busy_until + [0.0] * (slots - len(busy_until))
         heapq.heapify(self._slots)

@@ -32,8 +32,8 @@ class KeyRegistry:
     """Finds API keys by their digests. `refresh` runs every few seconds, so changes apply on all replicas.
 
     A request with an unknown key waits for a table that is loaded after the request arrived, so a new key is valid
-    everywhere as soon as its admin receives it. These loads are shared, with a pause between them: however many keys
-    clients guess, the store gets a few cheap calls a second. The wait is the same whether the key's id exists or not.
+    everywhere as soon as its admin receives it. These loads are shared, with a pause between them: the store gets a few
+    cheap calls a second, however many keys clients guess. The wait is the same whether the key's id exists or not.
     """
 
     def __init__(

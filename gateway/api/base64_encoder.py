@@ -8,8 +8,8 @@ from gateway.assets.storage import ObjectStream, StorageUnavailable
 
 
 class Base64Encoder:
-    """Encodes the images of all responses, one chunk in each turn of the event loop: fifty ready chunks at once would
-    block it for 15 ms."""
+    """Encodes the images of all responses, one chunk in each turn of the event loop: fifty ready chunks in one turn
+    would block it for 15 ms."""
 
     def __init__(self) -> None:
         self._turn = asyncio.Lock()

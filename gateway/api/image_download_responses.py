@@ -28,8 +28,8 @@ async def build_stored_image_response(
 ) -> Response[Any]:
     """Streams the image, or the range of it that the client asks for. Responds 304 if the client has it already.
 
-    A key contains a digest of its image, so the name is a strong validator. Several ranges at once are not supported:
-    the whole image is sent, as RFC 9110 allows.
+    A key contains a digest of its image, so the name is a strong validator. Several ranges in one request are not
+    supported: the whole image is sent, as RFC 9110 allows.
     """
     stream = await get_context(request).storage.open_stream(key)
     get_image_streams(request.scope["state"]).append(stream)

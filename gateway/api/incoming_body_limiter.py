@@ -79,7 +79,7 @@ class IncomingBodyLimiter:
             async with asyncio.timeout(self._timing.memory_timeout_seconds):
                 await reservation.grow_to(size)
         except TimeoutError:
-            message = f"Too many large request bodies at once. Retry in {MEMORY_RETRY_SECONDS} seconds."
+            message = f"Too many concurrent large request bodies. Retry in {MEMORY_RETRY_SECONDS} seconds."
             raise ApiError(503, "too_many_bodies", message, retry_after=MEMORY_RETRY_SECONDS) from None
 
 

@@ -23,7 +23,7 @@ from gateway.memory_budget import SMALL_BODY_BYTES
 
 # Images of this size together are sent in one piece, outside of the memory budget.
 MAX_INLINE_BYTES = SMALL_BODY_BYTES
-# A streamed response holds at once: a chunk, its base64, and the base64 that the connection has not sent yet; besides,
+# A streamed response holds a chunk, its base64, and the base64 that the connection has not sent yet; besides,
 # what the storage reads ahead.
 STREAM_MEMORY_BYTES = CHUNK_BYTES + 2 * compute_base64_size(CHUNK_BYTES)
 MEMORY_RETRY_SECONDS = 2
@@ -63,7 +63,7 @@ async def _reserve_memory(request: HttpRequest) -> None:
         async with asyncio.timeout(context.timing.api.memory_timeout_seconds):
             await memory.grow_to(STREAM_MEMORY_BYTES + context.storage.stream_buffer_bytes)
     except TimeoutError:
-        cause = "Too many responses with large images at once."
+        cause = "Too many concurrent responses with large images."
         raise service_unavailable_error(request.scope, "images_unavailable", cause, MEMORY_RETRY_SECONDS) from None
 
 

@@ -42,7 +42,7 @@ class ResultEvents(Protocol):
 
 async def stream_job_result(request: HttpRequest, job_id: str, events: ResultEvents, is_held: bool = True) -> Stream:
     """Builds the response once the job has ended, or after one heartbeat interval. If it `is_held`, the error of a job
-    that has failed until then is raised; otherwise the stream begins at once."""
+    that has failed by then is raised; otherwise the stream begins at once."""
     context = get_context(request)
     hold_seconds = context.timing.api.heartbeat_interval_seconds if is_held else 0.0
     job = await wait_for_job(request, job_id, hold_seconds)

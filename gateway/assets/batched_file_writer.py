@@ -81,7 +81,7 @@ class BatchedFileWriter:
             return [self._pending_writes.popleft() for _ in range(count)]
 
     def _write_group(self, folder: FolderPath, writes: Sequence[_PendingWrite]) -> None:
-        """Writes all files, then syncs them: the disk does most of the work for all of them at once."""
+        """Writes all files, then syncs them: the disk does most of the work for all of them together."""
         try:
             with self._open_folder(folder) as descriptor:
                 for write in writes:
@@ -133,7 +133,7 @@ def _publish_file(write: _PendingWrite, folder: int) -> None:
 
 def _resolve_writes(writes: Sequence[_PendingWrite]) -> None:
     for write in writes:
-        # A write that is cancelled goes on all the same.
+        # A write continues even if its caller is cancelled.
         if write.future.done():
             continue
         if write.error is not None:

@@ -14,7 +14,7 @@ from PIL.PngImagePlugin import MAX_TEXT_CHUNK
 from gateway.assets.image_header import UPRIGHT, ImageHeader, InvalidImage
 from providers.orders import Format
 
-# Converting an image of 40 megapixels takes half a gigabyte. More conversions at once would only wait for a core.
+# Converting an image of 40 megapixels takes half a gigabyte. More concurrent conversions would only wait for a core.
 MAX_CONCURRENT_CONVERSIONS = 2
 # Nearly lossless, with colours at full resolution, since small text and thin lines are typical of these models. PNG is
 # exact. PNG and WebP use less effort than their libraries' defaults: half the time or less, for 10 % larger files.

@@ -135,7 +135,7 @@ def list_keys(team: str | None, wants_all: bool, wants_json: bool, **options: An
 @click.option("--json", "wants_json", is_flag=True, help="Print the new key with its options, as JSON.")
 @connection_options
 def rotate_key(key_id: str, overlap: str, wants_json: bool, **options: Any) -> None:
-    """Create the successor of a key, with the same options, and print it. The old key works until the overlap is over.
+    """Create the successor of a key, with the same options, and print it. The old key also works during the overlap.
 
     \b
     Examples:

@@ -18,9 +18,9 @@ from gateway.commands.winning_sellers import find_cell_winners, list_winner_warn
 def check(folder: Path, without_secrets: bool, quiet: bool) -> None:
     """Check the whole configuration, and show for each cell the winning seller, its price and the runner-up.
 
-    Problems are listed with file and line, all of a stage at once: YAML and options, names across files, secrets.
-    The exit code is 1 if there is any; warnings do not count.
-    ~ marks a seller that fulfils the request only approximately: `explain` shows how.
+    Problems are listed with file and line, all of a stage together: YAML and options, names across files, secrets. The
+    exit code is 1 if there is any; warnings do not count. ~ marks a seller that fulfils the request only approximately:
+    `explain` shows how.
     """
     console, errors = Console(), Console(stderr=True)
     result = load_config(folder, with_secrets=not without_secrets)

@@ -30,7 +30,7 @@ EXIT_CODE_MEANINGS = {
     ExitCode.PERHAPS_CHARGED: "the job failed, and a seller was or may have been paid: do not just repeat it",
     ExitCode.INCOMPLETE: "only some of the images were delivered",
     ExitCode.UNREACHABLE: "the gateway is unreachable; a job that it accepted continues",
-    ExitCode.TIMED_OUT: "the time of --timeout is over; the job continues",
+    ExitCode.TIMED_OUT: "--timeout has passed; the job continues",
     ExitCode.CANCELLED: "the job was cancelled before any image was delivered",
     ExitCode.INTERRUPTED: "interrupted, such as by Ctrl-C; the job continues",
 }

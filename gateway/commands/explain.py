@@ -125,7 +125,7 @@ def explain(folder: Path, wants_json: bool, **options: Any) -> None:
 
 
 def plan_record(catalogue: Catalogue, data: bytes, errors: Console) -> Plan:
-    """Makes the plan of a decision record again. Warns if the files differ from those that it was made with."""
+    """Makes the plan of a decision record again. Warns if the files have changed since the recorded plan."""
     try:
         record = decode_decision_record(data.partition(b"\n")[0])
     except msgspec.MsgspecError as error:

@@ -27,7 +27,7 @@ MAX_LISTED_JOBS = 100
 def wait(job_id: str, **options: Any) -> None:
     """Wait for the job ID; write its images to files and print their paths.
 
-    It can be repeated, and run by several people at once, as long as the gateway keeps the job.
+    It can be repeated, and run by several people at the same time, as long as the gateway keeps the job.
 
     \b
     Examples:

@@ -83,7 +83,7 @@ def _check_seller_names(policy: PolicyConfig, sellers: Sequence[str]) -> Iterato
 
 
 def _check_rank(policy: PolicyConfig) -> Iterator[tuple[str, str]]:
-    """Yields a message and the option that it is about."""
+    """Yields a message and its option."""
     has_list = policy.sellers is not None
     if policy.rank == "weighted" and policy.weights is None:
         yield "Rank 'weighted' needs 'weights'", "rank"

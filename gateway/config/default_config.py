@@ -11,7 +11,7 @@ class FolderNotEmpty(Exception):
 
 
 def default_config_folder() -> Path:
-    """Returns the folder in the installed package; in a checkout, the folder that the package is built from."""
+    """Returns the folder in the installed package; in a checkout, the source of that folder."""
     packaged = Path(__file__).parent / "default"
     return packaged if packaged.is_dir() else Path(__file__).parent.parent.parent / DEFAULT_FOLDER
 

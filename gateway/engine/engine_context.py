@@ -40,7 +40,7 @@ class ReleaseCounts:
 
 
 class EngineContext(Struct, kw_only=True):
-    """The dependencies that every engine component works with.
+    """The dependencies of every engine component.
 
     `wall_clock` stamps jobs; `monotonic` is for health and limits. `job_watchers` wait in this process for changes of
     jobs that it runs. `callback_urls` is None if the gateway has no public URL. `draw_random`: a number from 0 to 1.

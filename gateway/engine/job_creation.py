@@ -91,7 +91,7 @@ class CreateJobCommand(Struct, frozen=True, kw_only=True):
 
 class CreateJobResult(Struct, frozen=True):
     """The commit of a new job, the outcome that the store reports, the name of the policy of its plan, and the
-    documents that its orders are made from."""
+    documents of its orders."""
 
     commit: Commit
     outcome: CommitOutcome

@@ -1,4 +1,5 @@
-"""Tracks submitted orders: polls those with a ticket, searches for those without, and passes finished orders on."""
+"""Tracks submitted orders: polls those with a ticket, searches for those without, and hands finished orders to the
+result fetcher."""
 
 import asyncio
 import contextlib

@@ -1,1 +1,1 @@
-"""Health of accounts and cells, and how much may be ordered from them at once."""
+"""Health of accounts and cells, and how much may be ordered there at the same time."""

@@ -1,4 +1,4 @@
-"""Limits on orders of each account: how many at once, and how many in a minute."""
+"""Limits on orders of each account: how many at the same time, and how many in a minute."""
 
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager

@@ -39,7 +39,7 @@ class AttemptAction(JobAction, frozen=True, kw_only=True):
 
 
 class OngoingAction(AttemptAction, frozen=True, kw_only=True):
-    """An action for one attempt that goes on until this time."""
+    """An action for one attempt that continues until this time."""
 
     until: float
 

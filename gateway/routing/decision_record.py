@@ -1,7 +1,7 @@
 """The record of a routing decision, from which its plan can be made again. It contains no text of a client.
 
-A job's record is stored with the job and kept longer. Together with the configuration of its `config_hash` it holds
-everything that the plan depended on.
+A job's record is stored with the job and kept longer. Together with the configuration of its `config_hash` it
+determines the plan.
 """
 
 from collections.abc import Mapping

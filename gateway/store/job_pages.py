@@ -9,7 +9,7 @@ from gateway.jobs.job import Job, JobState
 MAX_PAGE_JOBS = 100
 # A page ends after this many jobs even if fewer match its filter than it has room for.
 MAX_SCANNED_JOBS = 500
-# How many jobs a filtered page loads at once.
+# How many jobs a filtered page loads with one call.
 BATCH_JOBS = 100
 
 

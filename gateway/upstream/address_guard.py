@@ -39,7 +39,7 @@ _BLOCKED_IPV6 = tuple(
     for network in (
         "2001::/23",  # protocol assignments: Teredo, ORCHID, benchmarks
         *("2001:db8::/32", "3fff::/20"),  # documentation
-        "2002::/16",  # 6to4: any IPv4 address in disguise
+        "2002::/16",  # 6to4: contains any IPv4 address
     )
 )
 # A name needs at least two labels. If the last one is a number, some resolvers read an address: 127.1, 0x7f.1.

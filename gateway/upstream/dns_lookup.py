@@ -43,7 +43,7 @@ class TenantLookupLimitReached(LookupLimitReached):
 
 
 class LookupLimits(Struct, frozen=True):
-    """How many lookups may run at once, in total and for each tenant.
+    """How many lookups may run at the same time, in total and for each tenant.
 
     `timeout_seconds`: how long a caller waits for an answer; None: until its connect timeout. `stale_seconds`: how long
     cached addresses may be used if no answer arrives.

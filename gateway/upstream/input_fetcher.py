@@ -129,7 +129,7 @@ class _ImageReservation(Struct):
 
     inputs: RequestInputs
     reserved_bytes: int = SMALL_BODY_BYTES
-    # The first reservation is small, so that four images at once do not fill the team's share before they arrive.
+    # The first reservation is small, so that four concurrent images do not fill the team's share before they arrive.
     max_step_bytes: int = 1 << 20
 
     async def grow_to(self, size: int) -> None:

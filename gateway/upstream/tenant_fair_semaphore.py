@@ -22,8 +22,8 @@ class _SemaphoreWaiter(NamedTuple):
 
 
 class TenantFairSemaphore:
-    """Grants at most `max_total` at once, and `max_per_tenant` to each tenant. Requests of one tenant are served in
-    order."""
+    """Grants at most `max_total` at the same time, and `max_per_tenant` to each tenant. Requests of one tenant are
+    served in order."""
 
     def __init__(self, max_total: int, max_per_tenant: int) -> None:
         self.max_total, self.max_per_tenant = max_total, max_per_tenant

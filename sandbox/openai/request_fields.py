@@ -151,7 +151,7 @@ async def load_source_images(body: EditBody) -> list[SourceImage]:
     if len(body.image_loaders) > MAX_IMAGES:
         message = f"Invalid '{body.param}': expected at most {MAX_IMAGES} images, but got {len(body.image_loaders)}."
         raise invalid_param_error(body.param, message, "array_above_max_length")
-    # One after another, so that sixteen large images are never in memory at once.
+    # One after another, so that sixteen large images are never in memory together.
     images = [await _load_source_image(body.param, loader) for loader in body.image_loaders]
     if body.mask_loader is not None:
         _check_mask(await _load_source_image("mask", body.mask_loader), images[0])

@@ -126,7 +126,7 @@ async def run_synchronously(request: HttpRequest, state: State, path: FromPath[s
     try:
         await vendor.simulator.wait_for_order(run.order, request.receive)
     except ClientDisconnectedError:
-        raise RunflowError(499, "CLIENT_LEFT", "The client disconnected; the run goes on.") from None
+        raise RunflowError(499, "CLIENT_LEFT", "The client disconnected; the run continues.") from None
     if run.order.outcome is SimulatedOutcome.FAILED:
         raise RunflowError(422, *run.order.failure)
     output = await runs.build_output(run) or {"outputs": []}

@@ -27,7 +27,7 @@ def _encode_zeros(size: int) -> bytes:
 HOSTILE_BODIES: dict[str, Callable[[int], bytes]] = {
     "open lists": _repeat_piece(b"["),
     "open objects": _repeat_piece(b'{"a":'),
-    "lists within a field": lambda size: PROMPT_PREFIX + b'"a":' + b"[" * (size // 2) + b"]" * (size // 2) + b"}",
+    "lists in a field": lambda size: PROMPT_PREFIX + b'"a":' + b"[" * (size // 2) + b"]" * (size // 2) + b"}",
     "closing brackets": _repeat_piece(b"]", b"{"),
     "colons": _repeat_piece(b":", b'{"a"'),
     "commas": _repeat_piece(b",", b'{"a":1'),
@@ -37,7 +37,7 @@ HOSTILE_BODIES: dict[str, Callable[[int], bytes]] = {
     "tiny objects with names": _repeat_piece(b'{"a":1},', b'{"a":[', b"{}]}"),
     "tiny lists": _repeat_piece(b"[],", b'{"a":[', b"[]]}"),
     "tiny texts": _repeat_piece(b'"",', b'{"a":[', b'""]}'),
-    "texts beside each other": _repeat_piece(b'""', b"{"),
+    "many texts in one list": _repeat_piece(b'""', b"{"),
     "numbers": _repeat_piece(b"1,", b'{"a":[', b"1]}"),
     "fractions": _repeat_piece(b"0.1e1,", b'{"a":[', b"1]}"),
     "one number": _repeat_piece(b"9", b'{"a":', b"}"),
@@ -52,45 +52,45 @@ HOSTILE_BODIES: dict[str, Callable[[int], bytes]] = {
     "zeros": _repeat_piece(b"\0"),
     "quotes": _repeat_piece(b'"'),
     "escaped quotes": _repeat_piece(b'\\"', b'{"prompt":"', b'"}'),
-    "escaped quotes without end": _repeat_piece(b'\\"', b'{"prompt":"'),
+    "an unterminated text of escaped quotes": _repeat_piece(b'\\"', b'{"prompt":"'),
     "backslashes": _repeat_piece(b"\\\\", b'{"prompt":"', b'"}'),
-    "backslashes without end": _repeat_piece(b"\\", b'{"prompt":"'),
+    "an unterminated text of backslashes": _repeat_piece(b"\\", b'{"prompt":"'),
     "escapes": _repeat_piece(b"\\u00e9", b'{"prompt":"', b'"}'),
-    "halves of characters": _repeat_piece(b"\\ud800", b'{"prompt":"', b'"}'),
-    "pairs of halves": _repeat_piece(b"\\ud83d\\ude00", b'{"prompt":"', b'"}'),
+    "unpaired surrogates": _repeat_piece(b"\\ud800", b'{"prompt":"', b'"}'),
+    "paired surrogates": _repeat_piece(b"\\ud83d\\ude00", b'{"prompt":"', b'"}'),
     "two-byte characters": _repeat_piece("é".encode(), b'{"prompt":"', b'"}'),
     "four-byte characters": _repeat_piece("👩".encode(), b'{"prompt":"', b'"}'),
     "one text": _repeat_piece(b"a", b'{"prompt":"', b'"}'),
-    "one text without end": _repeat_piece(b"a", b'{"prompt":"'),
+    "an unterminated text": _repeat_piece(b"a", b'{"prompt":"'),
     "one name": _repeat_piece(b"a", b'{"', b'":1}'),
-    "line ends in a text": _repeat_piece(b"\n", b'{"prompt":"', b'"}'),
+    "line breaks in a text": _repeat_piece(b"\n", b'{"prompt":"', b'"}'),
     "brackets in a text": _repeat_piece(b"[{", b'{"prompt":"', b'"}'),
-    "no UTF-8 at the end": _repeat_piece(b"a", b'{"prompt":"', b'\xff"}'),
-    "no UTF-8 behind blanks": _repeat_piece(b" ", b"", b'{"prompt":"\xff"}'),
+    "invalid UTF-8 at the end": _repeat_piece(b"a", b'{"prompt":"', b'\xff"}'),
+    "invalid UTF-8 after blanks": _repeat_piece(b" ", b"", b'{"prompt":"\xff"}'),
     "a name twice at the end": _repeat_piece(b"a", b'{"n":1,"prompt":"', b'","n":1}'),
-    "as deep as may be": lambda size: (
+    "the maximum depth": lambda size: (
         PROMPT_PREFIX
         + b'"a":'
         + _repeat_piece(b"[],", b"[" * (MAX_DEPTH - 2), b"[]" + b"]" * (MAX_DEPTH - 2))(size)
         + b"}"
     ),
-    "an image of nothing": lambda size: (
+    "an image of zeros": lambda size: (
         PROMPT_PREFIX + b'"operation":"edit","image":"data:image/png;base64,' + _encode_zeros(size) + b'"}'
     ),
-    "bytes of nothing": lambda size: (
+    "a list of zeros": lambda size: (
         PROMPT_PREFIX + b'"operation":"edit","image":{"b64_json":"' + _encode_zeros(size) + b'"}}'
     ),
-    "an image that is none at its end": lambda size: (
+    "an image with an invalid end": lambda size: (
         PROMPT_PREFIX + b'"operation":"edit","image":{"b64_json":"' + _encode_zeros(size)[:-4] + b'*"}}'
     ),
     "an image with escapes": lambda size: (
         PROMPT_PREFIX + b'"operation":"edit","image":{"b64_json":"' + b"\\/" * (size // 2 - 40) + b'"}}'
     ),
-    "an image that is only a prefix": lambda size: (
+    "a data URI without an image": lambda size: (
         PROMPT_PREFIX
         + b'"operation":"edit","image":{"b64_json":"'
         + base64.b64encode(b"\xff\xd8" + b"\xff" * (size * 3 // 4 - 100))
         + b'"}}'
     ),
-    "a long address": _repeat_piece(b"a", PROMPT_PREFIX + b'"operation":"edit","image":"https://example.com/', b'"}'),
+    "a long URL": _repeat_piece(b"a", PROMPT_PREFIX + b'"operation":"edit","image":"https://example.com/', b'"}'),
 }

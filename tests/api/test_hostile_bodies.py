@@ -30,7 +30,7 @@ def test_every_hostile_body_is_rejected_and_the_gateway_keeps_running(gateway: R
 
 
 def test_other_requests_are_answered_while_a_62_mib_body_is_read(gateway: RunningGateway) -> None:
-    bodies = [HOSTILE_BODIES[name](62 * MIB) for name in ("tiny lists", "an image of nothing", "open objects")]
+    bodies = [HOSTILE_BODIES[name](62 * MIB) for name in ("tiny lists", "an image of zeros", "open objects")]
     with ThreadPoolExecutor(1) as sender:
         sent = sender.submit(
             lambda: [gateway.http.post(JOBS_PATH, content=body, headers=JSON_HEADERS) for body in bodies]

@@ -53,7 +53,7 @@ def _make_palette_image(transparency: bytes | None) -> bytes:
 VALID_MASKS = {
     "colours and alpha": make_image("RGBA"),
     "grey and alpha": make_image("LA"),
-    "a palette with a hole": _make_palette_image(b"\0\xff"),
+    "a palette with a transparent colour": _make_palette_image(b"\0\xff"),
     "colours, one of them transparent": make_image("RGB", transparency=(0, 0, 0)),
     "grey, one of it transparent": make_image("L", transparency=0),
 }
@@ -67,8 +67,8 @@ MASKS_WITHOUT_ALPHA = {
     "lossless webp": make_image(format="WEBP", lossless=True),
     "webp with alpha": make_image("RGBA", format="WEBP"),
     "lossless webp with alpha": encode_image(Image.new("RGBA", SIZE, (1, 2, 3, 0)), "WEBP", lossless=True),
-    "a tRNS of nothing": make_png(*SIZE, make_png_chunk(b"tRNS", b""), make_image()[33:]),
-    "a tRNS behind the pixels": make_image()[:-12] + make_png_chunk(b"tRNS", b"\0" * 6) + make_image()[-12:],
+    "an empty tRNS": make_png(*SIZE, make_png_chunk(b"tRNS", b""), make_image()[33:]),
+    "a tRNS after the pixels": make_image()[:-12] + make_png_chunk(b"tRNS", b"\0" * 6) + make_image()[-12:],
 }
 
 
@@ -151,9 +151,9 @@ _WEBP = make_image(format="WEBP", lossless=True)[20:]
 _HUGE_WEBP = b"\x2f" + pack("<I", 16_382 | 16_382 << 14) + _WEBP[5:]
 BOMBS = {
     "many pixels": (_make_huge_png(10_000, 10_000), "too large"),
-    "one row of many": (_make_huge_png(1_000_000, 1), "too large"),
-    "all there can be": (_make_huge_png(2**31 - 1, 2**31 - 1), "too large"),
-    "more than there can be": (_make_huge_png(2**32 - 1, 2**32 - 1), "too large"),
+    "one row of a million pixels": (_make_huge_png(1_000_000, 1), "too large"),
+    "the largest valid size": (_make_huge_png(2**31 - 1, 2**31 - 1), "too large"),
+    "a size beyond the largest valid one": (_make_huge_png(2**32 - 1, 2**32 - 1), "too large"),
     "no pixels": (_make_huge_png(0, 64), "without any pixels"),
     "three frames": (_make_animation(3), "an animated png with 3 frames"),
     "a billion frames": (
@@ -168,14 +168,20 @@ BOMBS = {
         b"\xff\xd8" + make_jpeg_frame(65_500, 65_500) + b"\xff\xda" + bytes(1000) + b"\xff\xd9",
         "too large",
     ),
-    "a moving webp": (make_webp(make_vp8x_chunk(0x02, *SIZE), (b"ANIM", bytes(6)), (b"ANMF", bytes(40))), "animated"),
+    "an animated webp": (
+        make_webp(make_vp8x_chunk(0x02, *SIZE), (b"ANIM", bytes(6)), (b"ANMF", bytes(40))),
+        "animated",
+    ),
     "a huge lossless webp": (make_webp((b"VP8L", _HUGE_WEBP)), "too large"),
-    "a huge webp in a small one": (make_webp(make_vp8x_chunk(0, *SIZE), (b"VP8L", _HUGE_WEBP)), "contradicting sizes"),
-    "the same behind its notes": (
+    "a huge webp in a small canvas": (
+        make_webp(make_vp8x_chunk(0, *SIZE), (b"VP8L", _HUGE_WEBP)),
+        "contradicting sizes",
+    ),
+    "a huge webp after Exif data": (
         make_webp(make_vp8x_chunk(8, *SIZE), (b"EXIF", bytes(8)), (b"VP8L", _HUGE_WEBP)),
         "contradicting sizes",
     ),
-    "many parts": (
+    "many chunks": (
         make_png(*SIZE, make_png_chunk(b"tEXt", b"") * 5_000, make_image()[33:]),
         "chunks before its pixels",
     ),

@@ -1,4 +1,4 @@
-"""The disturbances at the failpoints of one run: drawn from the seed, by the number of the effect."""
+"""The disturbances at the failpoints of one run: drawn from the seed, for numbered effects."""
 
 from enum import StrEnum
 from random import Random

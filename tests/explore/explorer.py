@@ -141,7 +141,7 @@ class Exploration:
         return self._end_with([f"{type(error).__name__}: {error}"])
 
     def end(self) -> None:
-        """Lets the tasks end that stand still in killed replicas."""
+        """Ends the suspended tasks of killed replicas."""
         self._world.is_over = True
 
     def _end_with(self, violations: list[str]) -> RunResult:
@@ -159,7 +159,7 @@ class Exploration:
                 return
 
     async def _wait_for_cleanup(self) -> None:
-        """Lets so many days pass that all jobs are deleted."""
+        """Lets days pass until all jobs are deleted."""
         await asyncio.sleep(LATE_STORING_SECONDS)
         world = self._world
         world.skipped_seconds = RETENTION_SECONDS

@@ -2,7 +2,7 @@
 
 The list is generated from the source of the engine. The failpoint of an effect is named by the function that waits for
 it, for example `order_submitter.OrderSubmitter.send -> seller_client.send`. The engine itself has no hooks: a test
-stands in front of its three dependencies, and finds out from the running frames which failpoint was reached.
+wraps its three dependencies, and reads from the stack of the call which failpoint was reached.
 """
 
 import ast
@@ -76,7 +76,7 @@ def iterate_own_nodes(function: ast.AST) -> Iterator[ast.AST]:
 
 
 class Interceptor:
-    """Stands in front of one dependency of one replica. `run_effect` gets the failpoint, the effect and its call."""
+    """Wraps one dependency of one replica. `run_effect` gets the failpoint, the effect and its call."""
 
     def __init__(self, dependency: str, target: Any, run_effect: EffectRunner) -> None:
         self._dependency, self._target, self._run_effect = dependency, target, run_effect

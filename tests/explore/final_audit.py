@@ -17,7 +17,7 @@ from tests.explore.seller_dialects import SellerOrder, read_image_url
 from tests.harness.memory_store.audit_and_retention import audit_partition
 from tests.harness.memory_store.memory_state import StoredJob
 
-# Errors that the world causes. Any other reported error is one of the engine itself.
+# Errors that the surroundings of the engine cause. Any other reported error is a bug of the engine.
 EXPECTED_ERRORS = (
     *("StoreUnavailable", "StoreOutcomeUnknown", "StorageUnavailable", "DownloadError"),
     *("workers in a row", "not configured in this replica"),

@@ -1,4 +1,5 @@
-"""Mutants: deliberate bugs of the engine, which the explorer must catch. `make mutants` prints who catches what.
+"""Mutants: deliberate bugs of the engine, which the explorer must catch. `make mutants` prints which check catches
+each.
 
 Each mutant replaces functions in the running process, so a renamed function fails here at once.
 """

@@ -18,8 +18,8 @@ class AccountState(StrEnum):
 class AccountChange(Struct, frozen=True, kw_only=True):
     """A change of one account in the configuration, which is undone later.
 
-    `is_everywhere`: in the files of all replicas, not only in those of every second one. The replicas reload their
-    files one after the other, `reload_interval` seconds apart.
+    `is_everywhere`: in the files of all replicas, instead of every second one. The replicas reload their files one
+    after the other, `reload_interval` seconds apart.
     """
 
     account: str

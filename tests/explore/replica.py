@@ -1,4 +1,4 @@
-"""One replica of the gateway, in memory and in virtual time. It can be killed at each of its failpoints."""
+"""One replica of the gateway, in memory and in virtual time. A run can kill it at each failpoint."""
 
 import asyncio
 from collections import Counter
@@ -40,7 +40,7 @@ MONOTONIC_OFFSET_SECONDS = 500.0
 
 
 class World(Struct, kw_only=True):
-    """The parts that the replicas of one run share. `is_over`: the tasks that stand still are being cancelled.
+    """The parts that the replicas of one run share. `is_over`: suspended tasks are being cancelled.
 
     `skipped_seconds`: how far the clock of the store is ahead, since days have passed in which nothing happened.
     `violations`: what the replicas and clients have found wrong during the run.
@@ -205,7 +205,7 @@ class Replica:
     # --- effects
 
     async def _run_effect(self, failpoint: str, effect: str, perform: Callable[[], Awaitable[Any]]) -> Any:
-        """Performs one effect, with the trouble that is planned for it."""
+        """Performs one effect, with the trouble that the plan has for it."""
         disturbance = self._take_disturbance(failpoint, effect)
         if disturbance is not None:
             self.world.trouble_count += 1

@@ -37,7 +37,8 @@ class ClientPlan(Struct, frozen=True, kw_only=True):
 
 
 class Scenario(Struct, frozen=True, kw_only=True):
-    """One run. `kill_times`: when a replica is killed wherever it is. `pauses`: when one stands still, and how long."""
+    """One run. `kill_times`: when a replica is killed, at any point of its work. `pauses`: when one is paused, and how
+    long."""
 
     clients: tuple[ClientPlan, ...]
     replica_count: int

@@ -1,7 +1,7 @@
-"""Sellers that follow scripts, in the place of the seller client: real wire formats, an invoice, all misbehaviour.
+"""Sellers that follow scripts and replace the seller client: with real wire formats, an invoice, and every
+misbehaviour.
 
-All replicas share them, as they share the real sellers. An order that has arrived goes on without its
-sender.
+All replicas share them, as they share the real sellers. An order that has arrived continues without its sender.
 """
 
 import asyncio
@@ -52,7 +52,7 @@ class ScriptedSellers:
         self._uploads = ScriptedUploads(random, story, is_calm)
 
     async def aclose(self) -> None:
-        """There are no connections."""
+        """Does nothing: there are no connections."""
 
     # --- what the engine calls
 

@@ -1,4 +1,4 @@
-"""Scripts: how a scripted seller treats one order. Drawn from the seed of the run."""
+"""Scripts: the behaviour of a scripted seller for one order. Drawn from the seed of the run."""
 
 from enum import StrEnum
 from random import Random

@@ -49,8 +49,8 @@ def test_calm_seller_delivers_all_images() -> None:
 
 
 def test_submission_that_backs_off_does_not_keep_its_worker_busy() -> None:
-    """A replica reclaims a job for two orders of one image each. Both fail to load the request, and back off for
-    a second. Until then, the images were joined and split again in every turn of the event loop."""
+    """A replica reclaims a job for two orders of one image each. Both fail to load the request, and back off for a
+    second. Before, the images were joined and split again in every turn of the event loop meanwhile."""
     failure = Disturbance(Trouble.FAIL_BEFORE)
     troubles = {FIRST_COMMIT: (Disturbance(Trouble.KILL_AFTER),), LOAD_REQUEST: (failure, failure)}
     story = run_calmly("tasks", 2, replace(NO_TROUBLE, by_failpoint=troubles))
@@ -59,7 +59,8 @@ def test_submission_that_backs_off_does_not_keep_its_worker_busy() -> None:
 
 
 def test_job_with_undecodable_request_fails_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A replica reclaims a job whose saved request it cannot decode. It tried to until the deadline of the job."""
+    """A replica reclaims a job whose saved request it cannot decode. Before, it retried until the deadline of the
+    job."""
 
     def encode_damaged(documents: OrderDocuments) -> dict[str, bytes]:
         return {**encode_order_documents(documents), REQUEST: b'{"prompt":1}'}
@@ -75,7 +76,8 @@ def test_job_with_undecodable_request_fails_at_once(monkeypatch: pytest.MonkeyPa
 
 
 def test_late_images_are_booked_by_their_number() -> None:
-    """A seller makes three of four images, without a price, when the job has expired already: four were booked."""
+    """A seller makes three of four images, without a price, when the job has expired already. Before, four were
+    booked."""
     result = explore(1741, has_variations=False)
     assert not result.violations, result.story
 
@@ -83,7 +85,7 @@ def test_late_images_are_booked_by_their_number() -> None:
 @pytest.mark.parametrize("seed", [101_037, 102_059, 102_615])
 def test_rejection_at_a_former_owner_does_not_close_an_order_that_was_sent_again(seed: int) -> None:
     """A replica was paused while it sent an order, which did not reach the seller or was rejected. Another one sent it
-    again, and the seller charged. The first one then closed the attempt as not charged."""
+    again, and the seller charged. Before, the first one then closed the attempt as not charged."""
     result = explore(seed, has_variations=False)
     assert not result.violations, result.story
 

@@ -1,7 +1,7 @@
 """Audits one partition in Redis, page by page, so that neither Redis nor the event loop waits for it.
 
 While an audit runs, commits note which jobs they change. At the end the audit reads these jobs again, together with all
-derived numbers, in one script: so its snapshot is consistent however long the pages took.
+derived numbers, in one script. So its snapshot is consistent, however long reading the pages took.
 """
 
 import asyncio

@@ -1,6 +1,6 @@
 """Queries, one statement each, so that each result is consistent.
 
-All rows are fetched at once: an unfinished cursor would hold the reader's transaction open.
+All rows are fetched in one step: an unfinished cursor would hold the reader's transaction open.
 """
 
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
--- Finishes the snapshot of an audit: reads what changed since its pages were read, and all derived numbers, at once.
+-- Finishes the snapshot of an audit: reads what changed since its pages were read, and all derived numbers, in one step.
 -- KEYS: audit, due, open, teams. ARGV: the audit's token, its time to live, the prefix of the partition's keys, the days,
 -- how many ledger entries of each were read, the days of their months, the budget windows, teams of jobs. The script
 -- builds all key names from the prefix, so that it does not miss a team that was added a moment ago.
