@@ -16,8 +16,8 @@ RUNNING_RETRY_SECONDS = 2
 
 
 class EarlierImages(str):
-    """All images of an earlier job, or that with an index. It is the text by which the client named them, so that it
-    can stand for the URL of an image in the parameters. `job_id`: None if the text is not an id."""
+    """All images of an earlier job, or that with an index. It is a `str` with the client's reference, so that the
+    parameters can hold it in place of an image URL. `job_id`: None if the text is not an id."""
 
     __slots__ = ("image_index", "job_id", "param")
     job_id: str | None

@@ -23,11 +23,11 @@ from gateway.memory_budget import SMALL_BODY_BYTES
 
 # Images of this size together are sent in one piece, outside of the memory budget.
 MAX_INLINE_BYTES = SMALL_BODY_BYTES
-# A streamed response holds a chunk, its base64, and the base64 that the connection has not sent yet; besides,
-# what the storage reads ahead.
+# A streamed response holds a chunk, its base64, and the base64 that the connection has not sent yet. The memory that
+# the storage reads ahead is added to it.
 STREAM_MEMORY_BYTES = CHUNK_BYTES + 2 * compute_base64_size(CHUNK_BYTES)
 MEMORY_RETRY_SECONDS = 2
-# The JSON value in whose place an image is streamed. No other value is written with a space before it, and within a
+# A placeholder for the JSON value of a streamed image. No other value is written with a space before it, and within a
 # text its quotes would be escaped.
 _STREAMED_CONTENT = msgspec.Raw(b' ""')
 _MARKER = b': ""'

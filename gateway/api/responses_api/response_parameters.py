@@ -93,7 +93,7 @@ class CreateResponseRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fi
     ] = False
     stream: IsStream = False
     parallel_tool_calls: Annotated[
-        bool | None, Parameter(APPLIED, "Whether tools may run at once. There is one tool.", True)
+        bool | None, Parameter(APPLIED, "Whether tools may run in parallel. There is one tool.", True)
     ] = None
     metadata: Metadata = {}
     user: UserId = None

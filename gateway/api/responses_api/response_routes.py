@@ -35,7 +35,7 @@ CANCEL_PATHS = [f"{path}/cancel" for path in RESPONSE_PATHS]
 
 
 class SubmittedResponse(Struct, frozen=True, kw_only=True):
-    """The job of a request, and the form of its response. `caller_id`: the client's id of the person who asks."""
+    """The job of a request, and the form of its response. `caller_id`: the client's own id of the end user."""
 
     job: SubmittedJob
     is_streamed: bool

@@ -168,7 +168,8 @@ def _iterate_end_events(view: ResponseView) -> Iterator[Event]:
 
 
 def _get_last_event_name(view: ResponseView) -> str:
-    """OpenAI has no event for a cancelled response: it is incomplete if it has images, and has failed otherwise."""
+    """Returns the name of the last event. OpenAI has none for a cancelled response: it is incomplete if it has images,
+    and has failed otherwise."""
     if view.status == "completed":
         return "completed"
     return "incomplete" if view.images else "failed"

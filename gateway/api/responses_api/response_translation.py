@@ -61,7 +61,7 @@ def _refuse_json_text(request: CreateResponseRequest) -> None:
 
 
 def _choose_operation(tool: ImageTool, conversation: Conversation) -> Operation:
-    """Edits if there are images, unless the client says otherwise."""
+    """Returns `edit` if there are images, unless the tool names an action."""
     if tool.action == "edit" and not conversation.images:
         message = "The tool's action is edit, and there is no image. Send an input_image or previous_response_id."
         raise ApiError(400, "missing_required_parameter", message, param="input")

@@ -1,4 +1,4 @@
-"""Concurrency limit of an account: how many orders run at once, which wait, and what a changed limit does."""
+"""Concurrency limit of an account: how many orders run at the same time, which wait, and what a changed limit does."""
 
 import asyncio
 from contextlib import AsyncExitStack
