@@ -70,5 +70,5 @@ lock: setup ## Update the pinned dependencies, with hashes and without URLs
 	deploy/lock.sh
 
 clean: ## Remove everything that setup and tests created
-	rm -rf .venv .venv-runapi-old .venv.lock .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info
+	rm -rf .venv .venv-runapi-old .venv-clients tests/clients/node_programs/node_modules .venv.lock .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

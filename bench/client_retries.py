@@ -29,7 +29,7 @@ from tests.store import redis_servers
 from tests.store.filtering_proxy import FilteringProxy, run_filtering_proxy
 
 PROGRAM_FOLDER = Path(__file__).parent / "retrying_clients"
-OPENAI_NODE = Path(__file__).parent.parent / "tests" / "clients" / "openai_node" / "retrying.mjs"
+OPENAI_NODE = Path(__file__).parent.parent / "tests" / "clients" / "node_programs" / "retrying.mjs"
 Pipes = tuple[IO[str], IO[str]]
 ROUTE = "/v1/images/generations"
 SETUP = GatewaySetup(

@@ -72,9 +72,23 @@ find_redis() {
     ln -sf /usr/bin/redis-check-rdb .venv/bin/redis-server
 }
 
+# The machine's node serves if the packages of the tests run on it.
 find_node() {
-    if command -v node >/dev/null || [ -x .venv/bin/node ]; then return; fi
+    if [ -x .venv/bin/node ] || node --eval 'process.exit(parseInt(process.versions.node) < 22)' 2>/dev/null; then return; fi
     install .venv deploy/requirements/node.txt
+}
+
+# install_node_packages DIR: install exactly the packages that DIR/package-lock.json pins; skipped if it has not changed.
+install_node_packages() {
+    stamp="$1/node_modules/.installed-lock"
+    if cmp -s "$1/package-lock.json" "$stamp"; then return; fi
+    say "installing node packages into $1"
+    (PATH="$PWD/.venv/bin:$PATH" && cd "$1" && npm ci --silent --no-audit --no-fund --ignore-scripts)
+    cp "$1/package-lock.json" "$stamp"
+}
+
+find_curl() {
+    command -v curl >/dev/null || install_package curl
 }
 
 # Tests create certificates with it.
@@ -116,9 +130,13 @@ fi
 if [ "$want" = run ]; then exit; fi
 make_venv .venv-runapi-old
 install .venv-runapi-old deploy/requirements/runapi-old.txt
+make_venv .venv-clients
+install .venv-clients deploy/requirements/clients.txt
 find_redis
 find_node
+install_node_packages tests/clients/node_programs
 find_openssl
+find_curl
 if [ "$want" = bench ]; then
     find_nginx
     find_wrk

@@ -5,6 +5,13 @@ import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from clients_page import (
+    MATRIX_HEAD,
+    VERSIONS_HEAD,
+    build_matrix_rows,
+    build_version_rows,
+    render_clients_body,
+)
 from errors_page import (
     ERRORS_HEAD,
     FAILURES_HEAD,
@@ -182,7 +189,14 @@ def render_parameters_page() -> str:
     )
 
 
+def render_clients_page() -> str:
+    return GENERATED_NOTICE + render_clients_body(
+        render_table(MATRIX_HEAD, build_matrix_rows()), render_table(VERSIONS_HEAD, build_version_rows())
+    )
+
+
 PAGES = {
+    "clients.md": render_clients_page,
     "errors.md": render_errors_page,
     "faults.md": render_faults_page,
     "parameters.md": render_parameters_page,

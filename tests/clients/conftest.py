@@ -7,6 +7,7 @@ import openai
 import pytest
 from runapi.gpt_image_2 import GptImage2Client
 
+from tests.clients.contract import client_programs, fast_gateway, fast_gateway_process, running_client  # noqa: F401  fixtures
 from tests.clients.openai_sdk import make_openai_client
 from tests.clients.runapi_sdk import make_runapi_client
 from tests.harness.node_sdk import node_program  # noqa: F401  a fixture

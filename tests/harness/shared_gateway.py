@@ -19,8 +19,13 @@ def gateway_process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runnin
 @pytest.fixture
 def gateway(gateway_process: RunningGateway) -> RunningGateway:
     """The shared gateway, idle, with a sandbox without faults and latency."""
-    gateway_process.sandbox.call_control_route("DELETE", "/faults")
-    gateway_process.sandbox.release_orders()
-    gateway_process.wait_until_idle()
-    gateway_process.forget_earlier_problems()
-    return gateway_process
+    return clear_gateway(gateway_process)
+
+
+def clear_gateway(running: RunningGateway) -> RunningGateway:
+    """Ends what an earlier test left, and returns the gateway."""
+    running.sandbox.call_control_route("DELETE", "/faults")
+    running.sandbox.release_orders()
+    running.wait_until_idle()
+    running.forget_earlier_problems()
+    return running

@@ -1,0 +1,48 @@
+// OpenAI's SDK for Node. The argument names the package, so that several major versions can be installed.
+import { answerCalls, decodeFiles, selectHeaders } from "./line_protocol.mjs";
+
+const { default: OpenAI, toFile } = await import(process.argv[2]);
+
+function makeClient({ url, key, max_retries: maxRetries, timeout }) {
+  const options = { ...(maxRetries !== undefined && { maxRetries }), ...(timeout && { timeout: timeout * 1000 }) };
+  return new OpenAI({ baseURL: `${url}/v1`, apiKey: key, ...options });
+}
+
+async function makeEditBody(call) {
+  const { images, mask } = decodeFiles(call);
+  const files = await Promise.all(images.map((image, index) => toFile(image, `${index}.png`)));
+  const image = files.length === 1 ? files[0] : files;
+  return { ...call.params, ...call.extra, image, ...(mask && { mask: await toFile(mask, "mask.png") }) };
+}
+
+async function serializeImages(request) {
+  const { data, response } = await request.withResponse();
+  return { ...data, headers: selectHeaders(Object.fromEntries(response.headers)) };
+}
+
+async function collectEvents(stream) {
+  const events = [];
+  for await (const event of stream) events.push(event);
+  return { events };
+}
+
+const operations = {
+  generate: (call) => serializeImages(makeClient(call).images.generate({ ...call.params, ...call.extra })),
+  edit: async (call) => serializeImages(makeClient(call).images.edit(await makeEditBody(call))),
+  stream: async (call) => collectEvents(await makeClient(call).images.generate({ ...call.params, stream: true })),
+  stream_edit: async (call) =>
+    collectEvents(await makeClient(call).images.edit({ ...(await makeEditBody(call)), stream: true })),
+  list_models: async (call) => ({ models: (await makeClient(call).models.list()).data.map((model) => model.id) }),
+  get_model: async (call) => {
+    const { data, response } = await makeClient(call).models.retrieve(call.model).withResponse();
+    return { model: data, headers: selectHeaders(Object.fromEntries(response.headers)) };
+  },
+};
+
+await answerCalls(operations, ({ status, code, param, requestID, error }) => ({
+  status,
+  code,
+  param,
+  request_id: requestID,
+  ...(error?.message && { message: error.message }),
+}));

@@ -1,0 +1,32 @@
+"""The protocol of the clients' programs: a call per line of input as JSON, its result or error per line of output."""
+
+import base64
+import json
+import sys
+
+
+def answer_calls(operations, describe_error):
+    """Runs a function of `operations` for each call. `describe_error` returns the fields of an error of the client."""
+    for line in sys.stdin:
+        call = json.loads(line)
+        try:
+            result = operations[call["operation"]](call)
+        except Exception as error:  # noqa: BLE001  every error is the client's answer
+            result = {"error": {"kind": type(error).__name__, "message": str(error), **describe_error(error)}}
+        print(json.dumps(result, default=str), flush=True)
+
+
+def decode_files(call):
+    """Returns the input images of a call, and its mask or None, as bytes."""
+    mask = call.get("mask")
+    return [base64.b64decode(image) for image in call["images"]], base64.b64decode(mask) if mask else None
+
+
+def select_fields(source, *names):
+    """Returns the fields that a response has."""
+    return {name: source[name] for name in names if source.get(name) is not None}
+
+
+def select_headers(headers):
+    """Returns the gateway's own response headers."""
+    return {name.lower(): value for name, value in headers.items() if name.lower().startswith("x-igw-")}

@@ -1,0 +1,69 @@
+"""OpenAI's SDK for Python, of any major version."""
+
+import openai
+from line_protocol import answer_calls, decode_files, select_fields, select_headers
+
+IMAGE_FIELDS = ("data", "size", "quality", "output_format", "usage", "warnings")
+
+
+def make_client(call):
+    options = select_fields(call, "max_retries", "timeout")
+    return openai.OpenAI(base_url=call["url"] + "/v1", api_key=call["key"], **options)
+
+
+def generate(call):
+    images = make_client(call).images.with_raw_response
+    return serialize_images(images.generate(**call["params"], extra_body=call.get("extra")))
+
+
+def edit(call):
+    images = make_client(call).images.with_raw_response
+    return serialize_images(images.edit(**make_edit_arguments(call), extra_body=call.get("extra")))
+
+
+def serialize_images(raw):
+    result = select_fields(raw.parse().model_dump(exclude_none=True), *IMAGE_FIELDS)
+    return {**result, "headers": select_headers(raw.headers)}
+
+
+def make_edit_arguments(call):
+    images, mask = decode_files(call)
+    return {**call["params"], "image": images[0] if len(images) == 1 else images, **({"mask": mask} if mask else {})}
+
+
+def stream(call):
+    return serialize_events(make_client(call).images.generate(**call["params"], stream=True))
+
+
+def stream_edit(call):
+    return serialize_events(make_client(call).images.edit(**make_edit_arguments(call), stream=True))
+
+
+def serialize_events(events):
+    return {"events": [event.model_dump(exclude_none=True) for event in events]}
+
+
+def list_models(call):
+    return {"models": [model.id for model in make_client(call).models.list()]}
+
+
+def get_model(call):
+    raw = make_client(call).models.with_raw_response.retrieve(call["model"])
+    return {"model": raw.parse().model_dump(), "headers": select_headers(raw.headers)}
+
+
+def describe_error(error):
+    if not isinstance(error, openai.APIError):
+        return {}
+    return {
+        "status": getattr(error, "status_code", None),
+        "code": error.code,
+        "param": error.param,
+        "message": error.message,
+        "request_id": getattr(error, "request_id", None),
+    }
+
+
+if __name__ == "__main__":
+    operations = (generate, edit, stream, stream_edit, list_models, get_model)
+    answer_calls({operation.__name__: operation for operation in operations}, describe_error)
