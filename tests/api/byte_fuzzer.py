@@ -1,15 +1,7 @@
-"""The base of fuzzers, which make the same mutations in every run, and what the responses must be."""
+"""The base of fuzzers: makes the same mutations in every run."""
 
 import random
-from collections import Counter
 from collections.abc import Sequence
-
-import httpx
-
-from tests.api.error_responses import parse_error
-from tests.harness.gateway_runner import RunningGateway
-
-MIB = 1 << 20
 
 
 class ByteFuzzer:
@@ -37,29 +29,3 @@ class ByteFuzzer:
         for _ in range(self.random.choice((1, 3, 20))):
             flipped[self.random.randrange(start, len(flipped))] = self.random.randrange(256)
         return bytes(flipped)
-
-
-class FuzzedResponses:
-    """Counts the statuses and error codes of `count` mutated requests, and measures the gateway's memory."""
-
-    def __init__(self, gateway: RunningGateway, count: int) -> None:
-        self._gateway, self._warm_up_count = gateway, count // 4
-        self._resident_bytes: int | None = None
-        self.statuses, self.codes = Counter[int](), Counter[str]()
-
-    def record(self, number: int, answer: httpx.Response, request: str) -> None:
-        context = f"request {number}: {request} → {answer.text[:500]}"
-        self.statuses[answer.status_code] += 1
-        assert answer.status_code < 500, context
-        assert answer.headers["x-request-id"], context
-        if answer.status_code >= 400:
-            self.codes[parse_error(answer)["code"]] += 1
-        if number == self._warm_up_count:
-            self._resident_bytes = self._gateway.get_resident_bytes()
-
-    def expect_healthy_gateway(self) -> None:
-        """The gateway runs, has grown little since the first quarter, and has logged no problem."""
-        assert self._resident_bytes is not None
-        assert self._gateway.get_resident_bytes() - self._resident_bytes < 40 * MIB
-        assert self._gateway.process.poll() is None
-        assert [line for line in self._gateway.read_problem_lines() if line["event"] != "library"] == []
