@@ -51,10 +51,7 @@ class BreakerSnapshot(Struct, frozen=True, array_like=True):
     successful order was sent."""
 
     trip: Trip | None = None
-    success_sent_at: Moment | None = None
-
-
-EMPTY_BREAKER_SNAPSHOT = BreakerSnapshot()
+    success_sent_at: Moment = 0.0
 
 
 class _Probe(NamedTuple):
@@ -161,15 +158,14 @@ class CircuitBreaker:
         """Returns what this replica observed itself. Other replicas publish their own observations."""
         trip = None if self._is_remote_trip else self.get_trip(now)
         is_recent = now - self._success_sent_at <= MAX_OPEN_SECONDS
-        return BreakerSnapshot(trip, max(0.0, self._success_sent_at) if is_recent else None)
+        return BreakerSnapshot(trip, max(0.0, self._success_sent_at) if is_recent else 0.0)
 
     def merge_snapshot(self, snapshot: BreakerSnapshot, now: float, clock_lead: float) -> None:
         """Merges another replica's observations: the later success closes the breaker, the later trip opens it.
 
         `clock_lead`: seconds by which the other replica's clock is known to be ahead of this one's.
         """
-        if snapshot.success_sent_at is not None:
-            self.record_success(min(snapshot.success_sent_at - clock_lead, now))
+        self.record_success(min(snapshot.success_sent_at - clock_lead, now))
         if snapshot.trip is None or snapshot.trip.tripped_at - clock_lead <= self._success_sent_at:
             return
         # The limits guard against a damaged snapshot. The order of merging makes no difference.

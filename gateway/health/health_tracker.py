@@ -14,9 +14,8 @@ from msgspec import Struct
 from gateway.catalogue import Catalogue, SellerAccount
 from gateway.config.value_types import Secret, sha256_hex
 from gateway.health.account_and_cell_health import AccountHealth, CellHealth
-from gateway.health.circuit_breaker import EMPTY_BREAKER_SNAPSHOT, CircuitBreaker
+from gateway.health.circuit_breaker import BreakerSnapshot, CircuitBreaker
 from gateway.health.health_snapshot import (
-    AccountSnapshot,
     CellKey,
     CellSnapshot,
     HealthSnapshot,
@@ -214,26 +213,15 @@ class HealthTracker:
 
     def make_snapshot(self, now: float) -> bytes:
         """Encodes what this process observed itself, for the other replicas."""
-        accounts = (
-            AccountSnapshot(name, account_health.access_digest, account_health.breaker.to_snapshot(now))
-            for name, account_health in self._accounts.items()
-        )
-        cells = (
-            CellSnapshot(
-                *cell_key,
-                cell_health.breaker.to_snapshot(now),
-                cell_health.latencies.get_stats(now),
-                cell_health.get_conformance_rate(now),
-                cell_health.fidelity_breaker.to_snapshot(now),
-            )
-            for cell_key, cell_health in self._cells.items()
-        )
+        accounts = {(name, each.access_digest): each.breaker.to_snapshot(now) for name, each in self._accounts.items()}
+        cells = {key: _make_cell_snapshot(cell, now) for key, cell in self._cells.items()}
+        # Entries without data are left out: replicas would keep those of removed sellers for each other.
         return encode_snapshot(
             HealthSnapshot(
-                version=3,
+                version=4,
                 wall_time=max(0.0, now),
-                accounts=tuple(entry for entry in accounts if entry.breaker != EMPTY_BREAKER_SNAPSHOT),
-                cells=tuple(entry for entry in cells if entry.has_data),
+                accounts={key: snapshot for key, snapshot in accounts.items() if snapshot != BreakerSnapshot()},
+                cells={key: snapshot for key, snapshot in cells.items() if snapshot != CellSnapshot()},
             )
         )
 
@@ -247,8 +235,8 @@ class HealthTracker:
         cells_by_key: defaultdict[CellKey, list[CellSnapshot]] = defaultdict(list)
         for snapshot in recent:
             self._merge_breakers(snapshot, now)
-            for cell in snapshot.cells:
-                cells_by_key[cell.cell_key].append(cell)
+            for key, cell in snapshot.cells.items():
+                cells_by_key[key].append(cell)
         self._replica_stats = {
             key: (
                 merge_latency([cell.latency for cell in cells]),
@@ -259,15 +247,14 @@ class HealthTracker:
 
     def _merge_breakers(self, snapshot: HealthSnapshot, now: float) -> None:
         clock_lead = max(0.0, snapshot.wall_time - now)
-        for entry in snapshot.accounts:
-            account = self._get_account(entry.account)
+        for (name, access_digest), breaker in snapshot.accounts.items():
             # A replica that still has a former key proves nothing about the new one, and the other way round.
-            if entry.access_digest == account.access_digest:
-                account.breaker.merge_snapshot(entry.breaker, now, clock_lead)
-        for cell in snapshot.cells:
-            cell_health = self._get_cell(cell.cell_key)
-            cell_health.breaker.merge_snapshot(cell.breaker, now, clock_lead)
-            cell_health.fidelity_breaker.merge_snapshot(cell.fidelity_breaker, now, clock_lead)
+            if access_digest == (account := self._get_account(name)).access_digest:
+                account.breaker.merge_snapshot(breaker, now, clock_lead)
+        for key, cell_snapshot in snapshot.cells.items():
+            cell = self._get_cell(key)
+            cell.breaker.merge_snapshot(cell_snapshot.breaker, now, clock_lead)
+            cell.fidelity_breaker.merge_snapshot(cell_snapshot.fidelity_breaker, now, clock_lead)
 
     def _get_breakers(self, key: HealthKey) -> list[CircuitBreaker]:
         account, cell = self._accounts.get(key.account), self._cells.get(key.cell_key)
@@ -278,6 +265,11 @@ class HealthTracker:
 
     def _get_cell(self, cell_key: CellKey) -> CellHealth:
         return _get_or_create(self._cells, cell_key, lambda: CellHealth(self._timing), MAX_CELLS)
+
+
+def _make_cell_snapshot(cell: CellHealth, now: float) -> CellSnapshot:
+    breaker, fidelity_breaker = cell.breaker.to_snapshot(now), cell.fidelity_breaker.to_snapshot(now)
+    return CellSnapshot(breaker, fidelity_breaker, cell.latencies.get_stats(now), cell.get_conformance_rate(now))
 
 
 def _compute_access_digest(account: SellerAccount, api_key: Secret) -> str:

@@ -151,9 +151,10 @@ def test_memory_is_bounded_for_any_number_of_events(monkeypatch: pytest.MonkeyPa
 @given(
     st.one_of(
         st.binary(),
-        st.recursive(st.one_of(st.none(), st.floats(), st.integers(0, 9), st.text()), st.lists).map(
-            lambda value: msgpack.encode([2, START, value, value])
-        ),
+        st.recursive(
+            st.one_of(st.none(), st.floats(), st.integers(0, 9), st.text()),
+            lambda values: st.lists(values) | st.dictionaries(st.text(), values),
+        ).map(lambda value: msgpack.encode([4, START, value, value])),
     )
 )
 def test_merging_arbitrary_bytes_again_changes_nothing(data: bytes) -> None:
