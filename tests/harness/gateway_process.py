@@ -248,6 +248,10 @@ class GatewayProcess:
         lines = _parse_log(self.stderr[self._earlier_log_length :])
         return [line for line in lines if line["level"] not in ("info", "debug")]
 
+    def expect_no_problem(self) -> None:
+        """This test has caused no warning and no error. Warnings of libraries do not count."""
+        assert [line for line in self.read_problem_lines() if line["event"] != "library"] == []
+
     def forget_earlier_problems(self) -> None:
         """Hides problems of earlier tests, which shared this gateway, from `read_problem_lines`."""
         self._earlier_log_length = len(self.stderr.rpartition("\n")[0])
