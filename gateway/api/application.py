@@ -31,6 +31,7 @@ from gateway.api.responses_api.response_routes import (
     create_response,
     delete_response,
     get_response,
+    list_input_items,
 )
 from gateway.api.server_error_responses import select_charge_sentence
 from gateway.assets.storage import StorageError
@@ -48,6 +49,7 @@ ROUTE_HANDLERS = [
     get_response,
     cancel_response,
     delete_response,
+    list_input_items,
     list_models,
     get_model,
     create_job,

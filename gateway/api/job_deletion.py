@@ -1,5 +1,7 @@
 """`DELETE /v1/jobs/{id}`: deletes what a job contains. Its costs stay in the ledger."""
 
+from collections.abc import Callable
+
 from litestar import Response, delete
 
 from gateway.api.access_control import GENERATE
@@ -23,15 +25,17 @@ async def delete_job(request: HttpRequest, job_id: str) -> Response[bytes]:
     return json_response({"id": job_id, "object": "job.deleted", "deleted": True}, 200, {})
 
 
-async def delete_team_job(request: HttpRequest, job_id: str) -> None:
+async def delete_team_job(
+    request: HttpRequest, job_id: str, make_not_found_error: Callable[[], ApiError] = make_job_not_found_error
+) -> None:
     """Deletes what the team's job contains. Raises ApiError if it does not exist, or is not settled."""
     context, team = get_context(request), get_team(request)
     job = await context.engine.get_job(job_id)
     if job is None or job.team != team:
-        raise make_job_not_found_error()
+        raise make_not_found_error()
     request.scope["state"]["job_id"] = job.id
     if (saved := await context.engine.delete_job_content(job_id)) is None:
-        raise make_job_not_found_error()
+        raise make_not_found_error()
     if not saved.state.is_terminal:
         message = f"The job is running. Cancel it with POST /v1/jobs/{job_id}/cancel, and delete it when it has ended."
         raise ApiError(409, "job_running", message, headers=build_poll_headers(saved, context.wall_clock()))

@@ -15,7 +15,12 @@ from gateway.api.reference.shared_documentation import (
     ORDER_ERRORS,
     POLL_HEADERS,
 )
-from gateway.api.responses_api.response_body_types import DeletedResponseBody, ModelResponseBody, ResponseEventBody
+from gateway.api.responses_api.response_body_types import (
+    DeletedResponseBody,
+    InputItemListBody,
+    ModelResponseBody,
+    ResponseEventBody,
+)
 from gateway.api.responses_api.response_parameters import CreateResponseRequest
 
 MODEL_RESPONSE = ResponseDocumentation(
@@ -89,6 +94,21 @@ RESPONSES_DOCUMENTATION = {
         responses={200: MODEL_RESPONSE},
         errors=("response_not_found", "job_not_found", "job_ended", "images_unavailable", "image_expired"),
         examples={},
+    ),
+    "list_input_items": RouteDocumentation(
+        tag="Responses",
+        summary="List the input of a response",
+        description="One message: the prompt, and the images that were edited.",
+        parameters=(
+            make_query_parameter("after", "The id of the last item that you have."),
+            make_query_parameter("limit", "Has no effect: there is one item."),
+            make_query_parameter("order", "Has no effect: there is one item."),
+            make_query_parameter("include", "Has no effect."),
+            make_query_parameter("include[]", "Has no effect."),
+        ),
+        responses={200: ResponseDocumentation("The message.", InputItemListBody)},
+        errors=("response_not_found", "unknown_parameter", "invalid_value", "image_expired"),
+        examples={"default": ExampleRequest()},
     ),
     "delete_response": RouteDocumentation(
         tag="Responses",

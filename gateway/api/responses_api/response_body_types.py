@@ -69,6 +69,8 @@ class ResponseErrorBody(TypedDict):
 
     code: str
     message: str
+    type: str
+    param: None
 
 
 class IncompleteDetailsBody(TypedDict):

@@ -27,6 +27,11 @@ def parse_response_id(response_id: str) -> str | None:
     return job_id if response_id.startswith(_RESPONSE_PREFIX) and is_job_id(job_id) else None
 
 
+def make_message_id(job_id: str) -> str:
+    """Makes the id of the message with the input of a response."""
+    return f"msg_{job_id.removeprefix(_JOB_PREFIX)}"
+
+
 def make_call_id(job_id: str, index: int) -> str:
     return f"{_CALL_PREFIX}{job_id.removeprefix(_JOB_PREFIX)}_{index}"
 

@@ -219,6 +219,24 @@ class CreateResponseRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fi
         dict[str, Any] | None,
         Parameter(WARNED, "OpenAI's cache.", {}, replace=warn_unless("prompt_cache_options", ({},), _NO_TEXT_CACHE)),
     ] = None
+    image: Annotated[
+        dict[str, Any] | None,
+        Parameter(
+            WARNED,
+            "How a text model compresses input images.",
+            {"context_compression": "auto"},
+            replace=warn_unless("image", ({}, {"context_compression": "auto"}), _NO_TEXT_MODEL),
+        ),
+    ] = None
+    access_programs: Annotated[
+        None,
+        Parameter(
+            REFUSED,
+            "OpenAI's programs for text models.",
+            {"cyber": "standard"},
+            refusal="no text model runs. Omit it",
+        ),
+    ] = None
     conversation: Annotated[
         None,
         Parameter(

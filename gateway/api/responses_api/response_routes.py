@@ -24,13 +24,20 @@ from gateway.api.query_params import read_query_params
 from gateway.api.request_parsing import parse_request
 from gateway.api.responses_api.response_events import ResponseEvents
 from gateway.api.responses_api.response_ids import parse_response_id
-from gateway.api.responses_api.response_serializer import ResponseView, serialize_response
+from gateway.api.responses_api.response_serializer import (
+    ResponseView,
+    serialize_input_item,
+    serialize_input_items,
+    serialize_response,
+)
 from gateway.api.responses_api.response_translation import ResponseParams
+from gateway.api.serializers import URL_TTL_SECONDS
 from gateway.api.team_job_loader import find_team_job, load_saved_request, load_stored_images
 from gateway.jobs.job import Job
 
 _PATH_PREFIXES = ("/v1/responses", "/openai/v1/responses", "/responses")
 RESPONSE_PATHS = [f"{prefix}/{{response_id:str}}" for prefix in _PATH_PREFIXES]
+INPUT_ITEM_PATHS = [f"{path}/input_items" for path in RESPONSE_PATHS]
 CANCEL_PATHS = [f"{path}/cancel" for path in RESPONSE_PATHS]
 
 
@@ -56,10 +63,10 @@ async def create_response(request: HttpRequest) -> Response[Any]:
     timeout_seconds = 0.0 if submitted.is_background else get_context(request).timing.api.job_wait_timeout_seconds
     job = await wait_for_job(request, job_id, timeout_seconds)
     if submitted.is_background:
-        job = await confirm_job(request, job)
-    else:
-        await load_images_of_ended_job(request, job, build_job_headers(job) | headers)
-    return await _respond_with_job(request, job, headers, submitted.caller_id)
+        return await _respond_with_job(request, await confirm_job(request, job), headers, submitted.caller_id)
+    images = await load_images_of_ended_job(request, job, build_job_headers(job) | headers)
+    view = replace(await _load_view(request, job, submitted.caller_id), images=images)
+    return await _respond_with_view(request, view, headers)
 
 
 async def _submit_response(request: HttpRequest) -> SubmittedResponse:
@@ -92,13 +99,24 @@ async def cancel_response(request: HttpRequest, response_id: str) -> Response[An
     return await _respond_with_job(request, await cancel_team_job(request, job.id), {})
 
 
+@get(INPUT_ITEM_PATHS, opt=READ)
+async def list_input_items(request: HttpRequest, response_id: str) -> Response[bytes]:
+    """Lists the input of the response: one message with the prompt and the input images, as signed URLs."""
+    params = read_query_params(request, "after", "limit", "order", "include", "include[]")
+    context, job = get_context(request), await _find_response_job(request, response_id)
+    urls_expire_at = int(context.wall_clock()) + URL_TTL_SECONDS
+    saved_request = await load_saved_request(context, job)
+    item = serialize_input_item(job, saved_request, lambda key: context.url_signer.sign(key, urls_expire_at))
+    return json_response(serialize_input_items([] if item["id"] in params["after"] else [item]), 200, {})
+
+
 @delete(RESPONSE_PATHS, status_code=200, opt=GENERATE)
 async def delete_response(request: HttpRequest, response_id: str) -> Response[bytes]:
     """Deletes the images and all text of the response's job. It may be repeated."""
     job_id = parse_response_id(response_id)
     if job_id is None:
         raise _make_not_found_error()
-    await delete_team_job(request, job_id)
+    await delete_team_job(request, job_id, _make_not_found_error)
     return json_response({"id": response_id, "object": "response", "deleted": True}, 200, {})
 
 
@@ -134,10 +152,13 @@ async def _respond_with_job(
     request: HttpRequest, job: Job, headers: dict[str, str], caller_id: str | None = None
 ) -> Response[Any]:
     """Responds with the job as it is. Its images are part of the response once it has ended."""
-    context = get_context(request)
-    images = await load_stored_images(context, job) if job.state.is_terminal else []
-    view = await _load_view(request, job, caller_id)
-    inline_images = await open_inline_images(request, images)
-    body = serialize_response(replace(view, images=images, contents=inline_images.contents))
-    headers = build_job_headers(job) | build_poll_headers(job, context.wall_clock()) | headers
+    images = await load_stored_images(get_context(request), job) if job.state.is_terminal else []
+    return await _respond_with_view(request, replace(await _load_view(request, job, caller_id), images=images), headers)
+
+
+async def _respond_with_view(request: HttpRequest, view: ResponseView, headers: dict[str, str]) -> Response[Any]:
+    inline_images = await open_inline_images(request, view.images)
+    body = serialize_response(replace(view, contents=inline_images.contents))
+    poll_headers = build_poll_headers(view.job, get_context(request).wall_clock())
+    headers = build_job_headers(view.job) | poll_headers | headers
     return build_response_with_images(request, body, inline_images.streams, headers)

@@ -1,6 +1,6 @@
 """Serializes jobs as responses of OpenAI's Responses API."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -9,11 +9,12 @@ from msgspec import Struct
 from gateway.api.failed_job_responses import build_failure_response
 from gateway.api.responses_api.response_body_types import (
     ImageCallBody,
+    InputItemListBody,
     ModelResponseBody,
     ResponseStatus,
     ResponseUsageBody,
 )
-from gateway.api.responses_api.response_ids import make_call_id, make_response_id
+from gateway.api.responses_api.response_ids import make_call_id, make_message_id, make_response_id
 from gateway.api.responses_api.response_parameters import IMAGE_TOOL
 from gateway.api.serializers import get_common_background, serialize_usage
 from gateway.engine.job_documents import SavedRequest, StoredImage
@@ -90,7 +91,8 @@ def serialize_response(view: ResponseView) -> ModelResponseBody:
         body["warnings"] = list(job.warnings)
     if has_ended and not view.images:
         failure = build_failure_response(job)
-        body["error"] = {"code": failure.code, "message": failure.message}
+        error_type = failure.error_type or "server_error"
+        body["error"] = {"code": failure.code, "message": failure.message, "type": error_type, "param": None}
     return body
 
 
@@ -118,6 +120,31 @@ def _serialize_response_usage(job: Job) -> ResponseUsageBody:
         "output_tokens_details": {"reasoning_tokens": 0},
         "total_tokens": usage["total_tokens"],
         "cost": usage["cost"],
+    }
+
+
+def serialize_input_item(job: Job, request: SavedRequest, sign_url: Callable[[str], str]) -> dict[str, Any]:
+    """Serializes the prompt and the input images as one message."""
+    images = [
+        {"type": "input_image", "detail": "auto", "image_url": sign_url(source.key), "file_id": None}
+        for source in request.sources
+    ]
+    return {
+        "id": make_message_id(job.id),
+        "type": "message",
+        "role": "user",
+        "status": "completed",
+        "content": [{"type": "input_text", "text": request.prompt}, *images],
+    }
+
+
+def serialize_input_items(items: Sequence[dict[str, Any]]) -> InputItemListBody:
+    return {
+        "object": "list",
+        "data": list(items),
+        "first_id": items[0]["id"] if items else None,
+        "last_id": items[-1]["id"] if items else None,
+        "has_more": False,
     }
 
 
