@@ -7,9 +7,12 @@ import openai
 import pytest
 from runapi.gpt_image_2 import GptImage2Client
 
+from gateway.timeouts_and_intervals import ApiTiming, Timing
 from tests.clients.contract import client_programs, fast_gateway, fast_gateway_process, running_client  # noqa: F401  fixtures
 from tests.clients.openai_sdk import make_openai_client
 from tests.clients.runapi_sdk import make_runapi_client
+from tests.harness.child_spec import ChildSpec
+from tests.harness.gateway_runner import RunningGateway, run_sandboxed_gateway
 from tests.harness.node_sdk import node_program  # noqa: F401  a fixture
 from tests.harness.sandbox_runner import RunningSandbox
 from tests.harness.shared_gateway import gateway, gateway_process  # noqa: F401  fixtures
@@ -20,6 +23,15 @@ def openai_client(sandbox: RunningSandbox) -> Iterator[openai.OpenAI]:
     """OpenAI's SDK without retries, using the sandbox."""
     with make_openai_client(sandbox) as client:
         yield client
+
+
+@pytest.fixture(scope="module")
+def lively_gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningGateway]:
+    """A gateway whose streams have frequent heartbeats, and so begin early."""
+    folder: Path = tmp_path_factory.mktemp("lively")
+    child = ChildSpec(Timing(api=ApiTiming(heartbeat_interval_seconds=0.3)))
+    with run_sandboxed_gateway(folder, child=child) as running:
+        yield running
 
 
 @pytest.fixture

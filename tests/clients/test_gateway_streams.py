@@ -2,16 +2,13 @@
 
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import openai
 import pytest
 
-from gateway.timeouts_and_intervals import ApiTiming, Timing
 from tests.clients.openai_sdk import MODEL, make_gateway_client
-from tests.harness.child_spec import ChildSpec
-from tests.harness.gateway_runner import RunningGateway, run_sandboxed_gateway
+from tests.harness.gateway_runner import RunningGateway
 from tests.harness.sample_images import decode_image, make_image
 
 ONE_SELLER = {"provider": {"only": ["runapi"]}}
@@ -22,15 +19,6 @@ def openai_client(gateway: RunningGateway) -> Iterator[openai.OpenAI]:
     """The SDK with its defaults, including retries."""
     with make_gateway_client(gateway) as client:
         yield client
-
-
-@pytest.fixture(scope="module")
-def lively_gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningGateway]:
-    """A gateway whose streams have frequent heartbeats, and so begin early."""
-    folder: Path = tmp_path_factory.mktemp("lively")
-    child = ChildSpec(Timing(api=ApiTiming(heartbeat_interval_seconds=0.3)))
-    with run_sandboxed_gateway(folder, child=child) as running:
-        yield running
 
 
 def test_streamed_generation_yields_one_completed_event(openai_client: openai.OpenAI) -> None:
