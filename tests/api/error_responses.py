@@ -11,9 +11,12 @@ JOBS_PATH, IMAGES_PATH = "/v1/jobs", "/v1/images/generations"
 JSON_HEADERS = {"content-type": "application/json"}
 OPENAI_PREFIXES = (
     *("/v1/images", "/v1/models", "/v1/files", "/v1/batches", "/v1/responses"),
-    *("/openai/", "/images/", "/models"),
+    *("/openai/", "/images/", "/models", "/responses"),
 )
-PREFIXES_WITHOUT_ORDERS = ("/callbacks/", "/v1/admin/", "/v1/jobs/job_", "/v1/quotes")
+PREFIXES_WITHOUT_ORDERS = (
+    *("/callbacks/", "/v1/admin/", "/v1/jobs/job_", "/v1/quotes"),
+    *("/v1/responses/", "/openai/v1/responses/", "/responses/"),
+)
 INTERNAL_TRACES = ("Traceback", "msgspec", "litestar", 'File "', ".py", "`")
 
 
