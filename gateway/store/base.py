@@ -17,6 +17,7 @@ from gateway.store.decision_record_pages import DecisionRecordPage, StoredDecisi
 from gateway.store.job_pages import ALL_JOBS, JobFilter, JobPage, JobPosition
 from gateway.store.job_watch import JobWatch
 from gateway.store.ledger_totals import BudgetBalance, DayTotal
+from gateway.store.team_records import TeamRecordStore
 
 DAY_SECONDS = 86_400.0
 FIRST_FENCE = 1
@@ -186,6 +187,10 @@ class Store(Protocol):
     @property
     def api_keys(self) -> ApiKeyStore:
         """The API keys and admin events. Only for an open store."""
+
+    @property
+    def team_records(self) -> TeamRecordStore:
+        """The files and batches of teams. Only for an open store."""
 
     async def commit(self, commit: Commit) -> CommitOutcome:
         """Applies a commit if the job still has the expected version. This replica owns a new job: its fence is

@@ -1,4 +1,4 @@
-"""Maps teams to partitions, and creates job ids that contain their partition and their hour."""
+"""Maps teams to partitions, and creates ids of jobs, files and batches that contain their partition and their hour."""
 
 import re
 import secrets
@@ -11,7 +11,10 @@ from zlib import crc32
 
 PARTITIONS = 64
 _BASE32_DIGITS = "abcdefghijklmnopqrstuvwxyz234567"
+_JOB, FILE, BATCH = "job_", "file-", "batch_"
 _JOB_ID = re.compile(r"job_(\d\d)[0-9a-z]{26}", re.ASCII)
+# Only jobs and files have stored objects.
+_OBJECT_OWNER_ID = re.compile(r"(?:job_|file-)(\d\d)[0-9a-z]{26}", re.ASCII)
 
 
 def team_partition(team: str) -> int:
@@ -21,9 +24,14 @@ def team_partition(team: str) -> int:
 def new_job_id(
     team: str, draw_bytes: Callable[[int], bytes] = secrets.token_bytes, now: Callable[[], float] = time.time
 ) -> str:
-    """Creates a job id: the partition, by which the job is found, the hour, by which its files are found, and 110
-    random bits, so that no id can be guessed."""
-    return f"job_{team_partition(team):02}{encode_hour(now())}{_encode_base32(draw_bytes(14))[:22]}"
+    """Creates a job id."""
+    return new_resource_id(_JOB, team, draw_bytes, now)
+
+
+def new_resource_id(kind: str, team: str, draw_bytes: Callable[[int], bytes], now: Callable[[], float]) -> str:
+    """Creates the id of a job, a file or a batch: the partition, by which a job is found, the hour, by which stored
+    objects are found, and 110 random bits, so that no id can be guessed."""
+    return f"{kind}{team_partition(team):02}{encode_hour(now())}{_encode_base32(draw_bytes(14))[:22]}"
 
 
 def encode_hour(at: float) -> str:
@@ -32,8 +40,8 @@ def encode_hour(at: float) -> str:
 
 
 def get_job_hour(job_id: str) -> str:
-    """Returns the encoded hour of a valid job id."""
-    return job_id[6:10]
+    """Returns the encoded hour of a valid id of a job or a file."""
+    return job_id[-26:-22]
 
 
 def get_job_day(job_id: str) -> str:
@@ -59,5 +67,14 @@ def is_job_id(text: str) -> bool:
 
 def job_partition(job_id: str) -> int | None:
     """Returns the partition of a job id, or None for an invalid id."""
-    match = _JOB_ID.fullmatch(job_id)
+    return _match_partition(_JOB_ID, job_id)
+
+
+def get_object_partition(owner_id: str) -> int | None:
+    """Returns the partition of the stored objects of a job or a file, or None for an invalid id."""
+    return _match_partition(_OBJECT_OWNER_ID, owner_id)
+
+
+def _match_partition(pattern: re.Pattern[str], text: str) -> int | None:
+    match = pattern.fullmatch(text)
     return int(match[1]) if match and int(match[1]) < PARTITIONS else None

@@ -18,8 +18,22 @@ API_KEYS = "igw:{api_keys}:entries"
 API_KEY_VERSION = "igw:{api_keys}:version"
 API_KEY_USES = "igw:{api_keys}:uses"
 ADMIN_EVENTS = "igw:{api_keys}:events"
+# Files and batches are few, so they are on one server.
+_TEAM_RECORDS = "igw:{team_records}:"
 # Matches every job of every partition.
 JOB_PATTERN = "igw:{*}:job:*"
+
+
+def make_record_key(record_id: str) -> str:
+    return f"{_TEAM_RECORDS}record:{record_id}"
+
+
+def make_record_list_key(kind: str, team: str) -> str:
+    return f"{_TEAM_RECORDS}list:{kind}:{team}"
+
+
+def make_record_due_key(kind: str) -> str:
+    return f"{_TEAM_RECORDS}due:{kind}"
 
 
 class PartitionKeys:

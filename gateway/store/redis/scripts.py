@@ -51,4 +51,8 @@ END_AUDIT = _load_script("end_audit", "flags=allow-oom")
 LOAD_API_KEYS = _load_script("load_api_keys", "flags=allow-oom")
 CHANGE_API_KEYS = _load_script("change_api_keys", "flags=allow-oom")
 RECORD_API_KEY_USES = _load_script("record_api_key_uses", "flags=allow-oom")
+# The same for files and batches.
+SAVE_NEW_TEAM_RECORD = _load_script("save_team_record")
+SAVE_TEAM_RECORD = _load_script("save_team_record", "flags=allow-oom")
+DELETE_TEAM_RECORD = _load_script("delete_team_record", "flags=allow-oom")
 REPAIR = _load_script("repair", "flags=allow-oom")

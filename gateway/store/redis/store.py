@@ -33,6 +33,7 @@ from gateway.store.redis.keys import AUDIT_CLAIM, CLOSED_MARK_PREFIX, SIGNALS, K
 from gateway.store.redis.lease_manager import RedisLeaseManager, gather_available
 from gateway.store.redis.partition_auditor import PartitionAuditor
 from gateway.store.redis.server_monitor import ServerMonitor
+from gateway.store.redis.team_record_table import RedisTeamRecords
 from gateway.task_supervisor import SupervisedTask, TaskSupervisor
 from gateway.timeouts_and_intervals import StoreTiming
 
@@ -83,6 +84,7 @@ class RedisStore:
         )
         self._cached_settings = self._encode_settings(None)
         self.api_keys = RedisApiKeys(self._client)
+        self.team_records = RedisTeamRecords(self._client, lambda: self._script_settings)
         self._lease_manager = RedisLeaseManager(
             self._client, self._key_space, self._decoder, self.partitions, lambda: self._script_settings
         )

@@ -89,8 +89,16 @@ CREATE TABLE api_key_uses (id TEXT PRIMARY KEY, used_at REAL NOT NULL) WITHOUT R
 CREATE TABLE admin_events (id TEXT PRIMARY KEY, at REAL NOT NULL, entry BLOB NOT NULL) WITHOUT ROWID;
 CREATE INDEX admin_events_by_time ON admin_events (at);
 """
+_TEAM_RECORDS = """
+CREATE TABLE team_records (
+    id TEXT PRIMARY KEY, kind TEXT NOT NULL, team TEXT NOT NULL, created_at REAL NOT NULL, version INTEGER NOT NULL,
+    content BLOB NOT NULL, due_at REAL
+);
+CREATE INDEX team_records_by_team ON team_records (kind, team, created_at, id);
+CREATE INDEX team_records_by_time ON team_records (kind, due_at);
+"""
 # Each script migrates from the schema before it. Only append to this.
-MIGRATIONS = (_SCHEMA, _DECISION_RECORDS, _API_KEYS)
+MIGRATIONS = (_SCHEMA, _DECISION_RECORDS, _API_KEYS, _TEAM_RECORDS)
 # All connections share a file of 32 kB next to the database. The first connection creates it.
 _SHARED_MEMORY_ERRORS = frozenset(
     (sqlite3.SQLITE_IOERR_SHMSIZE, sqlite3.SQLITE_IOERR_SHMMAP, sqlite3.SQLITE_IOERR_SHMOPEN)

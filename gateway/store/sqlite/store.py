@@ -49,6 +49,7 @@ from gateway.store.sqlite.repeated_request_rows import (
     remove_caller,
     remove_dead_callers,
 )
+from gateway.store.sqlite.team_record_rows import SqliteTeamRecords
 from gateway.task_supervisor import TaskSupervisor
 
 ResultT = TypeVar("ResultT")
@@ -87,6 +88,7 @@ class SqliteStore:
         self._audit_task: asyncio.Task[AuditReport] | None = None
         self._audited_at: float | None = None
         self.api_keys = SqliteApiKeys(self._run_read, self._run_write)
+        self.team_records = SqliteTeamRecords(self._run_read, self._run_write, clock)
         self._watchers = JobWatchers()
         self._supervisor = supervisor or TaskSupervisor()
         self._handles: _OpenHandles | None = None

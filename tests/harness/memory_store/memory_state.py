@@ -32,6 +32,7 @@ from gateway.store.partitions import team_partition
 from tests.harness.memory_store.memory_api_keys import MemoryApiKeyTable
 from tests.harness.memory_store.memory_decision_records import MemoryDecisionRecords
 from tests.harness.memory_store.memory_ledger import MemoryLedger, compute_balances
+from tests.harness.memory_store.memory_team_records import MemoryTeamRecordTable
 from tests.harness.memory_store.request_keys import RequestKeys
 
 
@@ -119,6 +120,7 @@ class MemoryState:
         self.signals: dict[str, tuple[bytes, float]] = {}
         self.ledger = MemoryLedger()
         self.api_keys = MemoryApiKeyTable()
+        self.team_records = MemoryTeamRecordTable()
         self.decision_records = MemoryDecisionRecords()
         self.request_keys = RequestKeys()
         self.history: list[AppliedCommit] = []
