@@ -20,7 +20,7 @@ from gateway.engine.order_tracker import OrderTracker
 from gateway.engine.seller_queries import get_max_response_bytes
 from gateway.engine.seller_response_builder import describe_fault
 from gateway.events import OfferSkipped
-from gateway.health.concurrency_limiter import SlotTimeout
+from gateway.health.concurrency_limiter import Priority, SlotTimeout
 from gateway.jobs.job import Part, RecoveryMethod, RouteEntry, order_reference
 from gateway.jobs.job_update_types import (
     AttemptStarted,
@@ -145,6 +145,10 @@ class OrderSubmitter:
         timing = self._context.timing.orders
         return remaining_seconds + timing.deadline_margin_seconds if is_last else timing.slot_timeout_seconds
 
+    @property
+    def _priority(self) -> Priority:
+        return Priority.BATCH if self._job_context.job.batch_id else Priority.INTERACTIVE
+
     def _split_order(self, images: tuple[int, ...], action: SubmitOrder, max_images: int) -> None:
         """Splits the images into orders of at most `max_images`, each with a task of its own."""
         for first in range(0, len(images), max_images):
@@ -212,7 +216,7 @@ class OrderSubmitter:
         route_entry = self._job_context.job.route[route_index]
         account_name = self._require_offer(route_entry).seller.account.name
         documents = await self._load_documents()
-        async with self._context.limits.slot(account_name, self._get_slot_timeout(is_last)):
+        async with self._context.limits.slot(account_name, self._get_slot_timeout(is_last), self._priority):
             # The configuration, and the API key, may have changed while this task waited.
             offer = self._require_offer(route_entry)
             inputs = await self._uploader.upload_all(offer.seller, documents.request)

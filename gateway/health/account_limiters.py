@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager
 
 from gateway.config.schema import AccountLimits
 from gateway.health.circuit_breaker import clamp_retry_after
-from gateway.health.concurrency_limiter import AccountLimiter
+from gateway.health.concurrency_limiter import DEFAULT_BATCH_SHARE, AccountLimiter, Priority
 from gateway.timeouts_and_intervals import HealthTiming
 from providers.faults import Fault, FaultKind
 
@@ -24,30 +24,35 @@ class AccountLimiters:
         self._timing = timing
         self._clock = clock
         self._limiters: dict[str, AccountLimiter] = {}
+        self._batch_share = DEFAULT_BATCH_SHARE
         self.configure(accounts or {})
 
-    def configure(self, accounts: Mapping[str, AccountLimits]) -> None:
+    def configure(self, accounts: Mapping[str, AccountLimits], batch_share: float = DEFAULT_BATCH_SHARE) -> None:
         """Applies new limits. Orders in flight finish; no other starts until the new limit allows it.
 
         An account that is no longer configured keeps its limits while it has orders in flight.
         """
+        self._batch_share = batch_share
         for name in [name for name, limiter in self._limiters.items() if name not in accounts and limiter.is_idle]:
             del self._limiters[name]
         for name, limits in accounts.items():
-            self._get_limiter(name).configure(limits)
+            self._get_limiter(name).configure(limits, batch_share)
 
     @asynccontextmanager
-    async def slot(self, account: str, timeout_seconds: float) -> AsyncIterator[None]:
-        """Holds one order slot of the account while the block runs. Waiting orders get slots in their order of arrival.
+    async def slot(
+        self, account: str, timeout_seconds: float, priority: Priority = Priority.INTERACTIVE
+    ) -> AsyncIterator[None]:
+        """Holds one order slot of the account while the block runs. Waiting orders get slots in their order of arrival,
+        those of batches last.
 
         Raises SlotTimeout if no slot is free in time. Then nothing was sent, and the seller is not at fault.
         """
         limiter = self._get_limiter(account)
-        await limiter.acquire(timeout_seconds)
+        await limiter.acquire(timeout_seconds, priority)
         try:
             yield
         finally:
-            limiter.release()
+            limiter.release(priority)
 
     def on_fault(self, account: str, fault: Fault) -> None:
         """Slows down if the fault requires it: pauses for its Retry-After, and halves the concurrency after a 429."""
@@ -69,11 +74,16 @@ class AccountLimiters:
         limiter = self._limiters.get(account)
         return limiter.get_remaining_pause() if limiter else None
 
+    def count_waiting_batch_orders(self) -> int:
+        """Returns how many orders of batches wait for a slot, at all accounts together."""
+        return sum(limiter.waiting_batch_count for limiter in self._limiters.values())
+
     def count_in_flight(self, account: str) -> int:
         limiter = self._limiters.get(account)
         return limiter.in_flight if limiter else 0
 
     def _get_limiter(self, account: str) -> AccountLimiter:
         if account not in self._limiters:
-            self._limiters[account] = AccountLimiter(self._clock, self._timing)
+            self._limiters[account] = limiter = AccountLimiter(self._clock, self._timing)
+            limiter.configure(AccountLimits(), self._batch_share)
         return self._limiters[account]

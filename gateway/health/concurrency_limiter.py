@@ -1,12 +1,23 @@
-"""Concurrency and rate limiter of one account: adaptive, with a queue."""
+"""Concurrency and rate limiter of one account: adaptive, with a queue for interactive orders and one for batches."""
 
 import asyncio
 from collections import deque
 from collections.abc import Callable
+from enum import IntEnum
 from math import floor, inf
 
 from gateway.config.schema import AccountLimits
 from gateway.timeouts_and_intervals import HealthTiming
+
+# The share of an account's limits that orders of batches may use.
+DEFAULT_BATCH_SHARE = 0.5
+
+
+class Priority(IntEnum):
+    """The priority of an order. Waiting interactive orders get slots before those of batches."""
+
+    INTERACTIVE = 0
+    BATCH = 1
 
 
 class SlotTimeout(Exception):
@@ -80,16 +91,26 @@ class PeakInFlight:
             self._current_minute, self._current_peak = minute, 0
 
 
+Waiters = deque["asyncio.Future[float]"]
+
+
 class AccountLimiter:
-    """Grants order slots of one account, first come, first served. `clock` returns monotonic seconds."""
+    """Grants order slots of one account: to interactive orders in their order of arrival, then to those of batches.
+
+    Orders of batches get at most `batch_share` of the limits, and at least one slot. So the rest of the slots is always
+    free of them. `clock` returns monotonic seconds.
+    """
 
     def __init__(self, clock: Callable[[], float], timing: HealthTiming) -> None:
-        self.in_flight = 0
+        self.in_flight = self.batches_in_flight = 0
+        self._batch_share = DEFAULT_BATCH_SHARE
         self._rate_window_seconds = timing.rate_window_seconds
         self._clock = clock
         self._limits = AccountLimits()
-        self._waiters: deque[asyncio.Future[float]] = deque()
+        self._waiters: dict[Priority, Waiters] = {priority: deque() for priority in Priority}
+        # Of all orders, and of those of batches.
         self._start_times: deque[float] = deque()
+        self._batch_start_times: deque[float] = deque()
         self._paused_until = -inf
         self._adaptive_limit = AdaptiveLimit(timing)
         self._peak = PeakInFlight(timing.rate_window_seconds)
@@ -99,10 +120,10 @@ class AccountLimiter:
 
     @property
     def is_idle(self) -> bool:
-        return not self.in_flight and not self._waiters
+        return not self.in_flight and not any(self._waiters.values())
 
-    def configure(self, limits: AccountLimits) -> None:
-        self._limits = limits
+    def configure(self, limits: AccountLimits, batch_share: float = DEFAULT_BATCH_SHARE) -> None:
+        self._limits, self._batch_share = limits, batch_share
         self._admit_waiters()
 
     def halve_limit(self) -> None:
@@ -117,77 +138,118 @@ class AccountLimiter:
         remaining = self._paused_until - self._clock()
         return remaining if remaining > 0 else None
 
+    @property
+    def waiting_batch_count(self) -> int:
+        return len(self._waiters[Priority.BATCH])
+
     def get_load(self) -> float:
+        """Returns the load for an interactive order, which does not wait behind orders of batches."""
         now = self._clock()
         limit = self._get_limit(now)
         utilization = self.in_flight / limit
-        return max(utilization, 1.0) if self._waiters or self._get_earliest_start(now) > now else utilization
+        return max(utilization, 1.0) if self._has_to_wait(now) else utilization
+
+    def _has_to_wait(self, now: float) -> bool:
+        return bool(self._waiters[Priority.INTERACTIVE]) or self._get_earliest_start(now) > now
 
     def _get_limit(self, now: float) -> float:
         configured, adaptive = self._limits.concurrency, self._adaptive_limit.get_current(now)
         return min(inf if configured is None else configured, inf if adaptive is None else adaptive)
 
-    def _get_earliest_start(self, now: float) -> float:
+    def _get_share(self, limit: float, priority: Priority) -> float:
+        """Returns how much of a limit orders of this priority may use."""
+        return limit if priority is Priority.INTERACTIVE or limit == inf else max(1, floor(limit * self._batch_share))
+
+    def _get_earliest_start(self, now: float, priority: Priority = Priority.INTERACTIVE) -> float:
         """Returns the time from which the pause and the rate limit allow the next order: at most `now` if they allow it
         already."""
-        while self._start_times and self._start_times[0] + self._rate_window_seconds <= now:
-            self._start_times.popleft()
-        is_rate_exhausted = self._limits.per_minute is not None and len(self._start_times) >= self._limits.per_minute
-        rate_allows_at = self._start_times[0] + self._rate_window_seconds if is_rate_exhausted else -inf
-        return max(self._paused_until, rate_allows_at)
+        per_minute = inf if self._limits.per_minute is None else self._limits.per_minute
+        allowed_at = max(self._paused_until, self._get_next_start(self._start_times, per_minute, now))
+        if priority is Priority.INTERACTIVE:
+            return allowed_at
+        share = self._get_share(per_minute, priority)
+        return max(allowed_at, self._get_next_start(self._batch_start_times, share, now))
+
+    def _get_next_start(self, start_times: deque[float], per_minute: float, now: float) -> float:
+        """Returns when fewer than `per_minute` orders have started within the last minute. Forgets older ones."""
+        while start_times and start_times[0] + self._rate_window_seconds <= now:
+            start_times.popleft()
+        if len(start_times) < per_minute:
+            return -inf
+        return start_times[len(start_times) - int(per_minute)] + self._rate_window_seconds
 
     # --- slots
 
-    async def acquire(self, timeout_seconds: float) -> None:
+    async def acquire(self, timeout_seconds: float, priority: Priority = Priority.INTERACTIVE) -> None:
         now = self._clock()
-        if not self._waiters and self._has_free_slot(now):
-            self._take_slot(now)
+        if not self._has_waiters_before(priority) and self._has_free_slot(now, priority):
+            self._take_slot(now, priority)
             return
         if self._paused_until > now + timeout_seconds:
             raise SlotTimeout(self.get_remaining_pause())
         waiter: asyncio.Future[float] = asyncio.get_running_loop().create_future()
-        self._waiters.append(waiter)
+        self._waiters[priority].append(waiter)
         self._admit_waiters()
         try:
             async with asyncio.timeout(timeout_seconds):
                 await waiter
         except TimeoutError:
-            self._remove_waiter(waiter)
+            self._remove_waiter(waiter, priority)
             raise SlotTimeout(self.get_remaining_pause()) from None
         except asyncio.CancelledError:
-            self._remove_waiter(waiter)
+            self._remove_waiter(waiter, priority)
             raise
 
-    def release(self) -> None:
+    def release(self, priority: Priority = Priority.INTERACTIVE) -> None:
         self.in_flight -= 1
+        self.batches_in_flight -= priority
         self._admit_waiters()
 
-    def _has_free_slot(self, now: float) -> bool:
-        return self.in_flight < self._get_limit(now) and self._get_earliest_start(now) <= now
+    def _has_waiters_before(self, priority: Priority) -> bool:
+        """Returns whether an order waits that gets a slot before a new one of this priority."""
+        return any(waiters for waiting, waiters in self._waiters.items() if waiting <= priority)
 
-    def _take_slot(self, now: float) -> None:
+    def _has_free_slot(self, now: float, priority: Priority) -> bool:
+        return not self._has_full_concurrency(now, priority) and self._get_earliest_start(now, priority) <= now
+
+    def _has_full_concurrency(self, now: float, priority: Priority) -> bool:
+        limit = self._get_limit(now)
+        is_share_used = priority is Priority.BATCH and self.batches_in_flight >= self._get_share(limit, priority)
+        return is_share_used or self.in_flight >= limit
+
+    def _take_slot(self, now: float, priority: Priority) -> None:
         self.in_flight += 1
+        self.batches_in_flight += priority
         self._peak.observe(self.in_flight, now)
         if self._limits.per_minute is not None:
-            self._start_times.append(now)
+            for start_times in self._list_start_times(priority):
+                start_times.append(now)
 
-    def _remove_waiter(self, waiter: asyncio.Future[float]) -> None:
+    def _list_start_times(self, priority: Priority) -> list[deque[float]]:
+        return [self._start_times, self._batch_start_times][: priority + 1]
+
+    def _remove_waiter(self, waiter: asyncio.Future[float], priority: Priority) -> None:
         """Removes a waiter that stopped waiting. If it was granted a slot in the same moment, releases the slot as
         unused."""
         if waiter.done() and not waiter.cancelled():
-            if (start_time := waiter.result()) in self._start_times:
-                self._start_times.remove(start_time)
-            self.release()
-        elif waiter in self._waiters:
-            self._waiters.remove(waiter)
+            for start_times in self._list_start_times(priority):
+                if (start_time := waiter.result()) in start_times:
+                    start_times.remove(start_time)
+            self.release(priority)
+        elif waiter in self._waiters[priority]:
+            self._waiters[priority].remove(waiter)
 
     def _admit_waiters(self) -> None:
+        """Grants free slots. Orders of batches get them only if no interactive order waits."""
         now = self._clock()
-        while self._waiters and (self._waiters[0].done() or self._has_free_slot(now)):
-            waiter = self._waiters.popleft()
-            if not waiter.done():
-                self._take_slot(now)
-                waiter.set_result(now)
+        for priority, waiters in self._waiters.items():
+            while waiters and (waiters[0].done() or self._has_free_slot(now, priority)):
+                waiter = waiters.popleft()
+                if not waiter.done():
+                    self._take_slot(now, priority)
+                    waiter.set_result(now)
+            if waiters:
+                break
         self._schedule_wakeup(now)
 
     def _schedule_wakeup(self, now: float) -> None:
@@ -196,11 +258,15 @@ class AccountLimiter:
         if self._wakeup:
             self._wakeup.cancel()
             self._wakeup = None
-        if not self._waiters:
+        if (priority := self._get_next_priority()) is None:
             return
         limit_rises_at = (
-            self._adaptive_limit.get_next_increase_time(now) if self.in_flight >= self._get_limit(now) else -inf
+            self._adaptive_limit.get_next_increase_time(now) if self._has_full_concurrency(now, priority) else -inf
         )
-        wakeup_at = max(self._get_earliest_start(now), limit_rises_at)
+        wakeup_at = max(self._get_earliest_start(now, priority), limit_rises_at)
         if wakeup_at < inf:
             self._wakeup = asyncio.get_running_loop().call_later(max(wakeup_at - now, 0.001), self._admit_waiters)
+
+    def _get_next_priority(self) -> Priority | None:
+        """Returns the priority of the order that gets the next slot; None if no order waits."""
+        return next((priority for priority, waiters in self._waiters.items() if waiters), None)
