@@ -20,6 +20,8 @@ All errors of `gateway` and `providers`. `tests/test_layers.py` checks that the 
     ├── ApiKeyNotFound                    no API key has this id
     ├── ApiKeyInactive                    it has expired or was revoked
     ├── RateLimitReached                  a request exceeds a limit of its team or API key
+    ├── BatchLeaseLost                    another replica works on the batch now
+    ├── LineNotOrdered                    the batch was cancelled, or has expired, before the line was ordered
     ├── NoOfferAvailable                  no configured offer can fulfil the request
     ├── ClientDisconnected                before anything was ordered
     ├── RetryLater                        a callback cannot be checked now

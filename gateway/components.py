@@ -17,6 +17,7 @@ from gateway.access.key_tokens import TokenDigester
 from gateway.access.rate_limiter import RateLimiter
 from gateway.api.api_context import ApiContext
 from gateway.api.base64_encoder import Base64Encoder
+from gateway.api.batches.batch_scheduler import BatchScheduler
 from gateway.api.refused_requests_awaiting_retry import RefusedRequestsAwaitingRetry
 from gateway.assets.signed_urls import UrlSigner
 from gateway.assets.storage import ImageStorage
@@ -122,16 +123,19 @@ class Environment(Struct, frozen=True, kw_only=True):
 
 
 class Components(Struct, frozen=True):
-    """The components that serve requests, callbacks and jobs."""
+    """The components that serve requests, callbacks, jobs and batches."""
 
     engine: Engine
     api_context: ApiContext
     callback_handler: CallbackHandler
+    batch_scheduler: BatchScheduler
 
 
 def build_components(environment: Environment) -> Components:
     engine = Engine(_make_engine_context(environment), environment.lease_seconds)
-    components = Components(engine, _make_api_context(environment, engine), CallbackHandler(engine))
+    api_context = _make_api_context(environment, engine)
+    batch_scheduler = BatchScheduler(api_context, environment.lease_seconds)
+    components = Components(engine, api_context, CallbackHandler(engine), batch_scheduler)
     configure_accounts(components, environment.catalogue())
     return components
 
@@ -139,8 +143,8 @@ def build_components(environment: Environment) -> Components:
 def configure_accounts(components: Components, catalogue: Catalogue) -> None:
     """Applies the accounts of a configuration: their order limits. Closes the circuit breakers of accounts that have
     another key, base URL or proxy than before."""
-    context = components.engine.context
-    context.limits.configure({name: account.limits for name, account in catalogue.accounts.items()})
+    context, share = components.engine.context, catalogue.gateway.batches.share
+    context.limits.configure({name: account.limits for name, account in catalogue.accounts.items()}, share)
     context.health.configure(catalogue.accounts, context.wall_clock())
 
 

@@ -156,6 +156,18 @@ class RateLimitExceeded(Event, frozen=True, kw_only=True):
     limit: str
 
 
+class BatchEnded(Event, frozen=True, kw_only=True):
+    """A batch ended. `lines`: of its input file; `completed` have images, `failed` have an error."""
+
+    batch: str
+    team: str
+    status: str
+    lines: int
+    completed: int
+    failed: int
+    seconds: float
+
+
 class ApiKeyChanged(Event, frozen=True, kw_only=True):
     """An admin created, rotated or revoked an API key through the admin API.
 

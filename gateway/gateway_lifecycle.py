@@ -216,6 +216,7 @@ class Gateway:
         await self._start_access_tasks(components, exit_stack)
         components.engine.start(self.supervisor)
         exit_stack.push_async_callback(components.engine.drain, 0.0)
+        self._start_batch_tasks(components, exit_stack)
         exit_stack.push_async_callback(
             self.supervisor.run_every(
                 "storage", self.timing.maintenance.storage_check_interval_seconds, storage.self_test_if_due
@@ -241,6 +242,17 @@ class Gateway:
             "access.delete_old_keys": (maintenance.cleanup_interval_seconds, delete_old_keys),
         }
         exit_stack.push_async_callback(registry.save_last_uses)
+        for name, (interval, function) in tasks.items():
+            exit_stack.push_async_callback(self.supervisor.run_every(name, interval, function).stop)
+
+    def _start_batch_tasks(self, components: Components, exit_stack: AsyncExitStack) -> None:
+        """Starts the tasks that run batches, and delete expired files."""
+        scheduler = components.batch_scheduler
+        tasks: dict[str, tuple[float, Callable[[], Awaitable[None]]]] = {
+            "batches.claim": (self.timing.claims.interval_seconds, scheduler.claim_due_batches),
+            "batches.delete_files": (self.timing.maintenance.cleanup_interval_seconds, scheduler.delete_expired_files),
+        }
+        exit_stack.push_async_callback(scheduler.stop)
         for name, (interval, function) in tasks.items():
             exit_stack.push_async_callback(self.supervisor.run_every(name, interval, function).stop)
 
@@ -273,6 +285,9 @@ class Gateway:
         """Shuts down gracefully: is not ready any more, claims no jobs, lets running jobs finish, and hands over the
         rest."""
         self.is_draining = True
+        if self.components is not None:
+            # First, so that batches create no more jobs.
+            await self.components.batch_scheduler.stop()
         if self.engine is not None:
             handed_over = await self.engine.drain(self.settings.drain_seconds)
             self.logs.log("info", "drained", handed_over=handed_over)

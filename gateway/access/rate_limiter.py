@@ -149,6 +149,14 @@ class RateLimiter:
         for owner in owners:
             self._own[owner.name].jobs -= 1
 
+    def has_room_for_batch(self, owners: Sequence[LimitedOwner], share: float) -> bool:
+        """Returns whether a batch may start another job: batches leave the rest of the concurrent jobs free."""
+        return all(
+            self._count_jobs(owner.name) < max(1, floor(limit * share))
+            for owner in owners
+            if (limit := owner.limits.concurrent_jobs) is not None
+        )
+
     def _check(self, name: str, dimension: Dimension, limit: int, amount: int, now: float) -> None:
         is_job = dimension == "jobs"
         buckets = {} if is_job else self._merge_buckets(name, dimension, now)

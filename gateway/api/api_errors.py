@@ -13,7 +13,7 @@ import msgspec
 # Also of routes that this gateway does not have.
 OPENAI_ROUTE_PREFIXES = (
     *("/v1/images", "/v1/models", "/v1/files", "/v1/batches", "/v1/responses"),
-    *("/openai/", "/images/", "/models", "/responses"),
+    *("/openai/", "/images/", "/models", "/responses", "/batches"),
 )
 _REPEATED_SLASHES = re.compile("//+")
 MIN_RETRY_AFTER_SECONDS, MAX_RETRY_AFTER_SECONDS = 1, 120

@@ -10,6 +10,8 @@ from litestar.datastructures import State
 from gateway.api.access_control import authorize_request, require_declared_scopes
 from gateway.api.admin_api import ADMIN_HANDLERS
 from gateway.api.api_context import ApiContext
+from gateway.api.batches.batches_api import cancel_batch, create_batch, get_batch, list_batches
+from gateway.api.batches.files_api import delete_team_file, download_file, get_file, list_files, upload_file
 from gateway.api.callbacks import receive_callback
 from gateway.api.cross_origin import CrossOriginHeaders, Origins
 from gateway.api.error_translator import ErrorTranslator
@@ -60,6 +62,15 @@ ROUTE_HANDLERS = [
     stream_job_events,
     get_job_image,
     create_quote,
+    upload_file,
+    list_files,
+    get_file,
+    download_file,
+    delete_team_file,
+    create_batch,
+    list_batches,
+    get_batch,
+    cancel_batch,
     get_image_file,
     receive_callback,
     livez,

@@ -32,13 +32,19 @@ class FormField(Struct, frozen=True):
 
     name: str
     value: str
+    file_name: str = ""
 
 
 def is_form(content_type: str) -> bool:
     return content_type.partition(";")[0].strip().lower() == FORM_MEDIA_TYPE
 
 
-async def read_form(chunks: AsyncIterator[bytes], content_type: str, limiter: UploadLimiter) -> list[FormField]:
+async def read_form(
+    chunks: AsyncIterator[bytes],
+    content_type: str,
+    limiter: UploadLimiter,
+    file_fields: tuple[str, ...] = IMAGE_FIELDS,
+) -> list[FormField]:
     """Reads the whole form. Raises ApiError if it is invalid, or larger than its limits."""
     parser = PushMultipartParser(
         _parse_boundary(content_type),
@@ -46,7 +52,7 @@ async def read_form(chunks: AsyncIterator[bytes], content_type: str, limiter: Up
         max_header_count=MAX_HEADERS,
         max_segment_count=MAX_PARTS,
     )
-    receiver = _PartReceiver(limiter)
+    receiver = _PartReceiver(limiter, file_fields)
     try:
         async for chunk in chunks:
             # The parser would take an empty chunk for the end of the form.
@@ -99,11 +105,11 @@ def _invalid_form_error(error: MultipartError) -> ApiError:
 class _PartReceiver:
     """Receives the parts of one form, one after the other."""
 
-    def __init__(self, limiter: UploadLimiter) -> None:
+    def __init__(self, limiter: UploadLimiter, file_fields: tuple[str, ...]) -> None:
         self.parts: list[FormField] = []
-        self._limiter = limiter
+        self._limiter, self._file_fields = limiter, file_fields
         self._text_bytes = 0
-        self._name, self._has_file_name = "", False
+        self._name, self._file_name = "", ""
         self._text: list[bytes] = []
         self._file: FileReceiver | None = None
 
@@ -128,11 +134,11 @@ class _PartReceiver:
             raise ApiError(
                 400, "invalid_form", "Content-Transfer-Encoding is not supported: send each part as plain bytes."
             )
-        self._name, self._has_file_name = segment.name or "", bool(segment.filename)
+        self._name, self._file_name = segment.name or "", segment.filename or ""
         self._text, self._file = [], None
-        if self._name.partition("[")[0] in IMAGE_FIELDS:
+        if self._name.partition("[")[0] in self._file_fields:
             self._file = FileReceiver(self._limiter)
-        elif self._has_file_name:
+        elif self._file_name:
             short_name = self._name[:MAX_NAME_LENGTH]
             message = f"Invalid value for '{short_name}': must be text, not a file."
             raise ApiError(400, "invalid_value", message, param=short_name)
@@ -144,13 +150,13 @@ class _PartReceiver:
         file = await self._file.finish()
         self._file.close()
         self._file = None
-        text = None if self._has_file_name else _read_text(file)
+        text = None if self._file_name else _read_text(file)
         if text is not None:
             self._count_text(len(text))
         self._add_part(file if text is None else text)
 
     def _add_part(self, value: str) -> None:
-        self.parts.append(FormField(self._name, value))
+        self.parts.append(FormField(self._name, value, self._file_name))
 
     def _add_text(self, piece: bytes) -> None:
         self._count_text(len(piece))

@@ -7,9 +7,9 @@ from msgspec.structs import replace
 from gateway.api.api_context import HttpRequest, get_context
 from gateway.api.earlier_images import load_earlier_images
 from gateway.api.incoming_body_limiter import get_incoming_body
-from gateway.api.input_images import list_input_refs, load_input_images
+from gateway.api.input_images import get_mask_ref, list_input_refs, load_input_images
 from gateway.api.job_submission import JobRequest, SubmittedJob, find_existing_job, submit_or_reuse_job
-from gateway.api.parameter_table import InputImageParams, InputImageRef
+from gateway.api.parameter_table import InputImageParams
 
 
 async def submit_image_request(http_request: HttpRequest, job_request: JobRequest[Any]) -> SubmittedJob:
@@ -23,8 +23,8 @@ async def submit_image_request(http_request: HttpRequest, job_request: JobReques
 
 async def _submit_with_inputs(http_request: HttpRequest, job_request: JobRequest[InputImageParams]) -> SubmittedJob:
     context, state, params = get_context(http_request), http_request.scope["state"], job_request.params
-    mask = InputImageRef(image_url=params.mask) if isinstance(params.mask, str) else params.mask
     image_refs, earlier_bytes = await load_earlier_images(http_request, list_input_refs(params))
+    mask = get_mask_ref(params)
     with context.input_fetcher.open_request(job_request.team) as fetcher:
         input_images = await load_input_images(fetcher, image_refs, mask)
         decoded_bytes = sum(

@@ -11,7 +11,7 @@ from litestar.response import Stream
 from msgspec import Struct
 
 from gateway.api.api_context import HttpRequest, get_context
-from gateway.api.base64_encoder import compute_base64_size
+from gateway.api.base64_encoder import Base64Encoder, compute_base64_size
 from gateway.api.client_presence import mark_answered
 from gateway.api.json_responses import json_response
 from gateway.api.request_lifecycle import get_image_streams, get_response_memory
@@ -29,7 +29,7 @@ STREAM_MEMORY_BYTES = CHUNK_BYTES + 2 * compute_base64_size(CHUNK_BYTES)
 MEMORY_RETRY_SECONDS = 2
 # A placeholder for the JSON value of a streamed image. No other value is written with a space before it, and within a
 # text its quotes would be escaped.
-_STREAMED_CONTENT = msgspec.Raw(b' ""')
+STREAMED_CONTENT = msgspec.Raw(b' ""')
 _MARKER = b': ""'
 
 
@@ -50,7 +50,7 @@ async def open_inline_images(request: HttpRequest, images: Sequence[StoredImage]
     if sum(image.bytes for image in images) > MAX_INLINE_BYTES:
         await _reserve_memory(request)
         streams = [await _open_image(request, image.key) for image in images]
-        return InlineImages({image.index: _STREAMED_CONTENT for image in images}, streams)
+        return InlineImages({image.index: STREAMED_CONTENT for image in images}, streams)
     keys = {image.index: image.key for image in images}
     image_bytes = await asyncio.gather(*map(get_context(request).storage.get, keys.values()))
     encoded = (base64.b64encode(content).decode() for content in image_bytes)
@@ -90,14 +90,22 @@ def build_response_with_images(
 
 
 async def fill_template(request: HttpRequest, template: bytes, streams: Sequence[ObjectStream]) -> AsyncIterator[bytes]:
+    """Yields the filled template, and marks the request as answered."""
+    async for piece in insert_images(get_context(request).base64_encoder, template, streams):
+        yield piece
+    mark_answered(request.scope["state"])
+
+
+async def insert_images(
+    encoder: Base64Encoder, template: bytes, streams: Sequence[ObjectStream]
+) -> AsyncIterator[bytes]:
     """Yields the template with the images of the streams in their places."""
     # Without streams, the images are in the template.
     start, *continuations = template.split(_MARKER) if streams else [template]
     yield start
     for stream, continuation in zip(streams, continuations, strict=True):
         yield _MARKER[:-1]
-        async for chunk in get_context(request).base64_encoder.encode(stream):
+        async for chunk in encoder.encode(stream):
             yield chunk
         stream.close()
         yield _MARKER[-1:] + continuation
-    mark_answered(request.scope["state"])

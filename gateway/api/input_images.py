@@ -55,6 +55,10 @@ def list_input_refs(params: InputImageParams) -> list[tuple[str, InputImageRef]]
     return refs
 
 
+def get_mask_ref(params: InputImageParams) -> InputImageRef | None:
+    return InputImageRef(image_url=params.mask) if isinstance(params.mask, str) else params.mask
+
+
 async def load_input_images(
     fetcher: RequestInputs, image_refs: Sequence[tuple[str, InputImageRef]], mask: InputImageRef | None
 ) -> InputImages:

@@ -11,13 +11,12 @@ from gateway.api.api_context import ApiContext, HttpRequest, get_context
 from gateway.api.api_errors import ApiError
 from gateway.api.authentication import get_team
 from gateway.api.json_responses import json_response
-from gateway.api.query_params import read_query_params
+from gateway.api.query_params import parse_limit, read_query_params
 from gateway.api.serializers import serialize_job_summary
 from gateway.jobs.job import JobState
 from gateway.store.job_pages import MAX_PAGE_JOBS, JobFilter, JobPosition
 
 JOBS_PATH = "/v1/jobs"
-DEFAULT_LIMIT = 20
 MAX_LABELS = 8
 ResultT = TypeVar("ResultT")
 
@@ -31,7 +30,7 @@ async def list_jobs(request: HttpRequest) -> Response[bytes]:
     """
     context, team = get_context(request), get_team(request)
     params = read_query_params(request, "limit", "after", "status", "model", "key", "since", "label")
-    limit = _parse_limit(params["limit"])
+    limit = parse_limit(params["limit"], MAX_PAGE_JOBS)
     job_filter = _parse_filter(context, params)
     after = await _find_position(context, team, params["after"][-1]) if params["after"] else None
     page = await context.store.list_jobs(team, limit, after, job_filter)
@@ -44,13 +43,6 @@ async def list_jobs(request: HttpRequest) -> Response[bytes]:
         "last_id": last_position.job_id if last_position else None,
     }
     return json_response(body, 200, {})
-
-
-def _parse_limit(texts: list[str]) -> int:
-    text = texts[-1] if texts else str(DEFAULT_LIMIT)
-    if not (text.isascii() and text.isdigit() and 1 <= int(text[:9]) <= MAX_PAGE_JOBS):
-        raise _invalid_param_error("limit", f"must be 1 to {MAX_PAGE_JOBS}")
-    return int(text)
 
 
 def _parse_filter(context: ApiContext, params: dict[str, list[str]]) -> JobFilter:

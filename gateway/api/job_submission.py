@@ -44,7 +44,8 @@ class JobRequest(Struct, Generic[ParamsT], frozen=True, kw_only=True):
     """A validated request for a job.
 
     `idempotency`: recognizes its repetitions. `is_dalle_client`: the client expects DALL-E's response format.
-    `warnings`: parameters that were mapped or ignored. `echoed_params`: what only the responses repeat.
+    `warnings`: parameters that were mapped or ignored. `echoed_params`: what only the responses repeat. `batch_id`,
+    `deadline_seconds`: of a line of a batch.
     """
 
     team: str
@@ -59,6 +60,8 @@ class JobRequest(Struct, Generic[ParamsT], frozen=True, kw_only=True):
     key_id: str = ""
     webhook: str | None = None
     echoed_params: Mapping[str, Any] = {}
+    batch_id: str = ""
+    deadline_seconds: float | None = None
 
     @property
     def is_idempotent(self) -> bool:
@@ -156,6 +159,8 @@ async def _submit_new_job(context: ApiContext, request: AnyJobRequest, record: I
         labels=tuple(dict.fromkeys(request.params.labels)),
         webhook=request.webhook,
         echoed_params=request.echoed_params,
+        batch_id=request.batch_id,
+        deadline_seconds=request.deadline_seconds,
     )
     result = await _create_job(context, request, command)
     outcome = result.outcome

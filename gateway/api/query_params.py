@@ -5,6 +5,7 @@ from gateway.api.api_context import HttpRequest
 from gateway.api.api_errors import ApiError
 from gateway.suggestions import did_you_mean
 
+DEFAULT_LIMIT = 20
 MAX_NAME_LENGTH, MAX_VALUE_LENGTH = 60, 500
 
 
@@ -22,3 +23,11 @@ def read_query_params(request: HttpRequest, *known_names: str) -> dict[str, list
         if value:
             values[name].append(value)
     return values
+
+
+def parse_limit(texts: list[str], max_limit: int) -> int:
+    """Parses the number of entries of a page."""
+    text = texts[-1] if texts else str(DEFAULT_LIMIT)
+    if not (text.isascii() and text.isdigit() and 1 <= int(text[:9]) <= max_limit):
+        raise ApiError(400, "invalid_value", f"Invalid value for 'limit': must be 1 to {max_limit}.", param="limit")
+    return int(text)

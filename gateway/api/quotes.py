@@ -8,11 +8,11 @@ from msgspec.structs import asdict
 from gateway.api.access_control import READ
 from gateway.api.api_context import ApiContext, HttpRequest, get_context
 from gateway.api.authentication import get_principal
-from gateway.api.input_images import InputImages, list_input_refs, load_input_images
+from gateway.api.input_images import InputImages, get_mask_ref, list_input_refs, load_input_images
 from gateway.api.job_admission import require_allowed_policy
 from gateway.api.job_submission import JobRequest
 from gateway.api.json_responses import json_response
-from gateway.api.parameter_table import CreateJobRequest, InputImageRef
+from gateway.api.parameter_table import CreateJobRequest
 from gateway.api.request_parsing import parse_request
 from gateway.api.routing_query_builder import to_invalid_value_error, to_routing_query
 from gateway.api.serializers import encode_usd
@@ -33,17 +33,18 @@ async def create_quote(request: HttpRequest) -> Response[bytes]:
     catalogue = context.catalogue()
     input_images = await _load_inputs(context, job_request)
     query = to_routing_query(catalogue, job_request.params, job_request.team, job_request.operation, input_images)
-    return json_response(_serialize_quote(catalogue, query, _make_plan(context, query), job_request.warnings), 200, {})
+    plan = plan_request(context, query)
+    return json_response(_serialize_quote(catalogue, query, plan, job_request.warnings), 200, {})
 
 
 async def _load_inputs(context: ApiContext, job_request: JobRequest[CreateJobRequest]) -> InputImages:
     params = job_request.params
-    mask = InputImageRef(image_url=params.mask) if isinstance(params.mask, str) else params.mask
     with context.input_fetcher.open_request(job_request.team) as fetcher:
-        return await load_input_images(fetcher, list_input_refs(params), mask)
+        return await load_input_images(fetcher, list_input_refs(params), get_mask_ref(params))
 
 
-def _make_plan(context: ApiContext, query: RoutingQuery) -> Plan:
+def plan_request(context: ApiContext, query: RoutingQuery) -> Plan:
+    """Plans a request with the signals of this moment. Raises ApiError if a parameter cannot be fulfilled."""
     engine, catalogue = context.engine.context, context.catalogue()
     signals = engine.health.get_catalogue_signals(catalogue, engine.wall_clock(), engine.limits.get_load)
     try:

@@ -68,10 +68,19 @@ def _body_too_large_error(max_bytes: int) -> ApiError:
 def parse_json_object(body: bytes, content_type: str, accepts_forms: bool = False) -> dict[str, Any]:
     """Parses a body that must be a JSON object. Raises ApiError if it is not. `accepts_forms`: the route accepts forms,
     too."""
+    _require_json_type(content_type, accepts_forms)
+    return decode_json_object(body)
+
+
+def _require_json_type(content_type: str, accepts_forms: bool) -> None:
     if content_type.partition(";")[0].strip().lower() != "application/json":
         form = ", or a form as multipart/form-data" if accepts_forms else ""
         message = f"Unsupported Content-Type: send JSON as application/json{form}."
         raise ApiError(415, "unsupported_media_type", message)
+
+
+def decode_json_object(body: bytes) -> dict[str, Any]:
+    """Decodes a JSON object. Raises ApiError if the body is anything else."""
     scanned = scan_json(body)
     rest = scanned.rest
     if not rest.strip():

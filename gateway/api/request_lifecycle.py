@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from time import perf_counter
-from typing import Any
+from typing import Any, Protocol
 
 from litestar.types import HTTPScope, Message, Send
 
@@ -12,7 +12,6 @@ from gateway.api.incoming_body_limiter import IncomingBodyLimiter
 from gateway.api.rate_limit_headers import build_rate_limit_headers
 from gateway.api.request_ids import REQUEST_ID_HEADER, get_or_create_request_id
 from gateway.api.server_error_responses import SHUTDOWN_RETRY_SECONDS, select_charge_sentence, service_unavailable_error
-from gateway.assets.storage import ObjectStream
 from gateway.events import RequestCompleted
 from gateway.jobs.commit import IdempotencyRecord
 from gateway.memory_budget import MemoryReservation
@@ -30,6 +29,12 @@ def merge_header_lines(headers: Iterable[RawHeader], name: bytes) -> list[RawHea
     if len(values) < 2:
         return headers
     return [*(header for header in headers if header[0] != name), (name, b", ".join(values))]
+
+
+class ClosableStream(Protocol):
+    """A stream of an image or a file."""
+
+    def close(self) -> None: ...
 
 
 class RequestLifecycle:
@@ -57,7 +62,7 @@ class RequestLifecycle:
         if self._method == "OPTIONS":
             scope["method"] = UNROUTED_METHOD  # type: ignore[typeddict-item]  # intended: no route has this method
         self._state: dict[str, Any] = scope.setdefault("state", {})
-        self._streams: list[ObjectStream] = []
+        self._streams: list[ClosableStream] = []
         self._state |= {"request_id": self.request_id, "incoming_body": incoming_body}
         self._state |= {"streams": self._streams, "response_memory": response_memory}
 
@@ -158,7 +163,7 @@ def get_response_memory(state: dict[str, Any]) -> MemoryReservation:
     return reservation
 
 
-def get_image_streams(state: dict[str, Any]) -> list[ObjectStream]:
-    """Returns the list of open images, which are closed when the response has ended."""
-    streams: list[ObjectStream] = state["streams"]
+def get_image_streams(state: dict[str, Any]) -> list[ClosableStream]:
+    """Returns the list of open images and files, which are closed when the response has ended."""
+    streams: list[ClosableStream] = state["streams"]
     return streams

@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
+from msgspec import Struct
+
 from gateway.api.api_context import ApiContext, HttpRequest
 from gateway.api.api_errors import ApiError
 from gateway.api.bracketed_form_decoder import parse_form_fields
@@ -16,6 +18,8 @@ from gateway.api.parameter_normalization import has_dalle_model, normalize_field
 from gateway.api.parameter_table import AUTO, ParamsT
 from gateway.api.request_body_reader import limit_body, parse_json_object, read_body, to_struct
 from gateway.api.request_parser_thread import run_off_loop
+from gateway.catalogue import Catalogue
+from gateway.jobs.commit import IdempotencyRecord
 from gateway.routing.routing_request import RequestedParams
 from providers.orders import Operation
 
@@ -61,20 +65,36 @@ def _make_job_request(
     if deployment := http_request.path_params.get("deployment"):
         # Azure names the model in the path; its clients may send an empty `model` in the body.
         fields["model"] = deployment
+    presence = ClientPresence(context.store.replica_id, state.get("client_connection"))
+    record = make_idempotency_record(headers, fingerprint, presence.client_id, catalogue.gateway.jobs.deadline_seconds)
+    caller = Caller(state["team"], state["principal"].key_id, record, presence)
+    return make_job_request(catalogue, caller, body_type, fields)
+
+
+class Caller(Struct, frozen=True):
+    """The sender of a request, and the record that recognizes its repetitions."""
+
+    team: str
+    key_id: str
+    idempotency: IdempotencyRecord
+    presence: ClientPresence
+
+
+def make_job_request(
+    catalogue: Catalogue, caller: Caller, body_type: type[ParamsT], fields: dict[str, Any]
+) -> JobRequest[ParamsT]:
+    """Validates the parameters. Raises an ApiError that names the invalid one."""
     translated = body_type.translate_fields(fields, catalogue)
     fields = translated.fields
     values, warnings = normalize_fields(fields, get_parameters(body_type), catalogue)
     params = to_struct(values, body_type)
-    presence = ClientPresence(context.store.replica_id, state.get("client_connection"))
     return JobRequest(
-        team=state["team"],
-        key_id=state["principal"].key_id,
+        team=caller.team,
+        key_id=caller.key_id,
         params=params,
         operation=getattr(params, "operation", Operation.GENERATE),
-        idempotency=make_idempotency_record(
-            headers, fingerprint, presence.client_id, catalogue.gateway.jobs.deadline_seconds
-        ),
-        presence=presence,
+        idempotency=caller.idempotency,
+        presence=caller.presence,
         is_dalle_client=has_dalle_model(fields, catalogue),
         warnings=(*translated.warnings, *warnings, *params.warnings),
         requested_params=_collect_requested_params(fields),

@@ -128,15 +128,15 @@ def _count_prompt_bytes(text: str) -> int:
 
 def _to_routing_limits(params: ImageParams) -> RoutingLimits:
     return RoutingLimits(
-        max_price=_parse_usd_param("max_price", params.max_price),
-        max_cost=_parse_usd_param("max_cost", params.max_cost),
+        max_price=parse_usd_param("max_price", params.max_price),
+        max_cost=parse_usd_param("max_cost", params.max_cost),
         max_seconds=params.max_seconds,
         only=params.provider.only,
         ignore=params.provider.ignore or (),
     )
 
 
-def _parse_usd_param(name: str, amount: str | int | float | None) -> int | None:
+def parse_usd_param(name: str, amount: str | int | float | None) -> int | None:
     try:
         return None if amount is None else parse_usd(str(amount))
     except ValueError as error:

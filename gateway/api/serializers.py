@@ -213,6 +213,7 @@ class ImagesView(Struct, frozen=True, kw_only=True):
     url_signer: UrlSigner | None
     now: float
     safety_identifier: str | None = None
+    url_ttl_seconds: float = URL_TTL_SECONDS
 
     @property
     def optional_fields(self) -> dict[str, Any]:
@@ -263,7 +264,7 @@ def _serialize_openai_image(view: ImagesView, image: StoredImage) -> dict[str, A
     fields = {} if content is None else {"b64_json": content}
     if view.url_signer is None:
         return fields
-    return fields | {"url": view.url_signer.sign(image.key, int(view.now) + URL_TTL_SECONDS)}
+    return fields | {"url": view.url_signer.sign(image.key, int(view.now + view.url_ttl_seconds))}
 
 
 def serialize_usage(job: Job) -> UsageBody:

@@ -7,7 +7,7 @@ from gateway.suggestions import did_you_mean
 # Routes of URLs that the gateway generates: clients do not build them.
 UNLISTED_PREFIXES = ("/callbacks/", "/files/")
 # Other paths of listed routes, for other clients.
-ALIAS_PREFIXES = ("/openai/", "/images/", "/models", "/responses")
+ALIAS_PREFIXES = ("/openai/", "/images/", "/models", "/responses", "/batches")
 # No route is suggested for longer paths.
 MAX_PATH_LENGTH = 200
 

@@ -20,7 +20,7 @@ from gateway.assets.backend import (
 )
 from gateway.assets.bucket_backend import SCHEMES, BucketBackend
 from gateway.assets.folder_backend import FolderBackend
-from gateway.assets.object_keys import make_job_prefix, make_object_key, validate_job_prefix, validate_key
+from gateway.assets.object_keys import make_object_key, make_object_prefix, validate_key, validate_object_prefix
 
 __all__ = [
     "ForeignObject",
@@ -79,7 +79,7 @@ class ImageStorage:
 
     async def delete_prefix(self, prefix: str) -> int:
         """Deletes all images of one job and returns their number. It may be repeated."""
-        return await self._backend.delete_prefix(validate_job_prefix(prefix))
+        return await self._backend.delete_prefix(validate_object_prefix(prefix))
 
     async def self_test(self) -> None:
         """Writes, reads and deletes a test object, and checks the free space.
@@ -117,7 +117,7 @@ class ImageStorage:
         await self._backend.put(key, b"check", "text/plain")
         if await self._backend.get(key) != b"check":
             raise StorageUnavailable("the storage does not return the bytes that were stored")
-        await self._backend.delete_prefix(make_job_prefix(test_job_id))
+        await self._backend.delete_prefix(make_object_prefix(test_job_id))
         await self._backend.check_free_space()
 
     async def close(self) -> None:

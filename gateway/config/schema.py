@@ -105,6 +105,26 @@ class CrossOriginConfig(ConfigStruct, frozen=True, kw_only=True):
     ] = ()
 
 
+class BatchesConfig(ConfigStruct, frozen=True, kw_only=True):
+    """How much batches may use beside interactive requests."""
+
+    share: Annotated[
+        float,
+        Meta(
+            ge=0.01,
+            le=1,
+            description="Share of each account's limits, and of a team's concurrent jobs, for batches; at least one. "
+            "Default 0.5.",
+        ),
+    ] = 0.5
+    open_lines: Annotated[
+        int, Meta(ge=1, le=1_000, description="Lines that each replica works on at once. Default 64.")
+    ] = 64
+    max_open: Annotated[int, Meta(ge=1, le=1_000, description="Batches of a team that have not ended. Default 10.")] = (
+        10
+    )
+
+
 class GatewayFile(ConfigStruct, frozen=True, kw_only=True):
     """The gateway's own options."""
 
@@ -113,6 +133,7 @@ class GatewayFile(ConfigStruct, frozen=True, kw_only=True):
     store: Annotated[StoreConfig, option_help("Checks of the store.")] = StoreConfig()
     retention: Annotated[RetentionConfig, option_help("How long data is kept.")] = RetentionConfig()
     timing: Annotated[TimingConfig, option_help("Timeouts and intervals.")] = TimingConfig()
+    batches: Annotated[BatchesConfig, option_help("How much batches may use.")] = BatchesConfig()
     admin: Annotated[AdminConfig, option_help("Access to the admin API.")] = AdminConfig()
     cors: Annotated[CrossOriginConfig, option_help("Calls from web pages.")] = CrossOriginConfig()
 

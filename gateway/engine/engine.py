@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 
 from msgspec.structs import replace
 
-from gateway.assets.object_keys import make_job_prefix
+from gateway.assets.object_keys import make_object_prefix
 from gateway.engine.commit_events import emit_commit_events
 from gateway.engine.engine_context import EngineContext
 from gateway.engine.job_caller_remover import JobCallerRemover
@@ -151,7 +151,7 @@ class Engine:
             return job
         saved_job = await self._record_fact(job_id, JobContentDeleted(), list_document_names(job))
         # A paused replica may still store images. If it does so later, it finds that the job is deleted.
-        await self.context.storage.delete_prefix(make_job_prefix(job_id))
+        await self.context.storage.delete_prefix(make_object_prefix(job_id))
         return saved_job
 
     async def _record_fact(self, job_id: str, fact: Fact, removed_documents: tuple[str, ...] = ()) -> Job | None:
@@ -377,6 +377,6 @@ class Engine:
         """Deletes expired jobs. Deletes their images first: once a job is deleted, no record points to its images."""
         while expired_job_ids := await self.context.store.list_deletable_jobs():
             for job_id in expired_job_ids:
-                await self.context.storage.delete_prefix(make_job_prefix(job_id))
+                await self.context.storage.delete_prefix(make_object_prefix(job_id))
                 await self.context.store.delete_job(job_id)
         await self.context.store.delete_expired()

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from gateway.assets.backend import ImageData
 from gateway.assets.image_header import ImageHeader
-from gateway.assets.object_keys import make_job_prefix, make_object_key
+from gateway.assets.object_keys import make_object_key, make_object_prefix
 from gateway.assets.storage import StorageError
 from gateway.catalogue import Catalogue
 from gateway.config.schema import BudgetConfig
@@ -68,7 +68,8 @@ class CreateJobCommand(Struct, frozen=True, kw_only=True):
     are returned to the team before anything is bought. `draw`: the random number that breaks ties of the ranking.
     `is_client_connected` is called right before the job is saved; if it is None, the job is created even if its request
     ends early. `has_client_disconnected` is called after the job is saved, since saving may take long. `key_id`: of the
-    request's API key. `echoed_params`: what only the API's responses repeat.
+    request's API key. `echoed_params`: what only the API's responses repeat. `batch_id`: of the batch that the job is a
+    line of. `deadline_seconds`: None for the configured deadline.
     """
 
     query: RoutingQuery
@@ -87,6 +88,8 @@ class CreateJobCommand(Struct, frozen=True, kw_only=True):
     key_id: str = ""
     labels: tuple[str, ...] = ()
     echoed_params: Mapping[str, Any] = {}
+    batch_id: str = ""
+    deadline_seconds: float | None = None
 
 
 class CreateJobResult(Struct, frozen=True):
@@ -176,7 +179,7 @@ def _plan_request(context: EngineContext, catalogue: Catalogue, command: CreateJ
 async def discard_inputs(context: EngineContext, job_id: str) -> None:
     """Deletes the stored inputs of a job that was not created."""
     try:
-        await context.storage.delete_prefix(make_job_prefix(job_id))
+        await context.storage.delete_prefix(make_object_prefix(job_id))
     except StorageError as error:
         context.emit(ErrorReported(component="input_uploads", message=type(error).__name__, job=job_id))
 
@@ -191,7 +194,7 @@ def _make_new_job(context: EngineContext, catalogue: Catalogue, command: CreateJ
         model=request.model,
         n=request.n,
         route=(),
-        deadline_seconds=catalogue.gateway.jobs.deadline_seconds,
+        deadline_seconds=command.deadline_seconds or catalogue.gateway.jobs.deadline_seconds,
         max_attempts=plan.failover.attempts,
         reorder_on_unknown=plan.failover.on_unknown == "reorder",
         config_hash=plan.config_hash,
@@ -202,6 +205,7 @@ def _make_new_job(context: EngineContext, catalogue: Catalogue, command: CreateJ
         timing=context.timing.jobs,
         key_id=command.key_id,
         labels=command.labels,
+        batch_id=command.batch_id,
     )
 
 

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from gateway.assets.gif_and_svg_header import read_delivered_header
 from gateway.assets.image_conversion import convert_image
 from gateway.assets.image_header import InvalidImage, read_header
-from gateway.assets.object_keys import make_job_prefix, make_object_key
+from gateway.assets.object_keys import make_object_key, make_object_prefix
 from gateway.assets.output_check import ExpectedOutput, check_output
 from gateway.assets.storage import StorageError
 from gateway.catalogue import Offer, SellerAccount
@@ -201,7 +201,7 @@ class ResultFetcher:
     async def _discard_if_deleted(self, order: FinishedOrder) -> None:
         """Deletes the images again if the team has deleted the job. This process may have been paused meanwhile."""
         if (job := self._job_context.job).is_deleted:
-            prefix = make_job_prefix(job.id)
+            prefix = make_object_prefix(job.id)
             await self._retry_until_available(order, partial(self._context.storage.delete_prefix, prefix))
 
     async def _load_order_spec(self, order: FinishedOrder, attempt: Attempt) -> tuple[SavedRequest, OrderTerms]:

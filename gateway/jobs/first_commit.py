@@ -39,6 +39,7 @@ class NewJob(Struct, frozen=True, kw_only=True):
     timing: JobTiming = DEFAULT_JOB_TIMING
     key_id: str = ""
     labels: tuple[str, ...] = ()
+    batch_id: str = ""
 
 
 def build_first_commit(new_job: NewJob, now: float) -> Commit:
@@ -68,6 +69,7 @@ def build_first_commit(new_job: NewJob, now: float) -> Commit:
         timing=new_job.timing,
         key_id=new_job.key_id,
         labels=new_job.labels,
+        batch_id=new_job.batch_id,
     )
     commit = build_commit(None, job, now, limits=new_job.budget_limits)
     return replace(

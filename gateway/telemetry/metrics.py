@@ -93,6 +93,10 @@ class Metrics:
             "Requests refused because of a rate limit of the team or of the API key.",
             ("team", "owner", "limit"),
         )
+        self._batches = self._create_counter("igw_batches", "Batches that ended, by status.", ("team", "status"))
+        self._batch_lines = self._create_counter(
+            "igw_batch_lines", "Lines of batches that ended, by outcome: completed or failed.", ("team", "outcome")
+        )
         self._errors = self._create_counter("igw_internal_errors", "Internal errors by component.", ("component",))
         self._task_failures = self._create_counter("igw_task_failures", "Failures of supervised tasks.", ("task",))
         self._callbacks = self._create_counter(
@@ -157,6 +161,11 @@ class Metrics:
     def _on_job_reclaimed(self, event: events.JobReclaimed) -> None:
         self._reclaims.inc()
 
+    def _on_batch_ended(self, event: events.BatchEnded) -> None:
+        self._batches.labels(event.team, event.status).inc()
+        self._batch_lines.labels(event.team, "completed").inc(event.completed)
+        self._batch_lines.labels(event.team, "failed").inc(event.failed)
+
     def _on_error_reported(self, event: events.ErrorReported) -> None:
         self._errors.labels(event.component).inc()
         if event.task is not None:
@@ -181,6 +190,7 @@ _HANDLERS: dict[type[events.Event], Callable[[Metrics, Any], None]] = {
     events.RateLimitExceeded: Metrics._on_rate_limit_exceeded,
     events.ErrorReported: Metrics._on_error_reported,
     events.CallbackHandled: Metrics._on_callback_handled,
+    events.BatchEnded: Metrics._on_batch_ended,
     events.ConfigReloaded: Metrics._on_config_reloaded,
 }
 

@@ -23,7 +23,12 @@ from tests.harness.key_admin import create_key
 Route = tuple[HTTPRouteHandler, str, str]
 # Parameters that name nothing of a team.
 SHARED_PARAMETERS = {"deployment", "model_id", "key_id", "index"}
-UNKNOWN_IDS = {"job_id": "job_" + "0" * 28, "response_id": "resp_" + "0" * 28}
+UNKNOWN_IDS = {
+    "job_id": "job_" + "0" * 28,
+    "response_id": "resp_" + "0" * 28,
+    "file_id": "file-" + "0" * 28,
+    "batch_id": "batch_" + "0" * 28,
+}
 FIRST_INDEX = {"index": "0"}
 # What differs between two responses to the same request.
 VOLATILE_HEADERS = {"date", "x-request-id", "x-igw-overhead-ms"}
@@ -127,10 +132,25 @@ def create_job(client: httpx.Client) -> str:
     return str(answer.json()["id"])
 
 
+def upload_file(client: httpx.Client) -> str:
+    answer = client.post("/v1/files", data={"purpose": "batch"}, files={"file": ("requests.jsonl", b"not JSON")})
+    assert answer.status_code == 200, answer.text
+    return str(answer.json()["id"])
+
+
+def create_batch(client: httpx.Client) -> str:
+    body = {"input_file_id": upload_file(client), "endpoint": "/v1/images/generations", "completion_window": "24h"}
+    answer = client.post("/v1/batches", json=body)
+    assert answer.status_code == 200, answer.text
+    return str(answer.json()["id"])
+
+
 # Creates the resource that a path parameter names. A new kind of resource needs an entry, and an id in UNKNOWN_IDS.
 RESOURCE_MAKERS: dict[str, Callable[[httpx.Client], str]] = {
     "job_id": create_job,
     "response_id": lambda client: make_response_id(create_job(client)),
+    "file_id": upload_file,
+    "batch_id": create_batch,
 }
 
 
@@ -177,5 +197,6 @@ def test_lists_contain_nothing_of_another_team(
     gateway: RunningGateway, team_clients: tuple[httpx.Client, httpx.Client], route: Route
 ) -> None:
     owner, other = team_clients
-    job_id = create_job(owner)
-    assert job_id not in other.get(route[2]).text
+    created_ids = [maker(owner) for maker in RESOURCE_MAKERS.values()]
+    text = other.get(route[2]).text
+    assert not [resource_id for resource_id in created_ids if resource_id in text]

@@ -13,7 +13,7 @@ import pytest
 
 from gateway.assets import batched_file_writer, folder_backend
 from gateway.assets.backend import CHUNK_BYTES
-from gateway.assets.object_keys import make_job_prefix, make_object_key
+from gateway.assets.object_keys import make_object_key, make_object_prefix
 from gateway.assets.storage import ForeignObject, ImageStorage, StorageError, StorageUnavailable
 from gateway.store.partitions import new_job_id
 from tests.assets.storage_scenarios import (
@@ -55,7 +55,7 @@ def test_open_stream_survives_overwrite_and_delete(tmp_path: Path) -> None:
         overwritten, deleted = await storage.open_stream(KEY), await storage.open_stream(KEY)
         await put_image(storage, b"b" * 10)
         assert b"".join([chunk async for chunk in overwritten]) == b"a" * 600_000
-        await storage.delete_prefix(make_job_prefix(JOB))
+        await storage.delete_prefix(make_object_prefix(JOB))
         assert b"".join([chunk async for chunk in deleted]) == b"a" * 600_000
 
     run_scenario(scenario, tmp_path)
@@ -164,7 +164,7 @@ def test_partially_written_file_is_not_an_image(tmp_path: Path) -> None:
         await put_image(storage)
         (tmp_path / "48" / "nka7" / f".{JOB}.output-1.png.0123456789abcdef").write_bytes(b"hal")
         assert not await has_image(storage, make_object_key(JOB, "output-1.png"))
-        assert await storage.delete_prefix(make_job_prefix(JOB)) == 1
+        assert await storage.delete_prefix(make_object_prefix(JOB)) == 1
         assert list_files(tmp_path) == []
         assert not (tmp_path / "48" / "nka7").exists()
 
@@ -230,7 +230,7 @@ def test_symlink_inside_folder_is_not_followed(linked_path: str, tmp_path: Path)
             assert await storage.get(KEY) == b"image"
             assert not link.is_symlink()
         else:
-            for operation in (put_image(storage), storage.delete_prefix(make_job_prefix(JOB))):
+            for operation in (put_image(storage), storage.delete_prefix(make_object_prefix(JOB))):
                 with pytest.raises(StorageUnavailable, match="a link or another file"):
                     await operation
 
@@ -245,7 +245,7 @@ def test_deleting_symlink_keeps_its_target(tmp_path: Path) -> None:
     (tmp_path / "root" / FILE_PATH).symlink_to(tmp_path / "precious")
 
     async def scenario(storage: ImageStorage) -> None:
-        assert await storage.delete_prefix(make_job_prefix(JOB)) == 1
+        assert await storage.delete_prefix(make_object_prefix(JOB)) == 1
 
     run_scenario(scenario, tmp_path / "root")
     assert (tmp_path / "precious").read_bytes() == b"precious"
@@ -283,7 +283,7 @@ def test_subfolder_does_not_stop_deletion_of_job_images(tmp_path: Path) -> None:
 
     async def scenario(storage: ImageStorage) -> None:
         await put_image(storage, key=other_key)
-        assert await storage.delete_prefix(make_job_prefix(JOB)) == 1
+        assert await storage.delete_prefix(make_object_prefix(JOB)) == 1
 
     run_scenario(scenario, tmp_path)
     assert list_files(tmp_path) == []
@@ -309,7 +309,7 @@ def test_vanished_folder_is_unavailable_not_missing_image(tmp_path: Path) -> Non
             storage.get(KEY),
             has_image(storage, KEY),
             put_image(storage),
-            storage.delete_prefix(make_job_prefix(JOB)),
+            storage.delete_prefix(make_object_prefix(JOB)),
             storage.self_test(),
         ):
             with pytest.raises(StorageUnavailable, match="Check that its disk is mounted"):
@@ -412,7 +412,7 @@ def test_empty_folder_is_removed_only_when_its_hour_is_over(tmp_path: Path) -> N
     async def scenario(storage: ImageStorage) -> None:
         for job in (JOB, new_job):
             await put_image(storage, key=make_object_key(job, "output-0.png"))
-            assert await storage.delete_prefix(make_job_prefix(job)) == 1
+            assert await storage.delete_prefix(make_object_prefix(job)) == 1
         assert not (tmp_path / "48" / "nka7").exists()
         assert (tmp_path / partition / hour).is_dir()
         await put_image(storage, key=make_object_key(new_job, "output-0.png"))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.assets.object_keys import make_job_prefix, make_object_key
+from gateway.assets.object_keys import make_object_key, make_object_prefix
 from gateway.assets.storage import ImageStorage, ObjectNotFound, StorageFull
 from tests.assets.storage_scenarios import (
     FILE_PATH,
@@ -41,7 +41,7 @@ def test_full_disk_raises_storage_full_until_space_is_free(tiny_disk: Path) -> N
         assert await storage.get(KEY) == bytes(400_000)
         assert not await has_image(storage, second)
         assert list_files(tiny_disk) == [FILE_PATH]
-        assert await storage.delete_prefix(make_job_prefix(JOB)) == 1
+        assert await storage.delete_prefix(make_object_prefix(JOB)) == 1
         await put_image(storage, bytes(900_000), second)
         with pytest.raises(ObjectNotFound):
             await storage.get(KEY)

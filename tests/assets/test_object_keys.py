@@ -4,7 +4,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.assets.object_keys import InvalidKey, make_job_prefix, make_object_key, validate_job_prefix, validate_key
+from gateway.assets.object_keys import (
+    InvalidKey,
+    make_object_key,
+    make_object_prefix,
+    validate_key,
+    validate_object_prefix,
+)
 from gateway.store.partitions import encode_hour, get_job_hour, is_job_id, new_job_id
 
 JOB = "job_48nka7p8pc7avmya1bpy29g0nk5p"
@@ -52,9 +58,9 @@ UNSAFE_NAMES = [
 
 def test_key_starts_with_partition_of_job() -> None:
     assert make_object_key(JOB, "output-0.png") == KEY
-    assert make_job_prefix(JOB) == f"48/{JOB}/"
+    assert make_object_prefix(JOB) == f"48/{JOB}/"
     assert validate_key(KEY) == KEY
-    assert validate_job_prefix(make_job_prefix(JOB)) == make_job_prefix(JOB)
+    assert validate_object_prefix(make_object_prefix(JOB)) == make_object_prefix(JOB)
 
 
 @pytest.mark.parametrize("name", ["output-0.png", "input-12.jpeg", "mask.webp", "f" * 64 + ".png", "check", "a_1"])
@@ -95,7 +101,7 @@ def test_invalid_job_id_has_no_key(job: str) -> None:
     with pytest.raises(InvalidKey):
         make_object_key(job, "output-0.png")
     with pytest.raises(InvalidKey):
-        make_job_prefix(job)
+        make_object_prefix(job)
 
 
 MALFORMED_KEYS = [
@@ -125,7 +131,7 @@ def test_malformed_key_is_rejected(key: str) -> None:
 )
 def test_prefix_must_belong_to_one_job(prefix: str) -> None:
     with pytest.raises(InvalidKey):
-        validate_job_prefix(prefix)
+        validate_object_prefix(prefix)
 
 
 @given(st.text(), st.text())

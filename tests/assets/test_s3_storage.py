@@ -8,7 +8,7 @@ import pytest
 
 from gateway.assets.backend import CHUNK_BYTES
 from gateway.assets.bucket_backend import RANGE_BYTES
-from gateway.assets.object_keys import make_job_prefix
+from gateway.assets.object_keys import make_object_prefix
 from gateway.assets.storage import ImageStorage, ObjectNotFound, StorageUnavailable
 from tests.assets import fake_s3
 from tests.assets.storage_scenarios import JOB, KEY, has_image
@@ -41,7 +41,7 @@ def test_environment_sets_endpoint_region_and_credentials(monkeypatch: pytest.Mo
         await storage.put(KEY, b"image", "image/png")
         assert server.objects == {f"deep/down/{KEY}": (b"image", "image/png")}
         assert "/eu-north-1/s3/" in server.requests[0].headers["authorization"]
-        assert await storage.delete_prefix(make_job_prefix(JOB)) == 1
+        assert await storage.delete_prefix(make_object_prefix(JOB)) == 1
         assert server.objects == {}
 
     run_with_fake_s3(scenario)
@@ -59,7 +59,7 @@ def test_image_is_uploaded_in_one_request() -> None:
 async def collect_errors(storage: ImageStorage) -> list[BaseException]:
     calls = [
         *(storage.put(KEY, b"image", "image/png"), storage.get(KEY), storage.open_stream(KEY)),
-        *(has_image(storage, KEY), storage.delete_prefix(make_job_prefix(JOB))),
+        *(has_image(storage, KEY), storage.delete_prefix(make_object_prefix(JOB))),
     ]
     results = await asyncio.gather(*calls, return_exceptions=True)
     assert all(isinstance(result, BaseException) for result in results), results

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from gateway.assets.backend import CHUNK_BYTES
-from gateway.assets.object_keys import InvalidKey, make_job_prefix, make_object_key
+from gateway.assets.object_keys import InvalidKey, make_object_key, make_object_prefix
 from gateway.assets.storage import ImageStorage, ObjectNotFound, StorageMisconfigured, StorageUnavailable
 from tests.assets import fake_s3
 from tests.assets.storage_scenarios import JOB, KEY, OTHER_JOB, has_image
@@ -114,10 +114,10 @@ def test_delete_prefix_deletes_one_job_completely(run_scenario: ScenarioRunner) 
         for name in names:
             await put_image(storage, make_object_key(JOB, name))
         await put_image(storage, make_object_key(OTHER_JOB, names[0]))
-        assert await storage.delete_prefix(make_job_prefix(JOB)) == 5
+        assert await storage.delete_prefix(make_object_prefix(JOB)) == 5
         assert [await has_image(storage, make_object_key(JOB, name)) for name in names] == [False] * 5
         assert await has_image(storage, make_object_key(OTHER_JOB, names[0]))
-        assert await storage.delete_prefix(make_job_prefix(JOB)) == 0
+        assert await storage.delete_prefix(make_object_prefix(JOB)) == 0
         await put_image(storage, KEY)
         assert await storage.get(KEY) == b"image"
 
@@ -169,7 +169,7 @@ def test_concurrent_put_and_delete_of_same_job_are_safe(run_scenario: ScenarioRu
         for turn in range(5):
             results = await asyncio.gather(
                 *(put_image(storage, make_object_key(JOB, f"output-{number}.png")) for number in range(6)),
-                *(storage.delete_prefix(make_job_prefix(JOB)) for _ in range(3)),
+                *(storage.delete_prefix(make_object_prefix(JOB)) for _ in range(3)),
                 return_exceptions=True,
             )
             for result in results:

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator
 
 from msgspec.json import encode
 
-from gateway.assets.object_keys import make_job_prefix
+from gateway.assets.object_keys import make_object_prefix
 from tests.explore.replica import World
 from tests.harness.memory_store.memory_state import StoredJob
 
@@ -25,7 +25,7 @@ def _check_deleted_job(world: World, stored: StoredJob) -> Iterator[str]:
     job = stored.job
     if stored.documents:
         yield f"content left: {job.id} was deleted, but has the documents {', '.join(sorted(stored.documents))}"
-    if keys := [key for key in world.images.objects if key.startswith(make_job_prefix(job.id))]:
+    if keys := [key for key in world.images.objects if key.startswith(make_object_prefix(job.id))]:
         yield f"content left: {job.id} was deleted, but the storage has {', '.join(keys)}"
     has_urls = any(attempt.image_urls for attempt in job.attempts)
     if has_urls or job.warnings or job.seller_responses or b"label of" in encode(job):

@@ -17,7 +17,7 @@ from unittest.mock import patch
 from msgspec import Struct
 from msgspec.structs import replace
 
-from gateway.assets.object_keys import make_job_prefix
+from gateway.assets.object_keys import make_object_prefix
 from gateway.engine import callback_handler, engine, job_creation, order_tracker
 from gateway.engine.engine import Engine
 from gateway.engine.input_uploader import InputUploader
@@ -216,7 +216,7 @@ def _delete_job_before_its_images(delete_expired: Any) -> Any:
         store, storage = self.context.store, self.context.storage
         swapped_store = SimpleNamespace(
             list_deletable_jobs=store.list_deletable_jobs,
-            delete_job=lambda job_id: storage.delete_prefix(make_job_prefix(job_id)),
+            delete_job=lambda job_id: storage.delete_prefix(make_object_prefix(job_id)),
             delete_expired=store.delete_expired,
         )
         swapped_storage = SimpleNamespace(delete_prefix=lambda prefix: store.delete_job(prefix.split("/")[1]))

@@ -151,6 +151,8 @@ def _build_parameter(parameter: RequestParameter) -> dict[str, Any]:
 
 
 def _build_request_body(documentation: RouteDocumentation) -> dict[str, Any] | None:
+    if documentation.form is not None:
+        return {"required": True, "content": {"multipart/form-data": {"schema": dict(documentation.form)}}}
     if documentation.body is None:
         return None
     examples = {name: {"value": example.body} for name, example in _list_json_examples(documentation)}

@@ -44,7 +44,8 @@ class ExampleRequest(Struct, frozen=True, kw_only=True):
 class RouteDocumentation(Struct, frozen=True, kw_only=True):
     """The documentation of one route.
 
-    `body`: the struct of its JSON body. `accepts_forms`: the body may be a form with files. `errors`: the codes of its
+    `body`: the struct of its JSON body. `accepts_forms`: the body may be a form with files. `form`: the schema of
+    a body that must be a form. `errors`: the codes of its
     errors, besides those that every route with such a body and scope has. `hidden_because`: why it is not published.
     """
 
@@ -53,6 +54,7 @@ class RouteDocumentation(Struct, frozen=True, kw_only=True):
     description: str = ""
     body: type[Struct] | None = None
     accepts_forms: bool = False
+    form: Mapping[str, Any] | None = None
     parameters: tuple[RequestParameter, ...] = ()
     responses: Mapping[int, ResponseDocumentation] = {}
     errors: tuple[str, ...] = ()

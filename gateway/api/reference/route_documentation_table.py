@@ -8,6 +8,7 @@ from gateway.api.admin_response_types import (
     CreatedKeyBody,
     TeamListBody,
 )
+from gateway.api.batches.batch_documentation_table import BATCH_ROUTE_DOCUMENTATION
 from gateway.api.model_response_types import ModelBody, ModelListBody
 from gateway.api.parameter_schema import build_example
 from gateway.api.parameter_table import CreateJobRequest, EditRequest, GenerationRequest
@@ -47,6 +48,7 @@ TAGS = {
     "Responses": "OpenAI's Responses API with its image tool. A response is a job.",
     "Models": "The configured models. OpenAI's SDKs list them.",
     "Jobs": "A job is accepted at once, and continues without its client.",
+    "Batches": "OpenAI's Files and Batch API: thousands of requests for images in one file.",
     "Administration": "For admin keys: API keys, teams, and what admins did.",
     "Monitoring": "For operators. Without an API key.",
     "Documentation": "This documentation, in several forms. Without an API key.",
@@ -56,6 +58,8 @@ IMAGES_RESPONSE = ResponseDocumentation(
 )
 
 PATH_PARAMETERS = {
+    "batch_id": "The id of the batch.",
+    "file_id": "The id of the file.",
     "index": "The index of the image in the job.",
     "job_id": "The id of the job.",
     "model_id": "A model or an alias. It may contain slashes.",
@@ -85,6 +89,7 @@ BODY_ERRORS = (
 )
 
 ROUTE_DOCUMENTATION = {
+    **BATCH_ROUTE_DOCUMENTATION,
     "create_generation": RouteDocumentation(
         tag="Images",
         summary="Generate images",

@@ -1,0 +1,116 @@
+"""The record of a batch: its request, its state and its progress."""
+
+from enum import StrEnum
+
+import msgspec
+from msgspec import Struct, field
+from msgspec.structs import replace
+
+from gateway.api.batches.file_content import LinePosition
+from gateway.api.batches.file_records import ChunkRun
+from gateway.config.schema import RateLimits
+from gateway.store.base import DAY_SECONDS
+from gateway.store.team_records import RecordContent, TeamRecord
+
+COMPLETION_WINDOW = "24h"
+COMPLETION_WINDOW_SECONDS = DAY_SECONDS
+# How long a batch can be fetched after its end.
+BATCH_TTL_SECONDS = 30 * DAY_SECONDS
+MAX_SHOWN_ERRORS = 10
+
+
+class BatchStatus(StrEnum):
+    """The status of a batch, in OpenAI's words."""
+
+    VALIDATING = "validating"
+    FAILED = "failed"
+    IN_PROGRESS = "in_progress"
+    FINALIZING = "finalizing"
+    COMPLETED = "completed"
+    EXPIRED = "expired"
+    CANCELLING = "cancelling"
+    CANCELLED = "cancelled"
+
+    @property
+    def has_ended(self) -> bool:
+        return self in _ENDED
+
+
+_ENDED = (BatchStatus.FAILED, BatchStatus.COMPLETED, BatchStatus.EXPIRED, BatchStatus.CANCELLED)
+
+
+class BatchError(Struct, frozen=True, kw_only=True):
+    """A reason why a batch failed. `line`: None if it concerns the whole file."""
+
+    code: str
+    message: str
+    param: str | None = None
+    line: int | None = None
+
+
+class OutputFile(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The output or error file of a batch while it is written."""
+
+    id: str
+    size_bytes: int = 0
+    lines: int = 0
+    chunks: tuple[ChunkRun, ...] = ()
+
+
+class BatchProgress(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The lines whose results are stored: all before `position`, and those in `written`. `cost`: of these lines."""
+
+    position: LinePosition = LinePosition()
+    written: tuple[int, ...] = ()
+    completed: int = 0
+    failed: int = 0
+    cost: int = 0
+
+
+class Estimate(Struct, frozen=True, kw_only=True):
+    """The expected cost of all lines, and the highest possible one, in micro-USD."""
+
+    cost: int = 0
+    ceiling: int = 0
+
+
+class Batch(RecordContent, frozen=True, kw_only=True, omit_defaults=True):
+    """A batch of a team. `fence`: of the replica that works on it. `policies`, `limits`: of the batch's API key.
+
+    `reached_at`: when it reached each status. `failures`: internal errors in a row.
+    """
+
+    key_id: str
+    expires_at: float
+    endpoint: str
+    input_file_id: str
+    output: OutputFile
+    errors_output: OutputFile
+    policies: tuple[str, ...] | None = None
+    limits: RateLimits = RateLimits()
+    metadata: dict[str, str] = field(default_factory=dict)
+    max_cost: int | None = None
+    output_ttl_seconds: float = 30 * DAY_SECONDS
+    fence: int = 0
+    status: BatchStatus = BatchStatus.VALIDATING
+    reached_at: dict[str, float] = field(default_factory=dict)
+    total: int = 0
+    estimate: Estimate | None = None
+    progress: BatchProgress = BatchProgress()
+    errors: tuple[BatchError, ...] = ()
+    error_count: int = 0
+    failures: int = 0
+
+    def with_status(self, status: BatchStatus, now: float) -> "Batch":
+        return replace(self, status=status, reached_at={**self.reached_at, status: now})
+
+    @property
+    def is_cancelling(self) -> bool:
+        return BatchStatus.CANCELLING in self.reached_at
+
+
+_decoder = msgspec.msgpack.Decoder(Batch)
+
+
+def decode_batch(record: TeamRecord) -> Batch:
+    return _decoder.decode(record.content)

@@ -1,0 +1,171 @@
+"""One replica's work on one batch: validates its lines, orders them, and completes its files."""
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+
+import msgspec
+from msgspec.structs import replace
+
+from gateway.api.api_context import ApiContext
+from gateway.api.batches.batch_lease import BatchLease
+from gateway.api.batches.batch_records import (
+    BATCH_TTL_SECONDS,
+    MAX_SHOWN_ERRORS,
+    Batch,
+    BatchError,
+    BatchStatus,
+    OutputFile,
+)
+from gateway.api.batches.batch_validation import BatchValidator, ValidationResult
+from gateway.api.batches.file_content import FileContent, iterate_lines
+from gateway.api.batches.file_library import delete_file, get_team_file, save_file
+from gateway.api.batches.file_records import OUTPUT_PURPOSE, FileRecord
+from gateway.api.batches.line_orders import LineOrders
+from gateway.api.batches.line_results import OutputWriter
+from gateway.events import BatchEnded
+from gateway.store.base import StoreUnavailable
+
+# How soon a cancellation through another replica is noticed.
+REFRESH_SECONDS = 1.0
+# Renewals in a row that may fail before the lease ends.
+RENEWALS_PER_LEASE = 3
+# After so many internal errors in a row, the batch fails.
+MAX_FAILURES = 50
+
+
+class BatchRun:
+    """The work on one batch under its lease. `get_max_open`: how many lines may be open at once."""
+
+    def __init__(
+        self, context: ApiContext, lease: BatchLease, lease_seconds: float, get_max_open: Callable[[], int]
+    ) -> None:
+        self._context, self.lease, self._get_max_open = context, lease, get_max_open
+        self._renewal_interval_seconds = lease_seconds / RENEWALS_PER_LEASE
+
+    async def run(self) -> None:
+        """Works on the batch until it has ended. Raises BatchLeaseLost if another replica claimed it."""
+        work, renewal = asyncio.create_task(self._work()), asyncio.create_task(self._keep_lease())
+        try:
+            done, _ = await asyncio.wait((work, renewal), return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+        finally:
+            for task in (work, renewal):
+                task.cancel()
+            await asyncio.gather(work, renewal, return_exceptions=True)
+
+    async def _keep_lease(self) -> None:
+        """Renews the lease, and notices a cancellation."""
+        monotonic = self._context.engine.context.monotonic
+        renewed_at = monotonic()
+        while True:
+            await asyncio.sleep(REFRESH_SECONDS)
+            # During an outage of the store, the lease may end. Then another replica claims the batch.
+            with contextlib.suppress(StoreUnavailable):
+                if monotonic() - renewed_at >= self._renewal_interval_seconds:
+                    await self.lease.save(lambda batch: batch)
+                    renewed_at = monotonic()
+                else:
+                    await self.lease.refresh()
+
+    async def _work(self) -> None:
+        batch = self.lease.batch
+        if batch.failures >= MAX_FAILURES:
+            message = "The gateway failed repeatedly to work on this batch. Lines that were ordered are in its files."
+            return await self._end(BatchStatus.FAILED, (BatchError(code="internal_error", message=message),))
+        if batch.estimate is None and not batch.is_cancelling:
+            await self._validate()
+        if self.lease.batch.status in (BatchStatus.IN_PROGRESS, BatchStatus.CANCELLING) and self.lease.batch.estimate:
+            await self._order_lines()
+        if not self.lease.batch.status.has_ended:
+            await self._finish()
+
+    # --- phases
+
+    async def _validate(self) -> None:
+        batch = self.lease.batch
+        file = await get_team_file(self._context, batch.team, batch.input_file_id)
+        with contextlib.closing(FileContent(self._context.storage, file)) as content:
+            result = await BatchValidator(self._context, batch).validate(iterate_lines(content))
+        if result.errors:
+            await self._fail_validation(result)
+        else:
+            await self.lease.save(lambda batch: self._start(batch, result))
+
+    def _start(self, batch: Batch, result: ValidationResult) -> Batch:
+        validated = replace(batch, total=result.total, estimate=result.estimate)
+        if batch.is_cancelling:
+            return validated
+        return validated.with_status(BatchStatus.IN_PROGRESS, self._context.wall_clock())
+
+    async def _fail_validation(self, result: ValidationResult) -> None:
+        """Saves all errors in the error file, and the first ones in the batch."""
+        writer = OutputWriter(self._context, self.lease.batch.errors_output, self.lease.batch.fence)
+        for error in result.errors:
+            await writer.write(msgspec.json.encode(error))
+            await writer.end_line()
+        errors_output = await writer.flush()
+        await self.lease.save(
+            lambda batch: replace(
+                batch, total=result.total, errors_output=errors_output, error_count=len(result.errors)
+            )
+        )
+        await self._end(BatchStatus.FAILED, result.errors)
+
+    async def _order_lines(self) -> None:
+        batch = self.lease.batch
+        file = await get_team_file(self._context, batch.team, batch.input_file_id)
+        with contextlib.closing(FileContent(self._context.storage, file)) as content:
+            orders = LineOrders(self._context, self.lease, self._get_max_open)
+            await orders.order_all(iterate_lines(content, batch.progress.position))
+
+    async def _finish(self) -> None:
+        now = self._context.wall_clock()
+        if self.lease.batch.status is not BatchStatus.FINALIZING:
+            await self.lease.save(lambda batch: batch.with_status(BatchStatus.FINALIZING, now))
+        batch = self.lease.batch
+        status = BatchStatus.CANCELLED if batch.is_cancelling else BatchStatus.COMPLETED
+        if status is BatchStatus.COMPLETED and batch.reached_at[BatchStatus.FINALIZING] >= batch.expires_at:
+            status = BatchStatus.EXPIRED
+        await self._end(status)
+
+    async def _end(self, status: BatchStatus, errors: tuple[BatchError, ...] = ()) -> None:
+        """Publishes the files of the batch, and ends it."""
+        batch, now = self.lease.batch, self._context.wall_clock()
+        for output, name in ((batch.output, "output"), (batch.errors_output, "errors")):
+            await self._publish_file(batch, output, f"{batch.id}_{name}.jsonl")
+        await self.lease.save(
+            lambda batch: replace(batch, errors=errors[:MAX_SHOWN_ERRORS]).with_status(status, now),
+            BATCH_TTL_SECONDS,
+        )
+        progress = self.lease.batch.progress
+        self._context.engine.context.emit(
+            BatchEnded(
+                batch=batch.id,
+                team=batch.team,
+                status=status,
+                lines=batch.total,
+                completed=progress.completed,
+                failed=progress.failed,
+                seconds=round(now - batch.created_at, 1),
+            )
+        )
+
+    async def _publish_file(self, batch: Batch, output: OutputFile, filename: str) -> None:
+        """Saves the record of an output file. A file without lines is deleted: earlier runs may have begun it."""
+        if not output.lines:
+            return await delete_file(self._context, output.id)
+        now = self._context.wall_clock()
+        file = FileRecord(
+            id=output.id,
+            team=batch.team,
+            created_at=now,
+            expires_at=now + batch.output_ttl_seconds,
+            filename=filename,
+            purpose=OUTPUT_PURPOSE,
+            size_bytes=output.size_bytes,
+            chunks=output.chunks,
+            is_complete=True,
+        )
+        await save_file(self._context, file)

@@ -1,0 +1,258 @@
+"""Orders the lines of one batch, a limited number at once, and writes their results."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from gateway.access.principal import TEAM_SCOPES, Principal, list_limited_owners
+from gateway.api.api_context import ApiContext
+from gateway.api.api_errors import ApiError
+from gateway.api.batches.batch_lease import BatchLease
+from gateway.api.batches.batch_lines import BatchLine, decode_line, order_line, parse_line, quote_line
+from gateway.api.batches.batch_records import Batch, BatchError
+from gateway.api.batches.file_content import FILE_CHUNK_BYTES, InputLine
+from gateway.api.batches.line_progress import MAX_LINES_AHEAD, LineProgress
+from gateway.api.batches.line_results import LineSummary, ResultWriter
+from gateway.api.charge_sentences import NOT_CHARGED
+from gateway.api.job_submission import find_existing_job, wait_for_confirmation
+from gateway.assets.storage import StorageUnavailable
+from gateway.jobs.job import Job
+from gateway.store.base import StoreUnavailable
+
+# How soon a cancellation and a free place are noticed, and how often progress is saved.
+TICK_SECONDS, CHECKPOINT_SECONDS, RETRY_SECONDS = 0.5, 2.0, 1.0
+# No more lines are started while so many orders of batches wait for their seller.
+MAX_WAITING_ORDERS = 8
+JOB_WAIT_SECONDS = 60.0
+
+
+class LineNotOrdered(Exception):
+    """The batch was cancelled, or has expired, before the line was ordered."""
+
+
+class OpenLine(Struct):
+    """A line whose result is not written yet. `ceiling`: the most it may cost, if the batch has a maximum cost."""
+
+    summary: LineSummary
+    ceiling: int
+    job_id: str | None = None
+    is_cancel_sent: bool = False
+
+
+class LineOrders:
+    """Orders the lines of one batch. `get_max_open`: how many of them may be open at once."""
+
+    def __init__(self, context: ApiContext, lease: BatchLease, get_max_open: Callable[[], int]) -> None:
+        self._context, self._lease, self._get_max_open = context, lease, get_max_open
+        batch = lease.batch
+        self._progress = LineProgress(batch.progress)
+        self._writer = ResultWriter(context, batch)
+        self._open: dict[asyncio.Task[Job], OpenLine] = {}
+        # Lines that an earlier run may have ordered.
+        self._unsure_lines = MAX_LINES_AHEAD if batch.fence > 1 else 0
+        self._saved_at = self._now
+
+    @property
+    def _batch(self) -> Batch:
+        return self._lease.batch
+
+    @property
+    def _now(self) -> float:
+        return self._context.engine.context.monotonic()
+
+    async def order_all(self, lines: AsyncIterator[InputLine]) -> None:
+        """Orders all lines that have no result yet, and returns when every result is saved."""
+        try:
+            async for line in lines:
+                if self._progress.start_line(line.number, line.end):
+                    await self._process_line(line)
+            while self._open:
+                await self._collect_results()
+            await self._save_progress()
+        finally:
+            for task in self._open:
+                task.cancel()
+            await asyncio.gather(*self._open, return_exceptions=True)
+
+    # --- ordering
+
+    async def _process_line(self, line: InputLine) -> None:
+        self._unsure_lines, may_exist = max(0, self._unsure_lines - 1), self._unsure_lines > 0
+        while not self._has_room() and (may_exist or self._get_stop_reason() is None):
+            await self._collect_results()
+        try:
+            if not may_exist:
+                self._require_running()
+            parsed = await parse_line(self._context, self._batch, line)
+            ceiling = await self._reserve_cost(parsed)
+        except (ApiError, LineNotOrdered) as error:
+            await self._write_outcome(_summarize_unparsed(line), error)
+            await self._save_progress_if_due()
+            return
+        open_line = OpenLine(_summarize(parsed), ceiling)
+        self._open[asyncio.create_task(self._run_line(parsed, open_line, may_exist))] = open_line
+
+    def _has_room(self) -> bool:
+        context, catalogue = self._context, self._context.catalogue()
+        owners = list_limited_owners(_get_principal(self._batch), catalogue)
+        return (
+            len(self._open) < self._get_max_open()
+            and self._progress.has_room()
+            and context.engine.context.limits.count_waiting_batch_orders() < MAX_WAITING_ORDERS
+            and context.rate_limiter.has_room_for_batch(owners, catalogue.gateway.batches.share)
+        )
+
+    async def _reserve_cost(self, line: BatchLine) -> int:
+        """Returns the most that the line may cost, once that is left of the batch's maximum cost. Raises ApiError if it
+        never will be."""
+        if self._batch.max_cost is None:
+            return 0
+        ceiling = (await quote_line(self._context, line)).ceiling
+        while self._progress.current.cost + sum(entry.ceiling for entry in self._open.values()) + ceiling > (
+            self._batch.max_cost
+        ):
+            if not self._open:
+                message = "The line may cost more than is left of the batch's max_cost, so it was not ordered."
+                raise ApiError(400, "max_cost_exceeded", message, param="max_cost")
+            await self._collect_results()
+        return ceiling
+
+    def _get_stop_reason(self) -> BatchError | None:
+        """Returns why no more lines are ordered."""
+        if self._batch.is_cancelling:
+            message = f"The batch was cancelled before this line was ordered. {NOT_CHARGED}"
+            return BatchError(code="batch_cancelled", message=message)
+        if self._context.wall_clock() >= self._batch.expires_at:
+            message = f"This line could not be ordered before the completion window expired. {NOT_CHARGED}"
+            return BatchError(code="batch_expired", message=message)
+        return None
+
+    def _require_running(self) -> None:
+        if self._get_stop_reason() is not None:
+            raise LineNotOrdered
+
+    async def _run_line(self, line: BatchLine, open_line: OpenLine, may_exist: bool) -> Job:
+        """Creates the job of the line, and waits for its end."""
+        job = await self._create_job(line, may_exist)
+        open_line.job_id = job.id
+        while not job.state.is_terminal:
+            with contextlib.suppress(StoreUnavailable):
+                job = await self._context.engine.wait_for_job(job.id, JOB_WAIT_SECONDS) or job
+        return job
+
+    async def _create_job(self, line: BatchLine, may_exist: bool) -> Job:
+        """Creates the job of the line, or finds it. Retries while that may succeed later."""
+        while True:
+            try:
+                job_id = await self._order_line(line, may_exist)
+                job = await wait_for_confirmation(self._context, job_id)
+                if not job.is_withdrawn:
+                    return job
+                line = _with_next_key(line)
+            except ApiError as error:
+                if error.code == "withdrawn":
+                    line = _with_next_key(line)
+                elif not self._may_succeed_later(error):
+                    raise
+            except (StoreUnavailable, StorageUnavailable):
+                pass
+            # The store may have executed a command without an answer.
+            may_exist = True
+            await asyncio.sleep(RETRY_SECONDS)
+
+    async def _order_line(self, line: BatchLine, may_exist: bool) -> str:
+        if may_exist and (existing := await find_existing_job(self._context, line.request)):
+            return existing.job_id
+        self._require_running()
+        deadline_seconds = self._batch.expires_at - self._context.wall_clock()
+        return (await order_line(self._context, line, deadline_seconds)).job_id
+
+    def _may_succeed_later(self, error: ApiError) -> bool:
+        """Returns whether the same line may be accepted later. The budget has room again when open lines cost less than
+        was held for them."""
+        return error.is_retryable or (error.code == "insufficient_quota" and len(self._open) > 1)
+
+    # --- results
+
+    async def _collect_results(self) -> None:
+        """Waits for the next results, for a moment at most, and writes them."""
+        if self._open:
+            done, _ = await asyncio.wait(self._open, timeout=TICK_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+        else:
+            done = set()
+            await asyncio.sleep(TICK_SECONDS)
+        for task in done:
+            open_line = self._open.pop(task)
+            await self._write_outcome(open_line.summary, task.exception() or task.result())
+        await self._cancel_open_jobs()
+        await self._save_progress_if_due()
+
+    async def _write_outcome(self, summary: LineSummary, outcome: Job | BaseException) -> None:
+        is_completed, cost = False, 0
+        if isinstance(outcome, Job):
+            is_completed, cost = await self._writer.write_job(summary, outcome), outcome.captured_amount
+        elif isinstance(outcome, ApiError):
+            await self._writer.write_refusal(summary, outcome)
+        elif isinstance(outcome, LineNotOrdered) and (reason := self._get_stop_reason()):
+            await self._writer.write_error(summary, reason)
+        else:
+            raise outcome
+        self._progress.record_written(summary.number, is_completed, cost)
+
+    async def _cancel_open_jobs(self) -> None:
+        """Cancels the jobs of a cancelled batch: what is not ordered is dropped, running orders are followed."""
+        if not self._batch.is_cancelling:
+            return
+        for entry in list(self._open.values()):
+            if entry.job_id is not None and not entry.is_cancel_sent:
+                with contextlib.suppress(StoreUnavailable):
+                    await self._context.engine.cancel_job(entry.job_id)
+                    entry.is_cancel_sent = True
+
+    async def _save_progress_if_due(self) -> None:
+        is_due = self._now - self._saved_at >= CHECKPOINT_SECONDS or self._writer.unsaved_bytes >= FILE_CHUNK_BYTES
+        if is_due and not self._progress.is_saved:
+            await self._save_progress()
+
+    async def _save_progress(self) -> None:
+        """Saves results and progress together: the record changes in one step, and points to what was stored before."""
+        progress = self._progress.current
+        output, errors = await self._writer.flush()
+        await self._lease.save(
+            lambda batch: replace(batch, output=output, errors_output=errors, progress=progress, failures=0)
+        )
+        self._progress.saved, self._saved_at = progress, self._now
+
+
+def _summarize(line: BatchLine) -> LineSummary:
+    params = line.request.params
+    return LineSummary(
+        number=line.number,
+        custom_id=line.custom_id,
+        wants_url=params.response_format == "url",
+        safety_identifier=params.safety_identifier or params.user,
+    )
+
+
+def _summarize_unparsed(line: InputLine) -> LineSummary:
+    """Summarizes a line that is not ordered."""
+    custom_id = ""
+    with contextlib.suppress(ApiError):
+        custom_id = str(decode_line(line.data or b"").get("custom_id", ""))
+    return LineSummary(number=line.number, custom_id=custom_id)
+
+
+def _with_next_key(line: BatchLine) -> BatchLine:
+    """Returns the line under another key. Its former job was withdrawn before anything was ordered, and keeps its
+    key."""
+    record = line.request.idempotency
+    return replace(line, request=replace(line.request, idempotency=replace(record, key=f"{record.key}+")))
+
+
+def _get_principal(batch: Batch) -> Principal:
+    return Principal(
+        key_id=batch.key_id, team=batch.team, scopes=TEAM_SCOPES, policies=batch.policies, limits=batch.limits
+    )
