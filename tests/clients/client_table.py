@@ -29,6 +29,9 @@ class Capability(StrEnum):
     ONE_PURCHASE = "A lost response is repeated, and bought once"
     ONE_EDIT = "The same for edits"
     STREAM_ERRORS = "Errors within a stream"
+    RESPOND = "Responses API: the tool `image_generation`"
+    RESPOND_EDIT = "Responses API: edit an image, and the image of an earlier response"
+    RESPOND_STREAM = "Responses API: stream"
 
 
 class ClientEntry(NamedTuple):
@@ -58,6 +61,14 @@ _ONLY_IMAGES = {
     Capability.STREAM_ERRORS: _NO_STREAMS,
     Capability.MODELS: _NO_MODELS,
 }
+_NO_RESPONSES = "It has no Responses API."
+_ONLY_RESPONSES = (
+    Capability.RESPOND,
+    Capability.RESPOND_EDIT,
+    Capability.RESPOND_STREAM,
+    Capability.ERRORS,
+    Capability.ONE_PURCHASE,
+)
 _OF_DALLE_WRAPPER = (
     Capability.URLS,
     Capability.SIZE_AND_QUALITY,
@@ -126,7 +137,12 @@ CLIENTS = (
         program=("ai_sdk.mjs", "openai-compatible"),
         package="@ai-sdk/openai-compatible",
         snippet="generate_with_compatible_ai_sdk.mjs",
-        missing=_ONLY_IMAGES,
+        missing={
+            **_ONLY_IMAGES,
+            Capability.RESPOND: _NO_RESPONSES,
+            Capability.RESPOND_EDIT: _NO_RESPONSES,
+            Capability.RESPOND_STREAM: _NO_RESPONSES,
+        },
     ),
     ClientEntry(
         id="litellm",
@@ -137,6 +153,20 @@ CLIENTS = (
         package="litellm",
         snippet="generate_with_litellm.py",
         missing={**_ONLY_IMAGES, Capability.ONE_EDIT: "It does not repeat edits by itself."},
+    ),
+    ClientEntry(
+        id="langchain-chat",
+        name="LangChain `ChatOpenAI`",
+        short_name="LangChain chat",
+        runtime="clients",
+        program=("langchain_chat_client.py",),
+        package="langchain-openai",
+        snippet="generate_with_langchain_chat.py",
+        missing={
+            capability: "It uses the Responses API only."
+            for capability in Capability
+            if capability not in _ONLY_RESPONSES
+        },
     ),
     ClientEntry(
         id="langchain-dalle",

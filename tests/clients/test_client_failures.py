@@ -14,7 +14,7 @@ from tests.harness.sample_images import make_image
 from tests.harness.tcp_proxy import run_tcp_proxy
 from tests.harness.wait import wait_until
 
-ROUTE = "/v1/images/generations"
+ROUTES = ("/v1/images/generations", "/v1/responses")
 
 
 class ErrorCase(NamedTuple):
@@ -55,7 +55,7 @@ def fail(client: RunningClient, gateway: RunningGateway, case: ErrorCase, **opti
 
 
 def count_requests(gateway: RunningGateway) -> float:
-    return gateway.read_metric("igw_http_request_seconds_count", route=ROUTE)
+    return sum(gateway.read_metric("igw_http_request_seconds_count", route=route) for route in ROUTES)
 
 
 @proves(Capability.ERRORS)

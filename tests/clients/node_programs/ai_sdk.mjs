@@ -1,7 +1,7 @@
 // Vercel's AI SDK. The argument names the provider: "openai" or "openai-compatible".
 import { createOpenAI } from "@ai-sdk/openai";
 import { createOpenAICompatible } from "@ai-sdk/openai-compatible";
-import { generateImage } from "ai";
+import { generateImage, generateText, streamText } from "ai";
 import { answerCalls, decodeFiles, selectHeaders } from "./line_protocol.mjs";
 
 const isCompatible = process.argv[2] === "openai-compatible";
@@ -38,6 +38,39 @@ async function makeImages(call, prompt) {
   };
 }
 
+// The arguments for a text model with OpenAI's tool for images.
+function makeTextArguments(call) {
+  const { url, key, params, images = [], previous_response_id: previousResponseId } = call;
+  const openai = createOpenAI({ baseURL: `${url}/v1`, apiKey: key });
+  const { size, quality } = params;
+  const files = decodeFiles({ images }).images.map((image) => ({ type: "image", image }));
+  return {
+    model: openai.responses("gpt-5"),
+    messages: [{ role: "user", content: [{ type: "text", text: params.prompt }, ...files] }],
+    tools: { image_generation: openai.tools.imageGeneration({ size, quality }) },
+    providerOptions: { openai: { ...(previousResponseId && { previousResponseId }) } },
+  };
+}
+
+function serializeToolResults(toolResults, providerMetadata) {
+  const images = toolResults.filter(({ toolName }) => toolName === "image_generation");
+  return { id: providerMetadata.openai.responseId, data: images.map(({ output }) => ({ b64_json: output.result })) };
+}
+
+async function respond(call) {
+  const { toolResults, providerMetadata } = await generateText(makeTextArguments(call));
+  return serializeToolResults(toolResults, providerMetadata);
+}
+
+async function streamResponse(call) {
+  let failure;
+  const result = streamText({ ...makeTextArguments(call), onError: ({ error }) => (failure = error) });
+  let partCount = 0;
+  for await (const _ of result.fullStream) partCount += 1;
+  if (failure) throw failure;
+  return { event_count: partCount, ...serializeToolResults(await result.toolResults, await result.providerMetadata) };
+}
+
 function describeError(error) {
   const { statusCode, responseBody, message } = error.lastError ?? error;
   let details = {};
@@ -55,6 +88,8 @@ const operations = {
     const { images, mask } = decodeFiles(call);
     return makeImages(call, { text: call.params.prompt, images, mask });
   },
+  respond,
+  stream_response: streamResponse,
 };
 
 await answerCalls(operations, describeError);

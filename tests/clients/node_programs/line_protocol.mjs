@@ -25,3 +25,8 @@ export function decodeFiles(call) {
 export function selectHeaders(headers) {
   return Object.fromEntries(Object.entries(headers).filter(([name]) => name.startsWith("x-igw-")));
 }
+
+// The tool of a Responses request, with the parameters of the image.
+export function makeImageTool({ params: { prompt, ...others } }) {
+  return { type: "image_generation", ...others };
+}

@@ -1,5 +1,5 @@
 // OpenAI's SDK for Node. The argument names the package, so that several major versions can be installed.
-import { answerCalls, decodeFiles, selectHeaders } from "./line_protocol.mjs";
+import { answerCalls, decodeFiles, makeImageTool, selectHeaders } from "./line_protocol.mjs";
 
 const { default: OpenAI, toFile } = await import(process.argv[2]);
 
@@ -26,6 +26,28 @@ async function collectEvents(stream) {
   return { events };
 }
 
+function makeResponseBody(call) {
+  const images = (call.images ?? []).map((image) => ({
+    type: "input_image",
+    image_url: `data:image/png;base64,${image}`,
+    detail: "auto",
+  }));
+  const content = [{ type: "input_text", text: call.params.prompt }, ...images];
+  const { previous_response_id } = call;
+  return { model: "gpt-5", input: [{ role: "user", content }], tools: [makeImageTool(call)], previous_response_id };
+}
+
+function serializeResponse({ id, output }) {
+  const images = output.filter(({ type }) => type === "image_generation_call");
+  return { id, data: images.map(({ result }) => ({ b64_json: result })) };
+}
+
+async function streamResponse(call) {
+  const stream = makeClient(call).responses.stream(makeResponseBody(call));
+  const { events } = await collectEvents(stream);
+  return { event_count: events.length, ...serializeResponse(await stream.finalResponse()) };
+}
+
 const operations = {
   generate: (call) => serializeImages(makeClient(call).images.generate({ ...call.params, ...call.extra })),
   edit: async (call) => serializeImages(makeClient(call).images.edit(await makeEditBody(call))),
@@ -37,6 +59,8 @@ const operations = {
     const { data, response } = await makeClient(call).models.retrieve(call.model).withResponse();
     return { model: data, headers: selectHeaders(Object.fromEntries(response.headers)) };
   },
+  respond: async (call) => serializeResponse(await makeClient(call).responses.create(makeResponseBody(call))),
+  stream_response: streamResponse,
 };
 
 await answerCalls(operations, ({ status, code, param, requestID, error }) => ({

@@ -5,7 +5,14 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-from line_protocol import answer_calls, decode_files, select_fields, select_headers
+from line_protocol import (
+    answer_calls,
+    decode_files,
+    make_image_tool,
+    make_response_input,
+    select_fields,
+    select_headers,
+)
 
 
 class CurlError(Exception):
@@ -97,10 +104,29 @@ def get_model(call):
     return {"model": json.loads(body), "headers": select_headers(headers)}
 
 
+def respond(call):
+    return serialize_response(json.loads(run_curl(call, "/v1/responses", *make_response_options(call))[1]))
+
+
+def stream_response(call):
+    events = read_events(run_curl(call, "/v1/responses", "-N", *make_response_options(call, stream=True)))["events"]
+    return {"event_count": len(events), **serialize_response(events[-1]["response"])}
+
+
+def make_response_options(call, **fields):
+    body = {"model": "gpt-5", "input": make_response_input(call), "tools": [make_image_tool(call)]}
+    return make_json_options({**body, **select_fields(call, "previous_response_id"), **fields})
+
+
+def serialize_response(response):
+    images = [{"b64_json": item["result"]} for item in response["output"] if item["type"] == "image_generation_call"]
+    return {"id": response["id"], "data": images}
+
+
 def describe_error(error):
     return error.fields if isinstance(error, CurlError) else {}
 
 
 if __name__ == "__main__":
-    operations = (generate, edit, stream, stream_edit, list_models, get_model)
+    operations = (generate, edit, stream, stream_edit, list_models, get_model, respond, stream_response)
     answer_calls({operation.__name__: operation for operation in operations}, describe_error)

@@ -30,3 +30,20 @@ def select_fields(source, *names):
 def select_headers(headers):
     """Returns the gateway's own response headers."""
     return {name.lower(): value for name, value in headers.items() if name.lower().startswith("x-igw-")}
+
+
+def make_image_tool(call):
+    """Returns the tool of a Responses request, with the parameters of the image."""
+    return {"type": "image_generation", **{name: value for name, value in call["params"].items() if name != "prompt"}}
+
+
+def make_response_input(call):
+    """Returns the input of a Responses request: the prompt, with the input images if the call has any."""
+    prompt = call["params"]["prompt"]
+    if not call.get("images"):
+        return prompt
+    images = [
+        {"type": "input_image", "image_url": f"data:image/png;base64,{image}", "detail": "auto"}
+        for image in call["images"]
+    ]
+    return [{"role": "user", "content": [{"type": "input_text", "text": prompt}, *images]}]

@@ -1,7 +1,14 @@
 """LiteLLM as a client, not as a proxy."""
 
 import litellm
-from line_protocol import answer_calls, decode_files, select_fields, select_headers
+from line_protocol import (
+    answer_calls,
+    decode_files,
+    make_image_tool,
+    make_response_input,
+    select_fields,
+    select_headers,
+)
 
 litellm.suppress_debug_info = True
 PASSED_ON = ("response_format",)
@@ -39,9 +46,36 @@ def serialize_images(response):
     return {**select_fields(response.model_dump(exclude_none=True), *IMAGE_FIELDS), "headers": select_headers(headers)}
 
 
+def respond(call):
+    return serialize_response(litellm.responses(**make_response_arguments(call)))
+
+
+def stream_response(call):
+    events = list(litellm.responses(**make_response_arguments(call), stream=True))
+    return {"event_count": len(events), **serialize_response(events[-1].response)}
+
+
+def make_response_arguments(call):
+    return {
+        "model": "openai/gpt-5",
+        "input": make_response_input(call),
+        "tools": [make_image_tool(call)],
+        "api_base": call["url"] + "/v1",
+        "api_key": call["key"],
+        **select_fields(call, "previous_response_id"),
+    }
+
+
+def serialize_response(response):
+    items = [item if isinstance(item, dict) else item.model_dump() for item in response.output]
+    images = [{"b64_json": item["result"]} for item in items if item["type"] == "image_generation_call"]
+    return {"id": response.id, "data": images}
+
+
 def describe_error(error):
     return {"status": getattr(error, "status_code", None)}
 
 
 if __name__ == "__main__":
-    answer_calls({"generate": generate, "edit": edit}, describe_error)
+    operations = (generate, edit, respond, stream_response)
+    answer_calls({operation.__name__: operation for operation in operations}, describe_error)

@@ -1,7 +1,14 @@
 """OpenAI's SDK for Python, of any major version."""
 
 import openai
-from line_protocol import answer_calls, decode_files, select_fields, select_headers
+from line_protocol import (
+    answer_calls,
+    decode_files,
+    make_image_tool,
+    make_response_input,
+    select_fields,
+    select_headers,
+)
 
 IMAGE_FIELDS = ("data", "size", "quality", "output_format", "usage", "warnings")
 
@@ -52,6 +59,25 @@ def get_model(call):
     return {"model": raw.parse().model_dump(), "headers": select_headers(raw.headers)}
 
 
+def respond(call):
+    return serialize_response(make_client(call).responses.create(**make_response_arguments(call)))
+
+
+def stream_response(call):
+    with make_client(call).responses.stream(**make_response_arguments(call)) as stream:
+        return {"event_count": len(list(stream)), **serialize_response(stream.get_final_response())}
+
+
+def make_response_arguments(call):
+    arguments = {"model": "gpt-5", "input": make_response_input(call), "tools": [make_image_tool(call)]}
+    return {**arguments, **select_fields(call, "previous_response_id")}
+
+
+def serialize_response(response):
+    images = [{"b64_json": item.result} for item in response.output if item.type == "image_generation_call"]
+    return {"id": response.id, "data": images}
+
+
 def describe_error(error):
     if not isinstance(error, openai.APIError):
         return {}
@@ -65,5 +91,5 @@ def describe_error(error):
 
 
 if __name__ == "__main__":
-    operations = (generate, edit, stream, stream_edit, list_models, get_model)
+    operations = (generate, edit, stream, stream_edit, list_models, get_model, respond, stream_response)
     answer_calls({operation.__name__: operation for operation in operations}, describe_error)
