@@ -195,7 +195,8 @@ job continues at GET /v1/jobs/…." In all these messages, "If a job was created
 "The job continues at GET /v1/jobs/…" while the store has not confirmed whether it saved the job.
 
 After the first byte of a stream of events (`"stream": true`), an error is an event: `event: error`, and as data
-`{{"type": "error", "error": …}}` with the same `error`.
+`{{"type": "error", "error": …}}` with the same `error`. The stream of a [response](responses.md) whose job failed has
+`response.failed` before it.
 
 ## Jobs that ended without images
 

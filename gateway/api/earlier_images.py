@@ -25,7 +25,7 @@ class EarlierImages(str):
     param: str
 
     @classmethod
-    def of_job(cls, name: str, job_id: str | None, image_index: int | None, param: str) -> "EarlierImages":
+    def from_job_id(cls, name: str, job_id: str | None, image_index: int | None, param: str) -> "EarlierImages":
         images = cls(name)
         images.job_id, images.image_index, images.param = job_id, image_index, param
         return images

@@ -22,7 +22,7 @@ _JOB_CREATION_KEY = "job_creation"
 # Sellers post callbacks, admins post keys, and teams cancel jobs and ask for quotes: these order nothing.
 _PREFIXES_WITHOUT_ORDERS = (
     *("/callbacks/", "/v1/admin/", "/v1/jobs/job_", "/v1/quotes"),
-    *("/v1/responses/", "/openai/v1/responses/", "/responses/"),
+    *("/v1/responses/resp_", "/openai/v1/responses/resp_", "/responses/resp_"),
 )
 
 

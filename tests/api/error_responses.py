@@ -15,7 +15,7 @@ OPENAI_PREFIXES = (
 )
 PREFIXES_WITHOUT_ORDERS = (
     *("/callbacks/", "/v1/admin/", "/v1/jobs/job_", "/v1/quotes"),
-    *("/v1/responses/", "/openai/v1/responses/", "/responses/"),
+    *("/v1/responses/resp_", "/openai/v1/responses/resp_", "/responses/resp_"),
 )
 INTERNAL_TRACES = ("Traceback", "msgspec", "litestar", 'File "', ".py", "`")
 

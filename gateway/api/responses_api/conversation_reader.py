@@ -141,7 +141,7 @@ def _refer_to_previous_images(previous_response_id: str | None) -> tuple[ImageVa
     if previous_response_id is None:
         return ()
     job_id = parse_response_id(previous_response_id)
-    return (EarlierImages.of_job(previous_response_id, job_id, None, "previous_response_id"),)
+    return (EarlierImages.from_job_id(previous_response_id, job_id, None, "previous_response_id"),)
 
 
 def _read_item(item: dict[str, Any], param: str) -> _Entry:
@@ -197,7 +197,7 @@ def _read_call(call: _ImageCall, param: str) -> ImageValue:
     if call_id is None:
         message = f"'{param}' has no image: send an image_generation_call of this gateway, or one with its result."
         raise ApiError(400, "image_not_found", message, param=param)
-    return EarlierImages.of_job(call.id or "", call_id.job_id, call_id.index, param)
+    return EarlierImages.from_job_id(call.id or "", call_id.job_id, call_id.index, param)
 
 
 def _unsupported_type_error(param: str, value: Any, advice: str) -> ApiError:

@@ -42,12 +42,12 @@ CANCEL_PATHS = [f"{path}/cancel" for path in RESPONSE_PATHS]
 
 
 class SubmittedResponse(Struct, frozen=True, kw_only=True):
-    """The job of a request, and the form of its response. `caller_id`: the client's own id of the end user."""
+    """The job of a request, and the form of its response. `safety_identifier`: the client's own id of the end user."""
 
     job: SubmittedJob
     is_streamed: bool
     is_background: bool
-    caller_id: str | None
+    safety_identifier: str | None
 
 
 @post(list(_PATH_PREFIXES), status_code=200, opt=GENERATE)
@@ -57,15 +57,15 @@ async def create_response(request: HttpRequest) -> Response[Any]:
     job_id, headers = submitted.job.job_id, build_replay_headers(submitted.job.is_replayed)
     if submitted.is_streamed:
         job = await wait_for_job(request, job_id, 0.0)
-        view = await _load_view(request, job, submitted.caller_id)
+        view = await _load_view(request, job, submitted.safety_identifier)
         events = ResponseEvents(request, view, headers)
         return await stream_job_result(request, job_id, events, is_held=not submitted.is_background)
     timeout_seconds = 0.0 if submitted.is_background else get_context(request).timing.api.job_wait_timeout_seconds
     job = await wait_for_job(request, job_id, timeout_seconds)
     if submitted.is_background:
-        return await _respond_with_job(request, await confirm_job(request, job), headers, submitted.caller_id)
+        return await _respond_with_job(request, await confirm_job(request, job), headers, submitted.safety_identifier)
     images = await load_images_of_ended_job(request, job, build_job_headers(job) | headers)
-    view = replace(await _load_view(request, job, submitted.caller_id), images=images)
+    view = replace(await _load_view(request, job, submitted.safety_identifier), images=images)
     return await _respond_with_view(request, view, headers)
 
 
@@ -77,7 +77,7 @@ async def _submit_response(request: HttpRequest) -> SubmittedResponse:
         job=await submit_image_request(request, job_request),
         is_streamed=params.stream,
         is_background=params.is_background,
-        caller_id=params.safety_identifier or params.user,
+        safety_identifier=params.safety_identifier or params.user,
     )
 
 
@@ -143,17 +143,19 @@ def _parse_position(values: list[str]) -> int:
     return int(values[-1][:9])
 
 
-async def _load_view(request: HttpRequest, job: Job, caller_id: str | None = None) -> ResponseView:
+async def _load_view(request: HttpRequest, job: Job, safety_identifier: str | None = None) -> ResponseView:
     saved_request = await load_saved_request(get_context(request), job)
-    return ResponseView(job=job, request=saved_request, caller_id=caller_id)
+    return ResponseView(job=job, request=saved_request, safety_identifier=safety_identifier)
 
 
 async def _respond_with_job(
-    request: HttpRequest, job: Job, headers: dict[str, str], caller_id: str | None = None
+    request: HttpRequest, job: Job, headers: dict[str, str], safety_identifier: str | None = None
 ) -> Response[Any]:
     """Responds with the job as it is. Its images are part of the response once it has ended."""
     images = await load_stored_images(get_context(request), job) if job.state.is_terminal else []
-    return await _respond_with_view(request, replace(await _load_view(request, job, caller_id), images=images), headers)
+    return await _respond_with_view(
+        request, replace(await _load_view(request, job, safety_identifier), images=images), headers
+    )
 
 
 async def _respond_with_view(request: HttpRequest, view: ResponseView, headers: dict[str, str]) -> Response[Any]:

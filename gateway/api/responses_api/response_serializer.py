@@ -32,14 +32,14 @@ _STATUSES: dict[JobState, ResponseStatus] = {
 
 
 class ResponseView(Struct, frozen=True, kw_only=True):
-    """A job as a response. `contents`: the JSON values of the images, by index. `caller_id`: as the request sent it; it
+    """A job as a response. `contents`: the JSON values of the images, by index. `safety_identifier`: as the request sent it; it
     is not stored, so later responses have none."""
 
     job: Job
     request: SavedRequest
     images: Sequence[StoredImage] = ()
     contents: Mapping[int, str | msgspec.Raw] = {}
-    caller_id: str | None = None
+    safety_identifier: str | None = None
 
     @property
     def is_background(self) -> bool:
@@ -73,7 +73,7 @@ def serialize_response(view: ResponseView) -> ModelResponseBody:
         "parallel_tool_calls": True,
         "previous_response_id": echoed.get("previous_response_id"),
         "reasoning": {"effort": None, "summary": None},
-        "safety_identifier": view.caller_id,
+        "safety_identifier": view.safety_identifier,
         "service_tier": "default",
         "store": True,
         "temperature": None,
