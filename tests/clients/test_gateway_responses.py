@@ -347,12 +347,15 @@ def test_invalid_requests_raise_sdk_exceptions(
     assert count_charges(gateway) == before
 
 
-def test_node_sdk_generates_edits_streams_and_polls(node_program: str, gateway: RunningGateway) -> None:
-    image = encode_data_uri(make_image(96, 64))
-    command = [node_program, str(PROGRAM_FOLDER / "responses.mjs"), f"{gateway.url}/v1", image]
+def run_node_program(node_program: str, name: str, gateway: RunningGateway, *arguments: str) -> Any:
+    command = [node_program, str(PROGRAM_FOLDER / name), f"{gateway.url}/v1", *arguments]
     completed = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     assert completed.returncode == 0, completed.stderr
-    results = json.loads(completed.stdout)
+    return json.loads(completed.stdout)
+
+
+def test_node_sdk_generates_edits_streams_and_polls(node_program: str, gateway: RunningGateway) -> None:
+    results = run_node_program(node_program, "responses.mjs", gateway, encode_data_uri(make_image(96, 64)))
     assert decode_image(results["generated"]["output"][0]["result"]).size == (1536, 1024)
     assert results["generated"]["output_text"] == ""
     for name in ("edited", "edited_input", "edited_call", "polled", "streamed_final"):
@@ -362,3 +365,13 @@ def test_node_sdk_generates_edits_streams_and_polls(node_program: str, gateway: 
     assert results["resumed"] == ["response.output_item.done", "response.completed"]
     assert (results["no_tool"]["kind"], results["no_tool"]["param"]) == ("BadRequestError", "tools")
     assert results["deleted"]["kind"] == "NotFoundError"
+
+
+def test_image_tool_of_the_ai_sdk_generates_edits_and_streams(node_program: str, gateway: RunningGateway) -> None:
+    results = run_node_program(node_program, "ai_sdk_responses.mjs", gateway)
+    assert [len(images) for images in results["images"].values()] == [1, 1, 1]
+    assert {decode_image(image).format for [image] in results["images"].values()} == {"WEBP"}
+    assert (results["reason"], results["text"]) == ("stop", "")
+    assert {"tool-call", "tool-result", "finish"} <= set(results["parts"])
+    last_job = gateway.http.get("/v1/jobs?limit=2").json()["data"][1]
+    assert last_job["operation"] == "edit"

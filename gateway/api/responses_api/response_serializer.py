@@ -32,8 +32,8 @@ _STATUSES: dict[JobState, ResponseStatus] = {
 
 
 class ResponseView(Struct, frozen=True, kw_only=True):
-    """A job as a response. `contents`: the JSON values of the images, by index. `safety_identifier`: as the request sent it; it
-    is not stored, so later responses have none."""
+    """A job as a response. `contents`: the JSON values of the images, by index. `safety_identifier`: as the request
+    sent it; it is not stored, so later responses have none."""
 
     job: Job
     request: SavedRequest
