@@ -32,6 +32,7 @@ class Capability(StrEnum):
     RESPOND = "Responses API: the tool `image_generation`"
     RESPOND_EDIT = "Responses API: edit an image, and the image of an earlier response"
     RESPOND_STREAM = "Responses API: stream"
+    BATCH = "Files and batches"
 
 
 class ClientEntry(NamedTuple):
@@ -61,6 +62,7 @@ _ONLY_IMAGES = {
     Capability.STREAM_ERRORS: _NO_STREAMS,
     Capability.MODELS: _NO_MODELS,
 }
+_NO_BATCHES = "It has no batches."
 _NO_RESPONSES = "It has no Responses API."
 _ONLY_RESPONSES = (
     Capability.RESPOND,
@@ -124,6 +126,7 @@ CLIENTS = (
         snippet="generate_with_ai_sdk.mjs",
         missing={
             **_ONLY_IMAGES,
+            Capability.BATCH: _NO_BATCHES,
             Capability.URLS: "It reads base64 only.",
             Capability.OWN_PARAMETERS: "It drops parameters that OpenAI does not have. Use the provider "
             "`openai-compatible`, or give its API key a policy.",
@@ -139,6 +142,7 @@ CLIENTS = (
         snippet="generate_with_compatible_ai_sdk.mjs",
         missing={
             **_ONLY_IMAGES,
+            Capability.BATCH: _NO_BATCHES,
             Capability.RESPOND: _NO_RESPONSES,
             Capability.RESPOND_EDIT: _NO_RESPONSES,
             Capability.RESPOND_STREAM: _NO_RESPONSES,

@@ -1,5 +1,6 @@
-"""Every client makes and edits images with the gateway: the rows of docs/clients.md."""
+"""Every client makes and edits images with the gateway, in all ways that it has: the rows of docs/clients.md."""
 
+import json
 from typing import Any
 
 import httpx
@@ -11,6 +12,7 @@ from tests.harness.sample_images import decode_image, make_image
 
 IMAGE = make_image(300, 200)
 MASK = make_image(300, 200, mode="RGBA")
+GENERATIONS_PATH = "/v1/images/generations"
 ONE_SELLER = {"provider": {"only": ["runflow-runs"]}, "max_price": "0.5", "metadata": {"campaign": "spring"}}
 
 
@@ -118,3 +120,47 @@ def test_retired_model_is_replaced_with_a_warning(client: RunningClient, fast_ga
     alias = "gpt-image-1" if client.model == MODEL else client.model
     assert client.generate(model=alias)["data"]
     assert f"'{alias}' is an alias of '{MODEL}'" in load_newest_job(fast_gateway)["warnings"][0]
+
+
+def respond(client: RunningClient, operation: str = "respond", **arguments: Any) -> dict[str, Any]:
+    params = client.make_params(size="1536x1024", quality="low")
+    result = expect_success(client.call(operation, params=params, **arguments))
+    [image] = result["data"]
+    assert decode_image(image["b64_json"]).size == (1536, 1024)
+    return result
+
+
+@proves(Capability.RESPOND)
+def test_image_tool_returns_an_image(client: RunningClient, fast_gateway: RunningGateway) -> None:
+    assert respond(client)["id"].startswith("resp_")
+    assert load_newest_job(fast_gateway)["operation"] == "generate"
+
+
+@proves(Capability.RESPOND_EDIT)
+def test_image_tool_edits_images_of_the_input_and_of_earlier_responses(
+    client: RunningClient, fast_gateway: RunningGateway
+) -> None:
+    edited = respond(client, **encode_files([IMAGE]))
+    assert load_newest_job(fast_gateway)["operation"] == "edit"
+    respond(client, previous_response_id=edited["id"])
+    assert load_newest_job(fast_gateway)["operation"] == "edit"
+
+
+@proves(Capability.RESPOND_STREAM)
+def test_image_tool_streams_an_image(client: RunningClient) -> None:
+    assert respond(client, "stream_response")["event_count"] > 1
+
+
+def make_line(custom_id: str, body: dict[str, Any]) -> str:
+    return json.dumps({"custom_id": custom_id, "method": "POST", "url": GENERATIONS_PATH, "body": body})
+
+
+@proves(Capability.BATCH)
+def test_batch_returns_the_image_of_each_line(client: RunningClient) -> None:
+    lines = [make_line(name, client.make_params(quality="low")) for name in ("first", "second")]
+    result = expect_success(client.call("run_batch", endpoint=GENERATIONS_PATH, lines="\n".join(lines)))
+    assert result["status"] == "completed"
+    assert {line["custom_id"] for line in result["results"]} == {"first", "second"}
+    for line in result["results"]:
+        [image] = line["response"]["body"]["data"]
+        assert decode_image(image["b64_json"]).size == (1024, 1024)

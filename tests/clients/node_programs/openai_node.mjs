@@ -1,4 +1,6 @@
 // OpenAI's SDK for Node. The argument names the package, so that several major versions can be installed.
+import { Buffer } from "node:buffer";
+import { setTimeout } from "node:timers/promises";
 import { answerCalls, decodeFiles, makeImageTool, selectHeaders } from "./line_protocol.mjs";
 
 const { default: OpenAI, toFile } = await import(process.argv[2]);
@@ -48,6 +50,18 @@ async function streamResponse(call) {
   return { event_count: events.length, ...serializeResponse(await stream.finalResponse()) };
 }
 
+async function runBatch(call) {
+  const client = makeClient(call);
+  const file = await client.files.create({ file: await toFile(Buffer.from(call.lines), "requests.jsonl"), purpose: "batch" });
+  let batch = await client.batches.create({ input_file_id: file.id, endpoint: call.endpoint, completion_window: "24h" });
+  while (["validating", "in_progress", "finalizing"].includes(batch.status)) {
+    await setTimeout(100);
+    batch = await client.batches.retrieve(batch.id);
+  }
+  const output = await (await client.files.content(batch.output_file_id)).text();
+  return { status: batch.status, results: output.trim().split("\n").map((line) => JSON.parse(line)) };
+}
+
 const operations = {
   generate: (call) => serializeImages(makeClient(call).images.generate({ ...call.params, ...call.extra })),
   edit: async (call) => serializeImages(makeClient(call).images.edit(await makeEditBody(call))),
@@ -61,6 +75,7 @@ const operations = {
   },
   respond: async (call) => serializeResponse(await makeClient(call).responses.create(makeResponseBody(call))),
   stream_response: streamResponse,
+  run_batch: runBatch,
 };
 
 await answerCalls(operations, ({ status, code, param, requestID, error }) => ({

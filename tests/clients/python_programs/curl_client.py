@@ -10,8 +10,10 @@ from line_protocol import (
     decode_files,
     make_image_tool,
     make_response_input,
+    parse_lines,
     select_fields,
     select_headers,
+    wait_for_batch,
 )
 
 
@@ -123,10 +125,21 @@ def serialize_response(response):
     return {"id": response["id"], "data": images}
 
 
+def run_batch(call):
+    with tempfile.NamedTemporaryFile(suffix=".jsonl") as lines_file:
+        Path(lines_file.name).write_text(call["lines"])
+        file = json.loads(run_curl(call, "/v1/files", "-F", "purpose=batch", "-F", f"file=@{lines_file.name}")[1])
+    body = {"input_file_id": file["id"], "endpoint": call["endpoint"], "completion_window": "24h"}
+    created = json.loads(run_curl(call, "/v1/batches", *make_json_options(body))[1])
+    batch = wait_for_batch(lambda: json.loads(run_curl(call, f"/v1/batches/{created['id']}")[1]))
+    output = run_curl(call, f"/v1/files/{batch['output_file_id']}/content")[1]
+    return {"status": batch["status"], "results": parse_lines(output)}
+
+
 def describe_error(error):
     return error.fields if isinstance(error, CurlError) else {}
 
 
 if __name__ == "__main__":
-    operations = (generate, edit, stream, stream_edit, list_models, get_model, respond, stream_response)
+    operations = (generate, edit, stream, stream_edit, list_models, get_model, respond, stream_response, run_batch)
     answer_calls({operation.__name__: operation for operation in operations}, describe_error)

@@ -3,6 +3,7 @@
 import base64
 import json
 import sys
+import time
 
 
 def answer_calls(operations, describe_error):
@@ -30,6 +31,17 @@ def select_fields(source, *names):
 def select_headers(headers):
     """Returns the gateway's own response headers."""
     return {name.lower(): value for name, value in headers.items() if name.lower().startswith("x-igw-")}
+
+
+def wait_for_batch(retrieve_batch):
+    """Retrieves a batch until it has ended, and returns it."""
+    while (batch := retrieve_batch())["status"] in ("validating", "in_progress", "finalizing"):
+        time.sleep(0.1)
+    return batch
+
+
+def parse_lines(text):
+    return [json.loads(line) for line in text.splitlines()]
 
 
 def make_image_tool(call):

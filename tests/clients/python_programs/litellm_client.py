@@ -6,8 +6,10 @@ from line_protocol import (
     decode_files,
     make_image_tool,
     make_response_input,
+    parse_lines,
     select_fields,
     select_headers,
+    wait_for_batch,
 )
 
 litellm.suppress_debug_info = True
@@ -72,10 +74,21 @@ def serialize_response(response):
     return {"id": response.id, "data": images}
 
 
+def run_batch(call):
+    provider = {"custom_llm_provider": "openai", "api_base": call["url"] + "/v1", "api_key": call["key"]}
+    file = litellm.create_file(file=("requests.jsonl", call["lines"].encode()), purpose="batch", **provider)
+    created = litellm.create_batch(
+        input_file_id=file.id, endpoint=call["endpoint"], completion_window="24h", **provider
+    )
+    batch = wait_for_batch(lambda: litellm.retrieve_batch(batch_id=created.id, **provider).model_dump())
+    output = litellm.file_content(file_id=batch["output_file_id"], **provider)
+    return {"status": batch["status"], "results": parse_lines(output.text)}
+
+
 def describe_error(error):
     return {"status": getattr(error, "status_code", None)}
 
 
 if __name__ == "__main__":
-    operations = (generate, edit, respond, stream_response)
+    operations = (generate, edit, respond, stream_response, run_batch)
     answer_calls({operation.__name__: operation for operation in operations}, describe_error)

@@ -6,8 +6,10 @@ from line_protocol import (
     decode_files,
     make_image_tool,
     make_response_input,
+    parse_lines,
     select_fields,
     select_headers,
+    wait_for_batch,
 )
 
 IMAGE_FIELDS = ("data", "size", "quality", "output_format", "usage", "warnings")
@@ -78,6 +80,14 @@ def serialize_response(response):
     return {"id": response.id, "data": images}
 
 
+def run_batch(call):
+    client = make_client(call)
+    file = client.files.create(file=("requests.jsonl", call["lines"].encode()), purpose="batch")
+    created = client.batches.create(input_file_id=file.id, endpoint=call["endpoint"], completion_window="24h")
+    batch = wait_for_batch(lambda: client.batches.retrieve(created.id).model_dump())
+    return {"status": batch["status"], "results": parse_lines(client.files.content(batch["output_file_id"]).text)}
+
+
 def describe_error(error):
     if not isinstance(error, openai.APIError):
         return {}
@@ -91,5 +101,5 @@ def describe_error(error):
 
 
 if __name__ == "__main__":
-    operations = (generate, edit, stream, stream_edit, list_models, get_model, respond, stream_response)
+    operations = (generate, edit, stream, stream_edit, list_models, get_model, respond, stream_response, run_batch)
     answer_calls({operation.__name__: operation for operation in operations}, describe_error)
