@@ -23,7 +23,8 @@ class Capability(StrEnum):
     EDIT = "Edit one image"
     EDIT_MANY = "Edit several images with a mask"
     STREAM_EDIT = "Stream an edit"
-    MODELS = "List and read models"
+    MODELS = "List the models"
+    MODEL = "Read a model, also by an alias"
     ALIASES = "Names of retired models (`gpt-image-1`)"
     ERRORS = "Errors with status and message; final ones are not repeated"
     ONE_PURCHASE = "A lost response is repeated, and bought once"
@@ -60,7 +61,7 @@ _ONLY_IMAGES = {
     Capability.STREAM: _NO_STREAMS,
     Capability.STREAM_EDIT: _NO_STREAMS,
     Capability.STREAM_ERRORS: _NO_STREAMS,
-    Capability.MODELS: _NO_MODELS,
+    Capability.MODEL: "It reads no single model.",
 }
 _NO_BATCHES = "It has no batches."
 _NO_RESPONSES = "It has no Responses API."
@@ -126,6 +127,8 @@ CLIENTS = (
         snippet="generate_with_ai_sdk.mjs",
         missing={
             **_ONLY_IMAGES,
+            Capability.MODELS: _NO_MODELS,
+            Capability.MODEL: _NO_MODELS,
             Capability.BATCH: _NO_BATCHES,
             Capability.URLS: "It reads base64 only.",
             Capability.OWN_PARAMETERS: "It drops parameters that OpenAI does not have. Use the provider "
@@ -142,6 +145,8 @@ CLIENTS = (
         snippet="generate_with_compatible_ai_sdk.mjs",
         missing={
             **_ONLY_IMAGES,
+            Capability.MODELS: _NO_MODELS,
+            Capability.MODEL: _NO_MODELS,
             Capability.BATCH: _NO_BATCHES,
             Capability.RESPOND: _NO_RESPONSES,
             Capability.RESPOND_EDIT: _NO_RESPONSES,

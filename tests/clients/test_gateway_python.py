@@ -1,12 +1,17 @@
 """OpenAI's Python SDK against the gateway: images, errors, retries, and the gateway's own parameters."""
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
+from inspect import signature
+from typing import Any, get_type_hints
 from uuid import uuid4
 
 import openai
 import pytest
+from openai.types.responses.tool_param import ImageGeneration
 
+from gateway.api.parameter_definition import get_parameters
+from gateway.api.parameter_table import EditRequest, GenerationRequest, ImageParams
+from gateway.api.responses_api.image_tool_reader import TOOL_PARAMETERS
 from tests.clients.openai_sdk import MODEL, make_gateway_client
 from tests.harness.gateway_runner import RunningGateway
 from tests.harness.sample_images import decode_image
@@ -47,6 +52,26 @@ def test_prompt_alone_and_all_other_fields_null_are_accepted(openai_client: open
     assert decode_image(openai_client.images.generate(prompt="a lighthouse").data[0].b64_json)  # type: ignore[index]
     names = "model n size quality background output_format moderation stream response_format safety_identifier user"
     assert openai_client.images.generate(prompt="a lighthouse", **dict.fromkeys(names.split())).data
+
+
+SDK_OPTIONS = {"self", "extra_headers", "extra_query", "extra_body", "timeout"}
+
+
+@pytest.mark.parametrize(
+    ("method", "body_type"),
+    [(openai.resources.Images.generate, GenerationRequest), (openai.resources.Images.edit, EditRequest)],
+    ids=["generate", "edit"],
+)
+def test_every_parameter_of_the_sdk_is_in_the_parameter_table(
+    method: Callable[..., Any], body_type: type[ImageParams]
+) -> None:
+    """None is an unknown parameter, so that the gateway applies, maps or refuses it with a reason."""
+    assert set(signature(method).parameters) - SDK_OPTIONS <= set(get_parameters(body_type))
+
+
+def test_every_parameter_of_the_image_tool_is_in_the_parameter_table() -> None:
+    parameters = set(get_type_hints(ImageGeneration)) - {"type", "action", "input_image_mask"}
+    assert parameters <= set(TOOL_PARAMETERS)
 
 
 @pytest.mark.parametrize("kind", ["png", "webp", "jpeg"])

@@ -48,6 +48,11 @@ def serialize_images(response):
     return {**select_fields(response.model_dump(exclude_none=True), *IMAGE_FIELDS), "headers": select_headers(headers)}
 
 
+def list_models(call):
+    options = {"custom_llm_provider": "openai", "api_base": call["url"] + "/v1", "api_key": call["key"]}
+    return {"models": litellm.get_valid_models(check_provider_endpoint=True, **options)}
+
+
 def respond(call):
     return serialize_response(litellm.responses(**make_response_arguments(call)))
 
@@ -90,5 +95,5 @@ def describe_error(error):
 
 
 if __name__ == "__main__":
-    operations = (generate, edit, respond, stream_response, run_batch)
+    operations = (generate, edit, list_models, respond, stream_response, run_batch)
     answer_calls({operation.__name__: operation for operation in operations}, describe_error)
