@@ -8,7 +8,7 @@ from msgspec import Struct
 from tests.explore.failpoints import list_failpoints
 
 
-class Trouble(StrEnum):
+class DisturbanceKind(StrEnum):
     """What happens at a failpoint. Store and storage fail, every effect can be delayed, every replica killed."""
 
     FAIL_BEFORE = "fails before the effect"
@@ -22,18 +22,24 @@ class Trouble(StrEnum):
 
     @property
     def is_before_effect(self) -> bool:
-        return self in (Trouble.FAIL_BEFORE, Trouble.DELAY_BEFORE, Trouble.PAUSE_BEFORE, Trouble.KILL_BEFORE)
+        return self in BEFORE_EFFECT
 
 
-TROUBLES = {
-    Trouble.FAIL_BEFORE: 2,
-    Trouble.FAIL_AFTER: 2,
-    Trouble.DELAY_BEFORE: 2,
-    Trouble.DELAY_AFTER: 2,
-    Trouble.PAUSE_BEFORE: 2,
-    Trouble.PAUSE_AFTER: 3,
-    Trouble.KILL_BEFORE: 3,
-    Trouble.KILL_AFTER: 4,
+BEFORE_EFFECT = {
+    DisturbanceKind.FAIL_BEFORE,
+    DisturbanceKind.DELAY_BEFORE,
+    DisturbanceKind.PAUSE_BEFORE,
+    DisturbanceKind.KILL_BEFORE,
+}
+KIND_WEIGHTS = {
+    DisturbanceKind.FAIL_BEFORE: 2,
+    DisturbanceKind.FAIL_AFTER: 2,
+    DisturbanceKind.DELAY_BEFORE: 2,
+    DisturbanceKind.DELAY_AFTER: 2,
+    DisturbanceKind.PAUSE_BEFORE: 2,
+    DisturbanceKind.PAUSE_AFTER: 3,
+    DisturbanceKind.KILL_BEFORE: 3,
+    DisturbanceKind.KILL_AFTER: 4,
 }
 # Effects of the periodic tasks are numbered separately, since there are many of them.
 PERIODIC_EFFECTS = frozenset(
@@ -47,14 +53,14 @@ DELAYS_SECONDS = (0.2, 1.0, 3.0, 10.0, 25.0)
 
 
 class Disturbance(Struct, frozen=True):
-    """One trouble. `delay`: how long it delays an effect, or pauses a replica."""
+    """A disturbance at one failpoint. `delay`: how long it delays an effect, or pauses a replica."""
 
-    trouble: Trouble
+    kind: DisturbanceKind
     delay: float = 0.0
 
 
 class DisturbancePlan(Struct, frozen=True, kw_only=True):
-    """The troubles of one run: by the number of the effect, or those of the first times that a failpoint is reached.
+    """The disturbances of one run: by the number of the effect, or of the first times that a failpoint is reached.
 
     `outages`: times in which the store does not answer, and whether it then still works.
     """
@@ -65,8 +71,8 @@ class DisturbancePlan(Struct, frozen=True, kw_only=True):
     outages: tuple[tuple[float, float, bool], ...] = ()
 
 
-def draw_failpoint_troubles(random: Random, focus: tuple[str, ...] = ()) -> dict[str, tuple[Disturbance, ...]]:
-    """Draws a trouble for the first time that one failpoint is reached, so that rare ones are disturbed, too.
+def draw_failpoint_disturbances(random: Random, focus: tuple[str, ...] = ()) -> dict[str, tuple[Disturbance, ...]]:
+    """Draws a disturbance for the first time that one failpoint is reached, so that rare ones are disturbed, too.
 
     `focus`: parts of the names of the failpoints that only few runs reach, and this one.
     """
@@ -98,5 +104,5 @@ def _draw_effect_number(random: Random) -> int:
 
 
 def _draw_disturbance(random: Random) -> Disturbance:
-    trouble = random.choices(list(TROUBLES), list(TROUBLES.values()))[0]
-    return Disturbance(trouble, random.choice(DELAYS_SECONDS))
+    kind = random.choices(list(KIND_WEIGHTS), list(KIND_WEIGHTS.values()))[0]
+    return Disturbance(kind, random.choice(DELAYS_SECONDS))

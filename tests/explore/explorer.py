@@ -16,7 +16,7 @@ from tests.explore.disturbances import (
     DELETION_FAILPOINTS,
     DisturbancePlan,
     draw_disturbances,
-    draw_failpoint_troubles,
+    draw_failpoint_disturbances,
 )
 from tests.explore.final_audit import list_remains, list_violations
 from tests.explore.operations import AccountChange, AccountState, Drain
@@ -73,7 +73,7 @@ def explore(
 
 def _add_variations(scenario: Scenario, plan: DisturbancePlan, random: Random) -> tuple[Scenario, DisturbancePlan]:
     scenario = add_variations(scenario, random)
-    return scenario, replace(plan, by_failpoint=draw_failpoint_troubles(random, _get_focus(scenario)))
+    return scenario, replace(plan, by_failpoint=draw_failpoint_disturbances(random, _get_focus(scenario)))
 
 
 def _get_focus(scenario: Scenario) -> tuple[str, ...]:

@@ -164,8 +164,8 @@ def list_remains(world: World) -> Iterator[str]:
     if remaining:
         yield f"cleanup: {', '.join(remaining)} should be deleted"
     created = {applied.commit.job.id for applied in world.state.history}
-    if lost := created - world.state.decision_records.records.keys():
-        yield f"cleanup: the decision records of {', '.join(sorted(lost))} were deleted with their jobs"
+    if missing := created - world.state.decision_records.records.keys():
+        yield f"cleanup: the decision records of {', '.join(sorted(missing))} were deleted with their jobs"
 
 
 def _check_ledger(world: World, job: Job, attempt: Attempt, orders: list[SellerOrder]) -> Iterator[str]:

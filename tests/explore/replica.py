@@ -17,7 +17,7 @@ from gateway.events import ErrorReported, Event
 from gateway.slewing_clock import SlewingClock
 from gateway.store.base import StoreOutcomeUnknown, StoreUnavailable
 from gateway.task_supervisor import TaskSupervisor
-from tests.explore.disturbances import PERIODIC_EFFECTS, Disturbance, DisturbancePlan, Trouble
+from tests.explore.disturbances import PERIODIC_EFFECTS, Disturbance, DisturbanceKind, DisturbancePlan
 from tests.explore.failpoints import Interceptor
 from tests.explore.operations import Drain, OperationsPlan
 from tests.explore.scripted_sellers import ScriptedSellers
@@ -57,7 +57,7 @@ class World(Struct, kw_only=True):
     has_callbacks: bool
     is_over: bool = False
     skipped_seconds: float = 0.0
-    trouble_count: int = 0
+    disturbance_count: int = 0
     effect_count: int = 0
     periodic_count: int = 0
     reached: Counter[str] = field(default_factory=Counter)
@@ -143,7 +143,7 @@ class Replica:
 
     def pause(self, seconds: float) -> None:
         """Stops the process for a while: none of its effects happens, and no answer reaches it."""
-        self.world.trouble_count += 1
+        self.world.disturbance_count += 1
         self.world.story.tell(self.name, f"is paused for {seconds:.0f} s")
         self._paused_until = self.world.clock() + seconds
 
@@ -192,9 +192,9 @@ class Replica:
             await asyncio.wait(requests)
 
     def _check_no_lease(self, worker_ids: set[str]) -> None:
-        """A drained replica has handed over the jobs that it worked on, unless there were troubles."""
+        """A drained replica has handed over the jobs that it worked on, unless there were disturbances."""
         for stored in self.world.state.open_jobs:
-            if stored.job.id in worker_ids and stored.owner == self.name and not self.world.trouble_count:
+            if stored.job.id in worker_ids and stored.owner == self.name and not self.world.disturbance_count:
                 self.world.violations.append(f"drain: {self.name} has stopped, but owns {stored.job.id}")
 
     def _on_event(self, event: Event) -> None:
@@ -205,11 +205,11 @@ class Replica:
     # --- effects
 
     async def _run_effect(self, failpoint: str, effect: str, perform: Callable[[], Awaitable[Any]]) -> Any:
-        """Performs one effect, with the trouble that the plan has for it."""
+        """Performs one effect, with the disturbance that the plan has for it."""
         disturbance = self._take_disturbance(failpoint, effect)
         if disturbance is not None:
-            self.world.trouble_count += 1
-            self.world.story.tell(self.name, f"{failpoint}: {disturbance.trouble}")
+            self.world.disturbance_count += 1
+            self.world.story.tell(self.name, f"{failpoint}: {disturbance.kind}")
         try:
             await self._disturb(disturbance, effect, is_before_effect=True)
             await self._stand_still()
@@ -230,7 +230,7 @@ class Replica:
 
     async def _perform(self, effect: str, perform: Callable[[], Awaitable[Any]]) -> Any:
         if effect.startswith("store.") and (outage := self._find_outage()):
-            self.world.trouble_count += 1
+            self.world.disturbance_count += 1
             _, _, has_effect = outage
             if has_effect:
                 await perform()
@@ -258,19 +258,19 @@ class Replica:
         return world.plan.by_effect_number.get(world.effect_count)
 
     async def _disturb(self, disturbance: Disturbance | None, effect: str, *, is_before_effect: bool) -> None:
-        """Makes the planned trouble, if it belongs to this moment."""
-        if disturbance is None or disturbance.trouble.is_before_effect is not is_before_effect:
+        """Makes the planned disturbance, if it belongs to this moment."""
+        if disturbance is None or disturbance.kind.is_before_effect is not is_before_effect:
             return
-        match disturbance.trouble:
-            case Trouble.KILL_BEFORE | Trouble.KILL_AFTER:
+        match disturbance.kind:
+            case DisturbanceKind.KILL_BEFORE | DisturbanceKind.KILL_AFTER:
                 self.kill()
-            case Trouble.PAUSE_BEFORE | Trouble.PAUSE_AFTER:
+            case DisturbanceKind.PAUSE_BEFORE | DisturbanceKind.PAUSE_AFTER:
                 self.pause(disturbance.delay)
-            case Trouble.DELAY_BEFORE | Trouble.DELAY_AFTER:
+            case DisturbanceKind.DELAY_BEFORE | DisturbanceKind.DELAY_AFTER:
                 await asyncio.sleep(disturbance.delay)
-            case Trouble.FAIL_BEFORE:
+            case DisturbanceKind.FAIL_BEFORE:
                 _raise_failure(effect, StoreUnavailable("the store refused"))
-            case Trouble.FAIL_AFTER:
+            case DisturbanceKind.FAIL_AFTER:
                 _raise_failure(effect, StoreOutcomeUnknown("the answer of the store was lost"))
 
     async def _stand_still(self) -> None:

@@ -67,7 +67,7 @@ class ScriptedSellers:
     async def download(self, url: str, private: bool, **_: Any) -> bytes:
         await asyncio.sleep(QUERY_SECONDS)
         order = self.orders[url.split("/")[3]]
-        fault = _take(order.script.download_faults, order.download_count)
+        fault = _get_fault(order.script.download_faults, order.download_count)
         order.download_count += 1
         match fault:
             case QueryFault.NONE:
@@ -186,7 +186,7 @@ class ScriptedSellers:
         return render_json(200, {"items": [dialect.render_accepted(order) for order in orders]})
 
     def _take_query_fault(self, order: SellerOrder) -> Answer | NoAnswer | None:
-        fault = _take(order.script.query_faults, order.query_count)
+        fault = _get_fault(order.script.query_faults, order.query_count)
         order.query_count += 1
         match fault:
             case QueryFault.LOST:
@@ -246,7 +246,7 @@ def _digest_body(call: Call) -> bytes:
     return hashlib.sha256(body).digest()
 
 
-def _take(faults: tuple[QueryFault, ...], count: int) -> QueryFault:
+def _get_fault(faults: tuple[QueryFault, ...], count: int) -> QueryFault:
     return faults[count] if count < len(faults) else QueryFault.NONE
 
 

@@ -1,4 +1,4 @@
-"""The explorer inside `make test`: thousands of runs of the engine, each with its own troubles."""
+"""The explorer inside `make test`: thousands of runs of the engine, each with its own disturbances."""
 
 import subprocess
 import sys

@@ -5,7 +5,7 @@ from msgspec.structs import replace
 
 from gateway.engine import job_creation
 from gateway.engine.job_documents import REQUEST, OrderDocuments, encode_order_documents
-from tests.explore.disturbances import Disturbance, DisturbancePlan, Trouble
+from tests.explore.disturbances import Disturbance, DisturbanceKind, DisturbancePlan
 from tests.explore.explorer import explore
 from tests.explore.scenario import ClientPlan, Scenario
 from tests.explore.sellers_config import LEASE_SECONDS, find_policy
@@ -33,10 +33,10 @@ FIRST_COMMIT = "job_creation._save_job -> store.commit"
 SEND_ORDER = "order_submitter.OrderSubmitter.send -> seller_client.send"
 DELETE_CONTENT = "engine.Engine._save_fact -> store.load_job"
 LOAD_REQUEST = "job_context.JobContext.load_order_documents -> store.load_documents"
-NO_TROUBLE = DisturbancePlan(by_effect_number={}, by_periodic_number={})
+NO_DISTURBANCE = DisturbancePlan(by_effect_number={}, by_periodic_number={})
 
 
-def run_calmly(first_seller: str, image_count: int, plan: DisturbancePlan = NO_TROUBLE) -> str:
+def run_calmly(first_seller: str, image_count: int, plan: DisturbancePlan = NO_DISTURBANCE) -> str:
     """Runs one job of a calm seller. Returns the story."""
     client = replace(CALM.clients[0], image_count=image_count, policy=find_policy(first_seller))
     result = explore(1, replace(CALM, clients=(client,)), plan)
@@ -51,9 +51,9 @@ def test_calm_seller_delivers_all_images() -> None:
 def test_submission_that_backs_off_does_not_keep_its_worker_busy() -> None:
     """A replica reclaims a job for two orders of one image each. Both fail to load the request, and back off for a
     second. Before, the images were joined and split again in every turn of the event loop meanwhile."""
-    failure = Disturbance(Trouble.FAIL_BEFORE)
-    troubles = {FIRST_COMMIT: (Disturbance(Trouble.KILL_AFTER),), LOAD_REQUEST: (failure, failure)}
-    story = run_calmly("tasks", 2, replace(NO_TROUBLE, by_failpoint=troubles))
+    failure = Disturbance(DisturbanceKind.FAIL_BEFORE)
+    disturbances = {FIRST_COMMIT: (Disturbance(DisturbanceKind.KILL_AFTER),), LOAD_REQUEST: (failure, failure)}
+    story = run_calmly("tasks", 2, replace(NO_DISTURBANCE, by_failpoint=disturbances))
     assert story.count(f"{LOAD_REQUEST}: fails before the effect") == 2
     assert "is completed: 2 of 2 images" in story
 
@@ -66,9 +66,9 @@ def test_job_with_undecodable_request_fails_at_once(monkeypatch: pytest.MonkeyPa
         return {**encode_order_documents(documents), REQUEST: b'{"prompt":1}'}
 
     monkeypatch.setattr(job_creation, "encode_order_documents", encode_damaged)
-    troubles = {FIRST_COMMIT: (Disturbance(Trouble.KILL_AFTER),)}
+    disturbances = {FIRST_COMMIT: (Disturbance(DisturbanceKind.KILL_AFTER),)}
     client = replace(CALM.clients[0], policy=find_policy("runs"))
-    result = explore(1, replace(CALM, clients=(client,)), replace(NO_TROUBLE, by_failpoint=troubles))
+    result = explore(1, replace(CALM, clients=(client,)), replace(NO_DISTURBANCE, by_failpoint=disturbances))
     assert "The saved request cannot be decoded, so no order is sent: ValidationError" in result.story
     assert "is failed: 0 of 1 images" in result.story
     assert "seller_client.send" not in result.story
@@ -93,13 +93,13 @@ def test_rejection_at_a_former_owner_does_not_close_an_order_that_was_sent_again
 @pytest.mark.parametrize("delay", [0.0, 4.0], ids=["after the deletion", "during the deletion"])
 def test_images_that_a_paused_replica_stores_late_are_deleted_with_their_job(delay: float) -> None:
     """Another replica ended the job meanwhile, and its client deleted it. The images stayed in the storage."""
-    troubles = {
-        SEND_ORDER: (Disturbance(Trouble.PAUSE_AFTER, 18.5),),
-        DELETE_CONTENT: (Disturbance(Trouble.DELAY_BEFORE, delay),),
+    disturbances = {
+        SEND_ORDER: (Disturbance(DisturbanceKind.PAUSE_AFTER, 18.5),),
+        DELETE_CONTENT: (Disturbance(DisturbanceKind.DELAY_BEFORE, delay),),
     }
     client = replace(CALM.clients[0], policy=find_policy("openai"), deletes_after=18.0)
     scenario = replace(CALM, clients=(client,), replica_count=2)
-    result = explore(1, scenario, replace(NO_TROUBLE, by_failpoint=troubles))
+    result = explore(1, scenario, replace(NO_DISTURBANCE, by_failpoint=disturbances))
     lines = ["has deleted the job", "ResultFetcher._store_one -> storage.put"]
     assert sorted(lines, key=result.story.index) == lines[:: -1 if delay else 1]
     assert not result.violations, result.story
