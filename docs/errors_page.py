@@ -374,8 +374,8 @@ def _format_messages(error: ErrorSummary) -> str:
 
 def _format_message(message: str) -> str:
     """Escapes table syntax and joins neighbouring placeholders."""
-    joined = re.sub(r"…(?:[ .]*…)*(?:\.(?= |$))?", "…", message)
-    return joined.replace("|", "\\|").replace("<", "&lt;")
+    text = re.sub(r"…(?:[ .]*…)*(?:\.(?= |$))?", "…", message)
+    return text.replace("|", "\\|").replace("<", "&lt;")
 
 
 def _format_retries(error: ErrorSummary) -> str:

@@ -59,19 +59,19 @@ class StoreOptions(Struct, frozen=True, kw_only=True):
 
 def make_store(options: StoreOptions) -> Store:
     """Makes the store that the settings select: Redis with a URL, otherwise SQLite."""
-    lease_seconds, retention = options.config.jobs.lease_seconds, options.config.retention
-    kept = Retention(
-        jobs=retention.jobs_days * DAY_SECONDS,
-        decisions=retention.decisions_days * DAY_SECONDS,
-        ledger=retention.ledger_days * DAY_SECONDS,
-        totals=retention.totals_months * MONTH_SECONDS,
-        admin_events=retention.admin_events_days * DAY_SECONDS,
+    lease_seconds, config = options.config.jobs.lease_seconds, options.config.retention
+    retention = Retention(
+        jobs=config.jobs_days * DAY_SECONDS,
+        decisions=config.decisions_days * DAY_SECONDS,
+        ledger=config.ledger_days * DAY_SECONDS,
+        totals=config.totals_months * MONTH_SECONDS,
+        admin_events=config.admin_events_days * DAY_SECONDS,
     )
     if options.settings.redis_url:
         return RedisStore(
             options.settings.redis_url,
             lease=lease_seconds,
-            retention=kept,
+            retention=retention,
             durability=options.config.store.durability,
             supervisor=options.supervisor,
             timing=options.timing,
@@ -79,7 +79,7 @@ def make_store(options: StoreOptions) -> Store:
     return SqliteStore(
         options.settings.data / "gateway.db",
         lease=lease_seconds,
-        retention=kept,
+        retention=retention,
         clock=options.wall_clock,
         supervisor=options.supervisor,
     )

@@ -8,14 +8,14 @@ class Delays:
     """The delays of one vendor."""
 
     def __init__(self) -> None:
-        self._ended = asyncio.Event()
+        self._end_event = asyncio.Event()
 
     async def sleep(self, seconds: float) -> None:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
-                await self._ended.wait()
+                await self._end_event.wait()
 
     def end_all(self) -> None:
         """Ends the current delays. Later ones are not affected."""
-        self._ended.set()
-        self._ended = asyncio.Event()
+        self._end_event.set()
+        self._end_event = asyncio.Event()

@@ -38,21 +38,21 @@ class IncomingBodyLimiter:
         if self._held_bytes > self._reserved_bytes:
             # Counts received bytes, not Content-Length: a client could declare any length at no cost.
             self._reserved_bytes = max(self._held_bytes, self._reserved_bytes * GROWTH_FACTOR)
-            await self._grow(self._reservation, self._reserved_bytes)
+            await self._reserve_more(self._reservation, self._reserved_bytes)
         return message
 
     async def reserve(self, extra_bytes: int) -> None:
         """Reserves memory in addition to the body, for instance for decoded images."""
         if self._held_bytes + extra_bytes > self._reserved_bytes:
             self._reserved_bytes = self._held_bytes + extra_bytes
-            await self._grow(self._reservation, self._reserved_bytes)
+            await self._reserve_more(self._reservation, self._reserved_bytes)
 
     async def move_to_disk(self, size: int) -> None:
         """Reserves disk for `size` bytes of the body, which then no longer count as held in memory."""
         if self._disk_reservation is None:
             self._disk_reservation = self._disk_budget.make_incoming_reservation()
         self._disk_bytes += size
-        await self._grow(self._disk_reservation, self._disk_bytes)
+        await self._reserve_more(self._disk_reservation, self._disk_bytes)
         self._held_bytes -= size
 
     def release(self) -> None:
@@ -74,7 +74,7 @@ class IncomingBodyLimiter:
         finally:
             self._elapsed_seconds += monotonic() - started_at
 
-    async def _grow(self, reservation: MemoryReservation, size: int) -> None:
+    async def _reserve_more(self, reservation: MemoryReservation, size: int) -> None:
         try:
             async with asyncio.timeout(self._timing.memory_timeout_seconds):
                 await reservation.grow_to(size)

@@ -118,13 +118,13 @@ def list_keys(team: str | None, wants_all: bool, wants_json: bool, **options: An
       image-gateway keys list --all --json | jq -r '.[] | select(.last_used_at == null) | .id'
     """
     listed = run_admin(options, lambda admin: admin.list_keys(team))
-    shown = [key for key in listed if wants_all or key["status"] == "active"]
+    selected = [key for key in listed if wants_all or key["status"] == "active"]
     if wants_json:
-        return print_json(shown)
-    if not shown:
+        return print_json(selected)
+    if not selected:
         hint = "" if wants_all or not listed else f"; {len(listed)} ended, see --all"
         return click.echo(f"no active keys{hint}", err=True)
-    print_table(KEY_COLUMNS, [_format_key(key) for key in shown])
+    print_table(KEY_COLUMNS, [_format_key(key) for key in selected])
 
 
 @keys.command("rotate")

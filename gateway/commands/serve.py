@@ -87,12 +87,13 @@ def serve(timing: Timing, /, use_sandbox: bool, realistic: bool, allow_remote: b
         if use_sandbox and settings.host not in LOOPBACK_HOSTS and not allow_remote:
             raise StartError(f"--sandbox uses a public key: add --allow-remote to listen on {settings.host}")
         # With --sandbox and without --port, the next free port is used.
-        tries = MAX_PORT_TRIES if use_sandbox and overrides["port"] is None and not os.environ.get("IGW_PORT") else 1
+        may_choose_port = use_sandbox and overrides["port"] is None and not os.environ.get("IGW_PORT")
+        port_tries = MAX_PORT_TRIES if may_choose_port else 1
         if use_sandbox:
             with _run_sandbox(realistic) as url:
-                _serve_configured(settings, timing, url, realistic, tries)
+                _serve_configured(settings, timing, url, realistic, port_tries)
         else:
-            _serve_configured(settings, timing, None, realistic, tries)
+            _serve_configured(settings, timing, None, realistic, port_tries)
 
 
 @contextmanager
@@ -129,10 +130,10 @@ def _serve_configured(
             gateway.logs.log(
                 "warning", "seller skipped", seller=seller, reason="the sandbox does not simulate its adapter"
             )
-        sandboxed = use_sandbox_sellers(catalogue, sandbox_url, CALLBACK_SECRET, not realistic)
+        sandbox_catalogue = use_sandbox_sellers(catalogue, sandbox_url, CALLBACK_SECRET, not realistic)
         # Placeholders of secrets are public, so admin keys are never placeholders.
         admin_keys = find_admin_keys(catalogue.gateway, secrets_from_env(os.environ))
-        return replace(sandboxed, configured_keys={**sandboxed.configured_keys, **admin_keys})
+        return replace(sandbox_catalogue, configured_keys={**sandbox_catalogue.configured_keys, **admin_keys})
 
     early_reloads = _collect_early_sighups()
     gateway = Gateway(settings, make_reloader, transform_catalogue, timing=timing)

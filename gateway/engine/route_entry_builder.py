@@ -56,10 +56,10 @@ class RouteEntryBuilder:
             self._catalogue, self._timing, self._entries = catalogue, timing, {}
         made = []
         for fit in fits:
-            if (kept := self._entries.get(id(fit))) is None:
+            if (cached := self._entries.get(id(fit))) is None:
                 entry = OrderableEntry(_make_route_entry(settings, fit), _make_order_terms(fit, request))
-                kept = self._entries[id(fit)] = fit, entry
-            made.append(kept[1])
+                cached = self._entries[id(fit)] = fit, entry
+            made.append(cached[1])
         return tuple(made)
 
 

@@ -25,7 +25,7 @@ def list_team_prices(
             for offer in offers
             if cell in offer.prices
             and cell.operation in offer.size_options
-            and any(_admits(catalogue, policy, team, (offer, cell)) for policy in policies)
+            and any(_can_order(catalogue, policy, team, (offer, cell)) for policy in policies)
         }
         if prices:
             prices_by_cell[cell] = prices
@@ -57,7 +57,7 @@ def _iter_reachable_policies(
     yield policies.policies[policies.default]
 
 
-def _admits(catalogue: Catalogue, policy: PolicyConfig, team: str, offer_and_cell: tuple[Offer, Cell]) -> bool:
+def _can_order(catalogue: Catalogue, policy: PolicyConfig, team: str, offer_and_cell: tuple[Offer, Cell]) -> bool:
     """Returns whether a request for one image can be ordered at the seller, as far as its name and price matter."""
     offer, cell = offer_and_cell
     limits, price = combine_limits(policy, catalogue.teams.get(team), RoutingLimits()), offer.prices[cell].price

@@ -96,8 +96,8 @@ def test_normalization_warnings_are_stored_with_the_job(gateway: RunningGateway)
     job = gateway.http.get(f"{JOBS_PATH}/{first.headers['x-igw-job-id']}")
     assert job.json()["warnings"] == first.json()["warnings"]
     assert job.headers["x-igw-warnings"] == first.headers["x-igw-warnings"]
-    waited = gateway.http.post(JOBS_PATH, json=body, headers={"prefer": "wait=30"})
-    assert get_warning_names(waited) == ["size_mapped", "quality_mapped", "style_ignored"]
+    finished = gateway.http.post(JOBS_PATH, json=body, headers={"prefer": "wait=30"})
+    assert get_warning_names(finished) == ["size_mapped", "quality_mapped", "style_ignored"]
     accepted = gateway.http.post(JOBS_PATH, json=body)
     assert accepted.json()["warnings"] == first.json()["warnings"], "shown before anything is ordered"
 

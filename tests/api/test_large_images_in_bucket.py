@@ -66,16 +66,16 @@ def test_slow_clients_hold_little_memory(gateway: RunningGateway, bucket: FakeS3
     expect_slow_clients_hold_little_memory(gateway, job, contents)
 
 
-@pytest.mark.parametrize("trouble", [{"truncate_after": 1_000}, {"forced_status": 500}, {"forced_status": 403}])
+@pytest.mark.parametrize("failure", [{"truncate_after": 1_000}, {"forced_status": 500}, {"forced_status": 403}])
 def test_bucket_failure_within_the_response_aborts_the_connection(
-    gateway: RunningGateway, bucket: FakeS3, trouble: dict[str, int]
+    gateway: RunningGateway, bucket: FakeS3, failure: dict[str, int]
 ) -> None:
     job = create_job(gateway)
     contents = replace_images(bucket, job, 2 * MIB, 8 * MIB)
     with job.send_request() as connection:
         start = connection.recv(4096)
         assert start.startswith(b"HTTP/1.1 200")
-        for name, value in trouble.items():
+        for name, value in failure.items():
             setattr(bucket, name, value)
         received = start + read_until_closed_or_reset(connection)
     bucket.truncate_after = bucket.forced_status = None

@@ -76,11 +76,11 @@ def test_invalid_form_field_error_names_the_field(openai_client, field, value, c
 
 
 @pytest.mark.parametrize(
-    ("model", "fidelity", "taken"),
+    ("model", "fidelity", "is_accepted"),
     [("gpt-image-1.5", "high", True), ("gpt-image-1-mini", "low", True), ("gpt-image-1-mini", "high", False)],
 )
-def test_input_fidelity_is_accepted_by_models_that_support_it(openai_client, model, fidelity, taken):
-    if taken:
+def test_input_fidelity_is_accepted_by_models_that_support_it(openai_client, model, fidelity, is_accepted):
+    if is_accepted:
         assert openai_client.images.edit(
             model=model, prompt="x", image=make_image(64, 64), input_fidelity=fidelity
         ).data

@@ -168,6 +168,6 @@ def test_reset_cancels_pending_callbacks(
 
 
 def test_unreachable_receiver_does_not_fail_the_task(runapi_client: RunapiClient) -> None:
-    with run_receiver() as gone:
+    with run_receiver() as closed_receiver:
         pass
-    assert runapi_client.run_generation(callback_url=gone.url)["status"] == "completed"
+    assert runapi_client.run_generation(callback_url=closed_receiver.url)["status"] == "completed"

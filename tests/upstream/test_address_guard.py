@@ -111,14 +111,14 @@ def test_name_that_resolves_to_a_private_address_is_blocked(address: str) -> Non
     """It is blocked even if only one of its two addresses is private."""
 
     async def resolve_and_check(answers: Sequence[str]) -> None:
-        asked: list[str] = []
+        hosts: list[str] = []
 
         async def lookup(host: str) -> Sequence[str]:
-            asked.append(host)
+            hosts.append(host)
             return answers
 
         await _assert_all_blocked(["https://seller.example/canary"], TransportPool(lookup=lookup))
-        assert asked
+        assert hosts
 
     for answers in ([address], ["1.1.1.1", address], [address, "2606:4700:4700::1111"]):
         run_async(resolve_and_check(answers))
@@ -161,8 +161,8 @@ def test_dns_rebinding_is_blocked(address: str) -> None:
         connecting: list[object] = []
         loop = asyncio.get_running_loop()
 
-        async def connect(sock: socket.socket, where: object) -> None:
-            connecting.append(where)
+        async def connect(sock: socket.socket, address: object) -> None:
+            connecting.append(address)
             raise ConnectionRefusedError
 
         loop.sock_connect = connect  # type: ignore[method-assign]

@@ -94,7 +94,7 @@ class RedisLeaseManager(Struct, frozen=True):
             for keys, job_ids in by_partition.items()
             if keys
         )
-        return frozenset([*unknown_ids, *(job_id for lost in replies for job_id in lost)])
+        return frozenset([*unknown_ids, *(job_id for lost_ids in replies for job_id in lost_ids)])
 
     async def _renew_partition(self, keys: PartitionKeys, leases: Mapping[str, int]) -> list[str]:
         script_keys = [keys.due, *(keys.job(job_id) for job_id in leases)]

@@ -73,9 +73,9 @@ def test_changed_line_gives_catalogue_or_problems(line: tuple[str, int], how: st
 
 @settings(max_examples=60)
 @given(st.sampled_from(sorted(VALID_FILES.contents)), st.floats(0, 1), st.binary(max_size=3), st.integers(0, 40))
-def test_changed_bytes_give_catalogue_or_problems(name: str, where: float, inserted: bytes, cut: int) -> None:
+def test_changed_bytes_give_catalogue_or_problems(name: str, fraction: float, inserted: bytes, cut: int) -> None:
     data = VALID_FILES.contents[name]
-    position = int(where * len(data))
+    position = int(fraction * len(data))
     check_resolves(
         replace(
             VALID_FILES, contents={**VALID_FILES.contents, name: data[:position] + inserted + data[position + cut :]}
