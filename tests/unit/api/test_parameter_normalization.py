@@ -20,33 +20,26 @@ def normalize_params(**fields: Any) -> tuple[dict[str, Any], list[str]]:
     return values, [warning.partition(":")[0] for warning in warnings]
 
 
+SPELLINGS: dict[str, dict[Any, Any]] = {
+    "quality": {"HIGH": "high", " Auto ": "auto"},
+    "output_format": {"JPG": "jpeg", "PNG": "png"},
+    "size": {"1024X1024": "1024x1024", "1024 × 1024": "1024x1024", "1536*1024": "1536x1024", "AUTO": "auto"},
+    "resolution": {"2K": "2k"},
+    "aspect_ratio": {" 16:9": "16:9"},
+    "background": {"Opaque": "opaque"},
+    "moderation": {"AUTO": "auto"},
+    "response_format": {"URL": "url"},
+    "n": {"1": 1, " 10 ": 10, 2.0: 2, "-1": -1},
+    "output_compression": {"100": 100},
+    "partial_images": {"0": 0},
+    "max_seconds": {"60": 60.0, "7.5": 7.5},
+    "stream": {"False": False, "true": True},
+}
+
+
 @pytest.mark.parametrize(
     ("name", "spelling", "value"),
-    [
-        ("quality", "HIGH", "high"),
-        ("quality", " Auto ", "auto"),
-        ("output_format", "JPG", "jpeg"),
-        ("output_format", "PNG", "png"),
-        ("size", "1024X1024", "1024x1024"),
-        ("size", "1024 × 1024", "1024x1024"),
-        ("size", "1536*1024", "1536x1024"),
-        ("size", "AUTO", "auto"),
-        ("resolution", "2K", "2k"),
-        ("aspect_ratio", " 16:9", "16:9"),
-        ("background", "Opaque", "opaque"),
-        ("moderation", "AUTO", "auto"),
-        ("response_format", "URL", "url"),
-        ("n", "1", 1),
-        ("n", " 10 ", 10),
-        ("n", 2.0, 2),
-        ("n", "-1", -1),
-        ("output_compression", "100", 100),
-        ("partial_images", "0", 0),
-        ("max_seconds", "60", 60.0),
-        ("max_seconds", "7.5", 7.5),
-        ("stream", "False", False),
-        ("stream", "true", True),
-    ],
+    [(name, *pair) for name, spellings in SPELLINGS.items() for pair in spellings.items()],
 )
 def test_other_spellings_are_accepted_without_warning(name: str, spelling: Any, value: Any) -> None:
     assert normalize_params(**{name: spelling}) == ({name: value}, [])
