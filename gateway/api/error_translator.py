@@ -6,6 +6,7 @@ from litestar.exceptions import HTTPException
 
 from gateway.api.api_context import HttpRequest
 from gateway.api.api_errors import ApiError
+from gateway.api.request_lifecycle import UNROUTED_METHOD
 from gateway.api.server_error_responses import internal_error, service_unavailable_error
 from gateway.api.unknown_routes import describe_unknown_route
 from gateway.assets.storage import ObjectNotFound, StorageError, StorageUnavailable
@@ -68,7 +69,8 @@ def _translate_http_exception(request: HttpRequest, error: HTTPException) -> Api
         routes = [route.path_format for route in request.app.routes]
         return ApiError(404, "route_not_found", describe_unknown_route(request.scope["path"], routes))
     if error.status_code == 405:
-        message = f"This route does not support {request.method}. Use a method of the Allow header."
+        method = "OPTIONS" if request.method == UNROUTED_METHOD else request.method
+        message = f"This route does not support {method}. Use a method of the Allow header."
         return ApiError(405, "method_not_allowed", message, headers=_build_allow_header(error))
     return ApiError(error.status_code, "invalid_request", "Invalid request. Check its path and headers.")
 

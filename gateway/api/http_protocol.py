@@ -3,6 +3,7 @@ half-closed connections.
 """
 
 import asyncio
+import re
 from asyncio import TimerHandle
 from typing import Any, ClassVar
 
@@ -11,6 +12,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from gateway.api.api_errors import ApiError
 from gateway.api.charge_sentences import NOT_CHARGED
+from gateway.api.http_1_0_responses import send_without_chunks
 from gateway.api.request_ids import REQUEST_ID_HEADER, get_or_create_request_id
 from gateway.events import EventSink, RequestCompleted
 from gateway.timeouts_and_intervals import ApiTiming
@@ -22,6 +24,7 @@ MAX_HEADER_BYTES = 64 << 10
 PROBE_RESPONSE = STATUS_LINE[100] + b"\r\n"
 PROBE_DELAYS_SECONDS = (0.5, 1.0)
 
+_SCHEME_AND_HOST = re.compile(r"https?://[^/]*", re.ASCII | re.IGNORECASE)
 CLOSE_HEADERS = {"connection": "close"}
 MALFORMED_REQUEST_ERROR = ApiError(
     400,
@@ -154,6 +157,8 @@ class HttpProtocol(HttpToolsProtocol):
         # proxy in front of it has validated them.
         self.headers = self.headers.copy()
         self.scope["state"]["client_connection"] = ClientConnection(self, self.cycle)
+        if self.scope["http_version"] == "1.0":
+            send_without_chunks(self.cycle)
         self._is_in_headers, self._pending_header_bytes = False, 0
         self._cancel_header_timer()
 
@@ -208,7 +213,7 @@ class HttpProtocol(HttpToolsProtocol):
 
     def _render_error(self, error: ApiError) -> bytes:
         request_id = get_or_create_request_id(self.headers)
-        content, media_type = error.render(self.url.decode("latin-1"), request_id, NOT_CHARGED)
+        content, media_type = error.render(_get_path(self.url), request_id, NOT_CHARGED)
         headers = {"content-type": media_type, "content-length": str(len(content)), **error.build_response_headers()}
         lines = b"".join(f"{name}: {value}\r\n".encode() for name, value in headers.items())
         type(self).emit(
@@ -258,6 +263,11 @@ class HttpProtocol(HttpToolsProtocol):
             self.transport.abort()
         else:
             self._start_write_timer()
+
+
+def _get_path(url: bytes) -> str:
+    """Returns the path of a URL, which a request to a proxy spells with scheme and host. It may be malformed."""
+    return _SCHEME_AND_HOST.sub("", url.decode("latin-1"))
 
 
 def make_protocol_class(emit: EventSink, timing: ApiTiming) -> type[HttpProtocol]:
