@@ -116,7 +116,8 @@ Null equals absent for every parameter, also for an unknown one. Other unknown p
 matter where it changes no meaning: `HIGH`, `jpg`, `1024X1024`, `"n": "2"`.
 
 In a form every value is text: `n=2`, `stream=false`. An empty text equals absent. Lists and objects are written with
-brackets: `provider[only][]=runapi`, `metadata[campaign]=spring`.
+brackets: `provider[only][]=runapi`, `metadata[campaign]=spring`; a list also by repeating its name, an object also as
+JSON: `labels=spring`, `metadata={{"campaign": "spring"}}`.
 
 {table}
 ## Responses

@@ -1,6 +1,8 @@
 """Turns the fields of a form into the same values as those of a JSON body.
 
 Clients write lists and objects with brackets: `provider[only][]=a` (repeated), `provider[only][0]=a`, `metadata[a]=b`.
+Others repeat the name of a list without brackets: `labels=a` (LiteLLM; Vercel's AI SDK for a list of one), or write an
+object as JSON.
 """
 
 import re
@@ -8,13 +10,17 @@ from collections.abc import Iterable
 from typing import Any
 
 from gateway.api.api_errors import ApiError
+from gateway.api.request_body_reader import decode_json_object
 from gateway.api.validation_errors import MAX_NAME_LENGTH
 
 MAX_NAME_DEPTH = 4
 _NAME = re.compile(r"([^\[\]]+)((?:\[[^\[\]]*\])*)")
 _KEY = re.compile(r"\[([^\[\]]*)\]")
-# These may be repeated without brackets.
-_LIST_FIELDS = ("image", "images")
+# Lists, which may be repeated without brackets.
+LIST_FIELDS = ("image", "images", "labels", "provider[only]", "provider[ignore]")
+# Objects, which may be written as JSON. Its length is limited, because it is decoded on the event loop.
+OBJECT_FIELDS = ("metadata", "provider")
+MAX_JSON_LENGTH = 65_536
 
 
 def parse_form_fields(pairs: Iterable[tuple[str, str]]) -> dict[str, Any]:
@@ -25,8 +31,8 @@ def parse_form_fields(pairs: Iterable[tuple[str, str]]) -> dict[str, Any]:
     fields: dict[str, Any] = {}
     for name, text in pairs:
         if text:
-            _add_value(fields, f"{name}[]" if name in _LIST_FIELDS else name, text)
-    return {name: _convert_lists(value) for name, value in fields.items()}
+            _add_value(fields, f"{name}[]" if name in LIST_FIELDS else name, text)
+    return {name: _convert_value(name, value) for name, value in fields.items()}
 
 
 def _add_value(fields: dict[str, Any], name: str, text: str) -> None:
@@ -58,6 +64,22 @@ def _contradiction_error(name: str) -> ApiError:
     short_name = name[:MAX_NAME_LENGTH]
     message = f"Duplicate parameter '{short_name}': send it once, or as a list with '{short_name}[]'."
     return ApiError(400, "duplicate_parameter", message, param=short_name)
+
+
+def _convert_value(name: str, value: Any) -> Any:
+    is_json = name in OBJECT_FIELDS and isinstance(value, str)
+    return _parse_object(name, value) if is_json else _convert_lists(value)
+
+
+def _parse_object(name: str, text: str) -> dict[str, Any]:
+    """Parses JSON. Raises ApiError for all other texts, such as the `[object Object]` of some clients."""
+    message = f"Invalid value for '{name}': write an object as JSON, or with names like '{name}[…]'."
+    if len(text) > MAX_JSON_LENGTH:
+        raise ApiError(400, "invalid_value", message, param=name)
+    try:
+        return decode_json_object(text.encode())
+    except ApiError:
+        raise ApiError(400, "invalid_value", message, param=name) from None
 
 
 def _convert_lists(value: Any) -> Any:

@@ -67,8 +67,15 @@ class RunningClient:
     def generate(self, extra: dict[str, Any] | None = None, **params: Any) -> dict[str, Any]:
         return expect_success(self.call("generate", params=self.make_params(**params), extra=extra))
 
-    def edit(self, images: Sequence[bytes], mask: bytes | None = None, **params: Any) -> dict[str, Any]:
-        return expect_success(self.call("edit", params=self.make_params(**params), **encode_files(images, mask)))
+    def edit(
+        self,
+        images: Sequence[bytes],
+        mask: bytes | None = None,
+        extra: dict[str, Any] | None = None,
+        **params: Any,
+    ) -> dict[str, Any]:
+        call = {"params": self.make_params(**params), "extra": extra, **encode_files(images, mask)}
+        return expect_success(self.call("edit", **call))
 
     def fail_to_generate(self, key: str = API_KEY, max_retries: int | None = None, **params: Any) -> dict[str, Any]:
         """Returns the error."""

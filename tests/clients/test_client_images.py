@@ -1,6 +1,7 @@
 """Every client makes and edits images with the gateway, in all ways that it has: the rows of docs/clients.md."""
 
 import json
+from functools import partial
 from typing import Any
 
 import httpx
@@ -13,7 +14,7 @@ from tests.harness.sample_images import decode_image, make_image
 IMAGE = make_image(300, 200)
 MASK = make_image(300, 200, mode="RGBA")
 GENERATIONS_PATH = "/v1/images/generations"
-ONE_SELLER = {"provider": {"only": ["runflow-runs"]}, "max_price": "0.5", "metadata": {"campaign": "spring"}}
+OWN_PARAMETERS = {"provider": {"only": ["runflow-runs"]}, "max_price": "0.5", "metadata": {"campaign": "spring"}}
 
 
 def get_sizes(result: dict[str, Any]) -> list[tuple[int, int]]:
@@ -63,10 +64,11 @@ def test_every_parameter_of_openai_is_accepted(client: RunningClient) -> None:
 
 @proves(Capability.OWN_PARAMETERS)
 def test_own_parameters_reach_the_gateway(client: RunningClient, fast_gateway: RunningGateway) -> None:
-    client.generate(extra=ONE_SELLER)
-    job = load_newest_job(fast_gateway)
-    assert job["metadata"] == {"campaign": "spring"}
-    assert job["attempts"][0]["seller"] == "runflow-runs"
+    for labels, make_images in (["spring", "homepage"], client.generate), (["spring"], partial(client.edit, [IMAGE])):
+        make_images(extra={**OWN_PARAMETERS, "labels": labels})
+        job = load_newest_job(fast_gateway)
+        assert (job["metadata"], job["labels"]) == ({"campaign": "spring"}, labels)
+        assert job["attempts"][0]["seller"] == "runflow-runs"
 
 
 @proves(Capability.HEADERS)

@@ -20,6 +20,13 @@ function makeProviderOptions({ params: { model, prompt, n, size, ...others }, ex
   return { openai: Object.fromEntries(Object.entries(others).map(([name, value]) => [toCamelCase(name), value])) };
 }
 
+// The SDK sends edits as forms, in which it writes objects as "[object Object]", unless they are JSON already.
+function writeObjectsAsJson(fields) {
+  const isObject = (value) => typeof value === "object" && !Array.isArray(value);
+  const write = ([name, value]) => [name, isObject(value) ? JSON.stringify(value) : value];
+  return Object.fromEntries(Object.entries(fields ?? {}).map(write));
+}
+
 async function makeImages(call, prompt) {
   const { n, size } = call.params;
   const result = await generateImage({
@@ -86,7 +93,8 @@ const operations = {
   generate: (call) => makeImages(call, call.params.prompt),
   edit: (call) => {
     const { images, mask } = decodeFiles(call);
-    return makeImages(call, { text: call.params.prompt, images, mask });
+    const written = { ...call, extra: writeObjectsAsJson(call.extra) };
+    return makeImages(written, { text: call.params.prompt, images, mask });
   },
   respond,
   stream_response: streamResponse,

@@ -59,8 +59,9 @@ def post_form(call, folder, **fields):
         path = Path(folder, f"{index}.png")
         path.write_bytes(data)
         options += ["-F", f"{part}=@{path}"]
-    for field, value in (call["params"] | fields).items():
-        options += ["-F", f"{field}={value}"]
+    for field, value in (call["params"] | (call.get("extra") or {}) | fields).items():
+        values = value if isinstance(value, list) else [json.dumps(value) if isinstance(value, dict) else value]
+        options += [option for text in values for option in ("-F", f"{field}={text}")]
     return run_curl(call, "/v1/images/edits", *options)
 
 

@@ -5,10 +5,11 @@ from typing import Any
 import pytest
 
 from gateway.api.api_errors import ApiError
-from gateway.api.bracketed_form_decoder import parse_form_fields
+from gateway.api.bracketed_form_decoder import LIST_FIELDS, OBJECT_FIELDS, parse_form_fields
 from gateway.api.job_option_parameters import SellerFilter
 from gateway.api.parameter_definition import get_parameters
 from gateway.api.parameter_normalization import normalize_fields
+from gateway.api.parameter_schema import build_body_schemas
 from gateway.api.parameter_table import EditRequest
 from gateway.api.request_body_reader import to_struct
 from tests.unit.routing.catalogue_factory import make_catalogue
@@ -22,6 +23,11 @@ from tests.unit.routing.catalogue_factory import make_catalogue
         ([("provider[only][0]", "a"), ("provider[only][1]", "b")], {"provider": {"only": ["a", "b"]}}),
         ([("metadata[a]", "1"), ("metadata[b]", "2")], {"metadata": {"a": "1", "b": "2"}}),
         ([("images[]", "a")], {"images": ["a"]}),
+        ([("provider[only]", "a")], {"provider": {"only": ["a"]}}),
+        ([("labels", "a")], {"labels": ["a"]}),
+        ([("labels", "a"), ("labels", "b"), ("labels[]", "c")], {"labels": ["a", "b", "c"]}),
+        ([("provider", '{"only": ["a"]}')], {"provider": {"only": ["a"]}}),
+        ([("metadata", ' {"0": "{}"}')], {"metadata": {"0": "{}"}}),
         ([("background", ""), ("prompt", "a")], {"prompt": "a"}),
         ([("svg[model]", "gpt-5"), ("svg[reasoning][effort]", "low")], None),
         ([], {}),
@@ -39,6 +45,12 @@ def test_brackets_make_lists_and_objects(pairs: list[tuple[str, str]], fields: d
         ([("metadata", "1"), ("metadata[a]", "2")], "duplicate_parameter"),
         ([("metadata[a]", "2"), ("metadata", "1")], "duplicate_parameter"),
         ([("metadata[a]", "2"), ("metadata[a]", "3")], "duplicate_parameter"),
+        ([("metadata", "{}"), ("metadata", "{}")], "duplicate_parameter"),
+        ([("metadata", '{"a": "1", "a": "2"}')], "invalid_value"),
+        ([("provider", "[object Object]")], "invalid_value"),
+        ([("provider", '{"only": ["a"]')], "invalid_value"),
+        ([("metadata", '{"a": ' * 5_000)], "invalid_value"),
+        ([("metadata", '{"a": "%s"}' % ("b" * 100_000))], "invalid_value"),
         ([("a[b][c][d][e]", "1")], "invalid_value"),
         ([("a[][b]", "1")], "invalid_value"),
         ([("[a]", "1")], "invalid_value"),
@@ -80,3 +92,12 @@ def test_form_gives_the_same_parameters_as_json() -> None:
         metadata={"campaign": "spring"},
     )
     assert warnings == []
+
+
+def test_every_list_and_object_of_an_edit_has_the_spellings_of_forms() -> None:
+    """A new parameter that is a list or an object needs a line in the decoder."""
+    schema = build_body_schemas()[EditRequest.__name__]["properties"]
+    kinds = {name: str(field) for name, field in schema.items() if name not in ("image", "images", "mask")}
+    assert {name for name, kind in kinds.items() if "'array'" in kind} == {"labels"}
+    assert {name for name, kind in kinds.items() if "'object'" in kind or "SellerFilter" in kind} == set(OBJECT_FIELDS)
+    assert {f"provider[{name}]" for name in SellerFilter.__struct_fields__} < set(LIST_FIELDS)
