@@ -21,6 +21,7 @@ from gateway.api.file_upload_receiver import UploadedFile
 from gateway.api.form_reader import FORM_MEDIA_TYPE, is_form, read_form
 from gateway.api.incoming_body_limiter import get_incoming_body
 from gateway.api.json_responses import json_response
+from gateway.api.parameter_value_coercion import read_integer
 from gateway.api.request_body_reader import limit_body, to_struct
 from gateway.api.request_lifecycle import get_image_streams, get_response_memory
 from gateway.assets.backend import CHUNK_BYTES, ImageData
@@ -73,6 +74,8 @@ async def _read_upload(request: HttpRequest) -> tuple[UploadFields, ImageData, s
     chunks = limit_body(request.stream(), headers.get("content-length"), MAX_FORM_BYTES)
     parts = await read_form(chunks, headers["content-type"], get_incoming_body(request.scope["state"]), ("file",))
     values = parse_form_fields((part.name, part.value) for part in parts)
+    if isinstance(expires_after := values.get("expires_after"), dict) and "seconds" in expires_after:
+        expires_after["seconds"] = read_integer(expires_after["seconds"])
     fields = to_struct(values, UploadFields)
     data = _validate_upload(fields)
     filename = next((part.file_name for part in parts if part.name == "file"), "")

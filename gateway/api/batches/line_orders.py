@@ -81,7 +81,7 @@ class LineOrders:
 
     async def _process_line(self, line: InputLine) -> None:
         self._unsure_lines, may_exist = max(0, self._unsure_lines - 1), self._unsure_lines > 0
-        while not self._has_room() and (may_exist or self._get_stop_reason() is None):
+        while not self._has_room(may_exist):
             await self._collect_results()
         try:
             if not may_exist:
@@ -91,16 +91,24 @@ class LineOrders:
         except (ApiError, LineNotOrdered) as error:
             await self._write_outcome(_summarize_unparsed(line), error)
             await self._save_progress_if_due()
+            # Other tasks run between two lines.
+            await asyncio.sleep(0)
             return
         open_line = OpenLine(_summarize(parsed), ceiling)
         self._open[asyncio.create_task(self._run_line(parsed, open_line, may_exist))] = open_line
 
-    def _has_room(self) -> bool:
+    def _has_room(self, may_exist: bool) -> bool:
+        """Returns whether the next line may be started, or be reported as not ordered."""
+        if not self._progress.has_room():
+            return False
+        is_stopped = not may_exist and self._get_stop_reason() is not None
+        return is_stopped or self._may_open_another_line()
+
+    def _may_open_another_line(self) -> bool:
         context, catalogue = self._context, self._context.catalogue()
         owners = list_limited_owners(_get_principal(self._batch), catalogue)
         return (
             len(self._open) < self._get_max_open()
-            and self._progress.has_room()
             and context.engine.context.limits.count_waiting_batch_orders() < MAX_WAITING_ORDERS
             and context.rate_limiter.has_room_for_batch(owners, catalogue.gateway.batches.share)
         )
@@ -111,7 +119,7 @@ class LineOrders:
         if self._batch.max_cost is None:
             return 0
         ceiling = (await quote_line(self._context, line)).ceiling
-        while self._progress.current.cost + sum(entry.ceiling for entry in self._open.values()) + ceiling > (
+        while self._progress.cost + sum(entry.ceiling for entry in self._open.values()) + ceiling > (
             self._batch.max_cost
         ):
             if not self._open:
@@ -171,9 +179,10 @@ class LineOrders:
         return (await order_line(self._context, line, deadline_seconds)).job_id
 
     def _may_succeed_later(self, error: ApiError) -> bool:
-        """Returns whether the same line may be accepted later. The budget has room again when open lines cost less than
-        was held for them."""
-        return error.is_retryable or (error.code == "insufficient_quota" and len(self._open) > 1)
+        """Returns whether the same line may be accepted later. The budget has room again when running lines cost less
+        than was held for them."""
+        has_running_lines = any(entry.job_id is not None for entry in self._open.values())
+        return error.is_retryable or (error.code == "insufficient_quota" and has_running_lines)
 
     # --- results
 
@@ -214,17 +223,17 @@ class LineOrders:
 
     async def _save_progress_if_due(self) -> None:
         is_due = self._now - self._saved_at >= CHECKPOINT_SECONDS or self._writer.unsaved_bytes >= FILE_CHUNK_BYTES
-        if is_due and not self._progress.is_saved:
+        if is_due and self._progress.has_changed:
             await self._save_progress()
 
     async def _save_progress(self) -> None:
         """Saves results and progress together: the record changes in one step, and points to what was stored before."""
-        progress = self._progress.current
+        progress = self._progress.take_snapshot()
         output, errors = await self._writer.flush()
         await self._lease.save(
             lambda batch: replace(batch, output=output, errors_output=errors, progress=progress, failures=0)
         )
-        self._progress.saved, self._saved_at = progress, self._now
+        self._saved_at = self._now
 
 
 def _summarize(line: BatchLine) -> LineSummary:
