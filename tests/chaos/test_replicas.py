@@ -1,5 +1,6 @@
 """Two replicas on one Redis: each reports the other's jobs and reclaims them after a crash."""
 
+import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
@@ -83,6 +84,42 @@ def test_other_replica_finishes_all_jobs_of_a_killed_one(
 def _has_image(client: httpx.Client, job: dict[str, Any]) -> bool:
     answer = client.get(job["images"][0]["url"])
     return answer.status_code == 200 and answer.content.startswith(b"\x89PNG")
+
+
+def test_stream_of_a_response_is_resumed_at_another_replica(
+    replicas: tuple[GatewayProcess, GatewayProcess], sandbox: RunningSandbox
+) -> None:
+    """The images exist once, and can be edited at the other replica, too."""
+    first, second = replicas
+    sandbox.hold_orders()
+    body = {"tools": [{"type": "image_generation"}], "provider": {"only": ["runapi"]}}
+    request = body | {"input": "a lighthouse", "background": True, "stream": True}
+    with first.make_client() as client, client.stream("POST", "/v1/responses", json=request) as stream:
+        received = read_events_until(stream, "response.in_progress")
+        wait_until(lambda: bool(sandbox.list_requests("runapi", "submit")), "the order reached its seller")
+        first.kill()
+    sandbox.release_orders()
+    response_id, last_number = received[0]["response"]["id"], received[-1]["sequence_number"]
+    path = f"/v1/responses/{response_id}?stream=true&starting_after={last_number}"
+    with second.make_client() as client:
+        with client.stream("GET", path) as stream:
+            resumed = read_events_until(stream, "response.completed")
+        assert [event["sequence_number"] for event in resumed] == list(range(last_number + 1, last_number + 7))
+        assert len(sandbox.list_charges("runapi")) == 1
+        edited = client.post("/v1/responses", json=body | {"input": "at night", "previous_response_id": response_id})
+    assert edited.json()["output"][0]["action"] == "edit", edited.text[:500]
+    assert len(sandbox.list_charges("runapi")) == 2
+
+
+def read_events_until(stream: httpx.Response, last_type: str) -> list[dict[str, Any]]:
+    """Reads the events up to the first one of this type."""
+    events: list[dict[str, Any]] = []
+    for line in stream.iter_lines():
+        if line.startswith("data: "):
+            events.append(json.loads(line.removeprefix("data: ")))
+            if events[-1]["type"] == last_type:
+                return events
+    raise AssertionError(f"the stream ended without {last_type}: {[event['type'] for event in events]}")
 
 
 @contextmanager
