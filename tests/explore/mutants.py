@@ -6,10 +6,12 @@ Each mutant replaces functions in the running process, so a renamed function fai
 
 import argparse
 import asyncio
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 from unittest.mock import patch
@@ -34,6 +36,20 @@ from tests.explore.explorer import explore
 from tests.harness.memory_store import job_leases
 
 MAX_SECONDS = 30.0
+ROOT = Path(__file__).parents[2]
+# The quick tests that run the engine or the jobs in their own process: `make test` also runs gateways of their own.
+TEST_FOLDERS = ("tests/unit/jobs", "tests/unit/engine", "tests/store")
+# Without the explored runs among the unit tests, and with the store in memory, which one of the mutants changes.
+TEST_EXCLUSIONS = ("explored", "redis", "sqlite", "single", "clustered", "races")
+TEST_OPTIONS = ("-x", "-q", "-p", "no:cacheprovider", "-k", " and ".join(f"not {name}" for name in TEST_EXCLUSIONS))
+_TESTS_SCRIPT = """
+import sys
+import pytest
+from tests.explore.mutants import MUTANTS, apply_mutant
+[mutant] = [mutant for mutant in MUTANTS if mutant.name == sys.argv[1]]
+with apply_mutant(mutant):
+    sys.exit(pytest.main([*sys.argv[2:], "-W", "ignore::pytest.PytestAssertRewriteWarning"]))
+"""
 
 
 class AttributePatch(Struct, frozen=True):
@@ -339,19 +355,34 @@ def catch_mutant(mutant: Mutant, max_seconds: float = MAX_SECONDS) -> Catch | No
     return None
 
 
+def catch_with_tests(name: str) -> str | None:
+    """Runs the quick tests with this mutant. Returns the first test that fails, None if all pass."""
+    command = [sys.executable, "-c", _TESTS_SCRIPT, name, *TEST_FOLDERS, *TEST_OPTIONS]
+    output = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False).stdout
+    failures = [line.split()[1] for line in output.splitlines() if line.startswith(("FAILED ", "ERROR "))]
+    if not failures and " passed" not in output:
+        raise RuntimeError(f"the tests did not run: {output[-2000:]}")
+    return failures[0] if failures else None
+
+
+def _describe_catch_by_explorer(mutant: Mutant) -> str | None:
+    catch = catch_mutant(mutant)
+    return catch and f"{catch.seconds:7.1f} {catch.seed:5}  {catch.violation[:110]}"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.explore.mutants", description=__doc__)
     parser.add_argument("--only", default="", help="only mutants whose name contains this text")
+    parser.add_argument("--tests", action="store_true", help="run the quick tests in place of the explorer")
     arguments = parser.parse_args()
     survivors = 0
-    print(f"{'mutant':<40} {'seconds':>7} {'seed':>5}  caught by")
+    print(f"{'mutant':<40} " + ("first failed test" if arguments.tests else f"{'seconds':>7} {'seed':>5}  caught by"))
     for mutant in MUTANTS:
         if arguments.only not in mutant.name:
             continue
-        catch = catch_mutant(mutant)
+        catch = catch_with_tests(mutant.name) if arguments.tests else _describe_catch_by_explorer(mutant)
         survivors += catch is None
-        line = f"{catch.seconds:7.1f} {catch.seed:5}  {catch.violation[:110]}" if catch else "      -     -  NOT CAUGHT"
-        print(f"{mutant.name:<40} {line}".replace("\n", " "), flush=True)
+        print(f"{mutant.name:<40} {catch or 'NOT CAUGHT'}".replace("\n", " "), flush=True)
     sys.exit(bool(survivors))
 
 
