@@ -77,7 +77,6 @@ class _ImageCall(Struct, frozen=True):
     result: str | None = None
 
 
-_TEXT_PARTS = ("input_text", "output_text", "text")
 _ENTRY_KINDS: dict[str, EntryKind] = {"user": "user", "system": "instructions", "developer": "instructions"}
 _EARLIER_INPUT_IGNORED = (
     "earlier_input_ignored: the prompt is the text of the last user message, and an image that a later "
