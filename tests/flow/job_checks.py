@@ -6,6 +6,11 @@ from tests.flow.flow_config import PRICE_MICROS
 from tests.flow.order_flow import JobJson, OrderFlow
 
 
+def make_unknown_id(job_id: str) -> str:
+    """Returns a valid id of the same partition that no job has: the gateway never writes the digit 0 there."""
+    return f"{job_id[:-1]}0"
+
+
 def format_fault(fault: dict[str, Any]) -> str:
     return "-".join(str(value) for value in fault.values() if not isinstance(value, dict | float))
 

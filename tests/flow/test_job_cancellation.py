@@ -12,6 +12,7 @@ from tests.flow.gateway_on_store import (
     make_gateway_fixture,
     make_replicas_fixture,
 )
+from tests.flow.job_checks import make_unknown_id
 from tests.flow.order_flow import FlowGateway, OrderFlow
 from tests.harness.sandbox_runner import RunningSandbox
 from tests.harness.timings import FAST_TIMINGS, change_timing
@@ -87,7 +88,7 @@ def test_ended_job_cannot_be_cancelled(flow: OrderFlow) -> None:
 def test_job_of_another_team_cannot_be_cancelled(flow: OrderFlow) -> None:
     job_id = start_held_job(flow, n=1)
     foreign = cancel(flow.gateway, job_id, OTHER_TEAM_KEY)
-    unknown = cancel(flow.gateway, job_id[:-3] + "abc")
+    unknown = cancel(flow.gateway, make_unknown_id(job_id))
     assert (foreign.status_code, foreign.json()["error"]) == (404, unknown.json()["error"])
     flow.sandbox.release_orders(vendor="runapi")
     assert flow.gateway.get_job(job_id)["status"] == "completed"

@@ -6,6 +6,7 @@ from pathlib import Path
 import httpx
 
 from tests.flow.flow_config import API_KEY, OTHER_TEAM_KEY, RUNAPI
+from tests.flow.job_checks import make_unknown_id
 from tests.flow.order_flow import FlowGateway, OrderFlow
 from tests.harness.wait import wait_until
 
@@ -70,7 +71,7 @@ def test_running_job_must_be_cancelled_first(flow: OrderFlow) -> None:
 def test_job_of_another_team_cannot_be_deleted(flow: OrderFlow) -> None:
     job_id = flow.order_images(RUNAPI)["id"]
     foreign = request_job(flow.gateway, "DELETE", job_id, key=OTHER_TEAM_KEY)
-    unknown = request_job(flow.gateway, "DELETE", f"{job_id[:-3]}abc")
+    unknown = request_job(flow.gateway, "DELETE", make_unknown_id(job_id))
     assert (foreign.status_code, foreign.json()["error"]) == (404, unknown.json()["error"])
     assert len(flow.gateway.get_job(job_id)["images"]) == 1
 

@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from tests.flow.flow_config import API_KEY, OTHER_TEAM_KEY, RUNAPI
+from tests.flow.job_checks import make_unknown_id
 from tests.flow.order_flow import FlowGateway, JobJson, OrderFlow
 
 
@@ -131,7 +132,7 @@ def test_unknown_index_and_foreign_job_are_not_found(flow: OrderFlow, job: JobJs
         answer = request_image(flow.gateway, job["id"], index)
         assert (answer.status_code, answer.json()["error"]["code"]) == (404, "image_not_found")
     foreign = request_image(flow.gateway, job["id"], key=OTHER_TEAM_KEY)
-    unknown = request_image(flow.gateway, f"{job['id'][:-3]}abc")
+    unknown = request_image(flow.gateway, make_unknown_id(job["id"]))
     assert (foreign.status_code, foreign.json()["error"]) == (404, unknown.json()["error"])
 
 
