@@ -1,4 +1,6 @@
-"""Makes mutated forms (multipart/form-data) for edits."""
+"""Makes mutated forms (multipart/form-data) for edits and for files of batches."""
+
+from collections.abc import Sequence
 
 from tests.api.byte_fuzzer import ByteFuzzer
 from tests.api.error_responses import JOBS_PATH
@@ -21,6 +23,9 @@ FORM_PARTS = [
     make_part("image[]", IMAGE, "Content-Type: application/octet-stream", filename="upload"),
     make_part("mask", make_image(16, 16, mode="RGBA"), "Content-Type: image/png", filename="blob"),
 ]
+_BODY = b'{"prompt": "a", "max_price": "0.001"}'
+_LINE = b'{"custom_id": "1", "method": "POST", "url": "/v1/images/generations", "body": ' + _BODY + b"}"
+FILE_PARTS = [make_part("purpose", "batch"), make_part("file", _LINE + b"\n" + _LINE[:90], filename="requests.jsonl")]
 ODD_PART_CONTENTS = [
     b"",
     b"\0",
@@ -104,8 +109,8 @@ class FormFuzzer(ByteFuzzer):
         headers = [(b"authorization", AUTHORIZATION), (b"content-type", self.make_content_type().encode())]
         return RawRequest(b"POST", path.encode(), headers, self.make_form())
 
-    def make_form(self) -> bytes:
-        parts = list(FORM_PARTS)
+    def make_form(self, valid_parts: Sequence[bytes] = FORM_PARTS) -> bytes:
+        parts = list(valid_parts)
         for _ in range(self.draw_change_count()):
             self._change_parts(parts)
         delimiter = f"--{BOUNDARY}\r\n".encode()
@@ -125,7 +130,7 @@ class FormFuzzer(ByteFuzzer):
         kind, position = self.random.random(), self.random.randrange(len(parts))
         if kind < 0.1:
             self.random.shuffle(parts)
-        elif kind < 0.2 and position != 1:
+        elif kind < 0.2 and position != 1 and len(parts) > 1:
             del parts[position]
         elif kind < 0.3:
             parts += [parts[position]] * self.random.choice((1, 1, 20, 300))

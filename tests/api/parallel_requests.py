@@ -60,28 +60,48 @@ async def _send_all(url: str, requests: Iterator[RawRequest], connection_count: 
 
 
 async def _send_in_turn(host: str, port: int, requests: Iterator[RawRequest], sent: list[AnsweredRequest]) -> None:
-    """Sends one request after the other over one connection, until none is left. Connects again where the gateway
-    closes the connection."""
+    """Sends one request after the other over one connection, until none is left.
+
+    Connects again where the gateway closes the connection. A request to which a used connection was closed without a
+    response is sent once more over a new one, as HTTP clients do.
+    """
     connection = None
     for request in requests:
-        reader, writer = connection or await asyncio.open_connection(host, port)
-        started_at = monotonic()
-        writer.write(request.render())
-        async with asyncio.timeout(TIMEOUT_SECONDS):
-            status, headers, body = await _read_response(reader, request.method)
-        sent.append(AnsweredRequest(request, status, headers, body, monotonic() - started_at))
-        connection = reader, writer
-        if headers.get("connection") == "close":
-            writer.close()
+        if connection is not None and (answer := await _try_to_send(connection, request)) is None:
+            connection[1].close()
+            connection = None
+        if connection is None:
+            connection = await asyncio.open_connection(host, port)
+            answer = await _try_to_send(connection, request)
+        assert answer is not None, f"no response to {request}"
+        sent.append(answer)
+        if answer.headers.get("connection") == "close":
+            connection[1].close()
             connection = None
     if connection is not None:
         connection[1].close()
 
 
-async def _read_response(reader: asyncio.StreamReader, method: bytes) -> tuple[int, dict[str, str], bytes]:
-    head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
-    headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in head[1:-2])}
-    status = int(head[0].split()[1])
+async def _try_to_send(
+    connection: tuple[asyncio.StreamReader, asyncio.StreamWriter], request: RawRequest
+) -> AnsweredRequest | None:
+    """Returns None if the connection was closed before the first byte of a response."""
+    reader, writer = connection
+    started_at = monotonic()
+    writer.write(request.render())
+    async with asyncio.timeout(TIMEOUT_SECONDS):
+        try:
+            head = await reader.readuntil(b"\r\n\r\n")
+        except (ConnectionError, asyncio.IncompleteReadError):
+            return None
+        status, headers, body = await _read_response(reader, request.method, head)
+    return AnsweredRequest(request, status, headers, body, monotonic() - started_at)
+
+
+async def _read_response(reader: asyncio.StreamReader, method: bytes, head: bytes) -> tuple[int, dict[str, str], bytes]:
+    lines = head.decode("latin-1").split("\r\n")
+    headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in lines[1:-2])}
+    status = int(lines[0].split()[1])
     if method == b"HEAD" or status in (204, 304):
         return status, headers, b""
     if headers.get("transfer-encoding") == "chunked":

@@ -3,7 +3,7 @@
 import json
 import random
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from gateway.api.access_control import get_declared_scope
@@ -11,7 +11,7 @@ from gateway.api.application import ROUTE_HANDLERS
 from gateway.store.api_keys import Scope
 from tests.api.byte_fuzzer import ByteFuzzer
 from tests.api.error_responses import IMAGES_PATH, JOBS_PATH
-from tests.api.form_fuzzer import AUTHORIZATION, FormFuzzer
+from tests.api.form_fuzzer import AUTHORIZATION, FILE_PARTS, FORM_PARTS, FormFuzzer
 from tests.api.parallel_requests import RawRequest
 
 # No order is placed: no seller offers so low a price, unless the fuzzer corrupts the limit itself.
@@ -237,12 +237,15 @@ QUERY_VALUES = [
 
 
 class RouteFuzzer(JsonFuzzer):
-    """Makes requests for every route of the application: ids in the path, query, headers and body are mutated."""
+    """Makes requests for every route of the application: ids in the path, query, headers and body are mutated.
 
-    def __init__(self, seed: int, known_ids: Sequence[str], admin_key: str) -> None:
+    `known_ids`: ids of existing resources, by the name of the path's parameter. They are never deleted.
+    """
+
+    def __init__(self, seed: int, known_ids: Mapping[str, str], admin_key: str) -> None:
         super().__init__(seed)
         self._admin_authorization = f"Bearer {admin_key}".encode()
-        self._ids = [*known_ids, *ODD_IDS]
+        self._known_ids = known_ids
         self._routes = [
             (method, path, get_declared_scope(handler))
             for handler in ROUTE_HANDLERS
@@ -253,16 +256,24 @@ class RouteFuzzer(JsonFuzzer):
 
     def make_request(self) -> RawRequest:
         method, path, scope = self.random.choice(self._routes)
-        target = re.sub(r"\{\w+:\w+\}", lambda _: self.random.choice(self._ids), path) + self._make_query()
+        target = re.sub(r"\{(\w+):\w+\}", lambda match: self._pick_id(method, match[1]), path) + self._make_query()
         authorization = self._admin_authorization if scope is Scope.ADMIN else AUTHORIZATION
         headers = self.make_headers(authorization)
         if method != "POST":
             return RawRequest(method.encode(), target.encode(), headers, b"")
         if self.random.random() < 0.2:
-            form = self._form_fuzzer.make_request()
-            return RawRequest(b"POST", target.encode(), [(b"authorization", authorization), form.headers[1]], form.body)
+            content_type = self._form_fuzzer.make_content_type().encode()
+            form = self._form_fuzzer.make_form(FILE_PARTS if path.endswith("/files") else FORM_PARTS)
+            return RawRequest(
+                b"POST", target.encode(), [(b"authorization", authorization), (b"content-type", content_type)], form
+            )
         body = self.make_body(VALID_BODIES.get(path.rpartition("/")[2], VALID_BODY))
         return RawRequest(b"POST", target.encode(), headers, body)
+
+    def _pick_id(self, method: str, parameter: str) -> str:
+        if method == "DELETE" or self.random.random() < 0.4:
+            return self.random.choice(ODD_IDS)
+        return self._known_ids.get(parameter, "0")
 
     def _make_query(self) -> str:
         pairs = [

@@ -3,10 +3,11 @@
 from collections import Counter
 from collections.abc import Iterable
 
-from tests.api.error_responses import INTERNAL_TRACES, JOBS_PATH
+from tests.api.error_responses import INTERNAL_TRACES
 from tests.api.form_fuzzer import FormFuzzer
 from tests.api.parallel_requests import AnsweredRequest, RawRequest, send_requests
 from tests.api.request_fuzzers import JsonFuzzer, PathFuzzer, RouteFuzzer
+from tests.api.test_access_matrix import RESOURCE_MAKERS
 from tests.harness.gateway_runner import ADMIN_KEY, RunningGateway
 
 JSON_COUNT, FORM_COUNT, ROUTE_COUNT, PATH_COUNT = 10_000, 3_500, 5_000, 1_500
@@ -74,8 +75,8 @@ def test_mutated_forms(gateway: RunningGateway) -> None:
 
 
 def test_mutated_requests_to_every_route(gateway: RunningGateway) -> None:
-    job = gateway.http.post(JOBS_PATH, json={"prompt": "a lighthouse", "quality": "low"}, headers={"prefer": "wait=30"})
-    fuzzer = RouteFuzzer(20_261_201, [job.raise_for_status().json()["id"]], ADMIN_KEY)
+    known_ids = {name: make(gateway.http) for name, make in RESOURCE_MAKERS.items()}
+    fuzzer = RouteFuzzer(20_261_201, known_ids, ADMIN_KEY)
     sent = send_mutated_requests(gateway, (fuzzer.make_request() for _ in range(ROUTE_COUNT)))
     assert Counter(request.status for request in sent)[200] > ROUTE_COUNT // 10, "too few valid requests"
     assert len(count_codes(sent)) >= 15
