@@ -62,10 +62,9 @@ def list_reasons() -> list[str]:
 def _find_tested_clients() -> dict[Capability, set[str]]:
     """Returns the ids of the clients that the contract tests run, by what the tests prove."""
     clients: dict[Capability, set[str]] = {}
-    for path in sorted(CLIENT_TESTS.glob("test_client_*.py")):
-        for test in vars(importlib.import_module(f"tests.clients.{path.stem}")).values():
-            if hasattr(test, "capability"):
-                clients.setdefault(test.capability, set()).update(_list_client_ids(test))
+    for test in vars(importlib.import_module("tests.clients.test_client_contracts")).values():
+        if hasattr(test, "capability"):
+            clients.setdefault(test.capability, set()).update(_list_client_ids(test))
     return clients
 
 
@@ -110,7 +109,9 @@ repeats its request, without an `Idempotency-Key`, and gets the job of the first
 
 A client needs the base URL with `/v1`, and an API key of the gateway. `igw_sandbox` is that of `make run`. The tests
 run these snippets as they are printed. Parameters of the gateway (`max_cost`, `provider`, `policy`, …) go beside
-OpenAI's own; where a client drops them, give its key a [policy](keys.md).
+OpenAI's own; where a client drops them, give its key a [policy](keys.md). LiteLLM refuses some of OpenAI's parameters
+of known models: send these in `extra_body`, too. The AI SDK sends edits as forms: write an object there
+as JSON, as in `providerOptions: {{ igw: {{ provider: JSON.stringify({{ only: ["runapi"] }}) }} }}`.
 
 {render_snippets()}
 Requests of other clients (Azure's SDKs, LibreChat, Open WebUI, ComfyUI, LlamaIndex and others) are replayed byte for

@@ -13,6 +13,7 @@ MODEL = "gpt-image-2"
 class Capability(StrEnum):
     """A use of the gateway, as the text of its row in `docs/clients.md`."""
 
+    SNIPPET = "The snippet below"
     GENERATE = "Generate images, as base64"
     URLS = "Images as URLs"
     SIZE_AND_QUALITY = "Several images, size and quality"
@@ -66,6 +67,7 @@ _ONLY_IMAGES = {
 _NO_BATCHES = "It has no batches."
 _NO_RESPONSES = "It has no Responses API."
 _ONLY_RESPONSES = (
+    Capability.SNIPPET,
     Capability.RESPOND,
     Capability.RESPOND_EDIT,
     Capability.RESPOND_STREAM,
@@ -73,6 +75,7 @@ _ONLY_RESPONSES = (
     Capability.ONE_PURCHASE,
 )
 _OF_DALLE_WRAPPER = (
+    Capability.SNIPPET,
     Capability.URLS,
     Capability.SIZE_AND_QUALITY,
     Capability.ALIASES,

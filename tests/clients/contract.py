@@ -100,15 +100,10 @@ def make_command(client: ClientEntry) -> list[str]:
     name, *arguments = client.program
     if client.runtime == "node":
         return [find_node_program(), str(PROGRAM_FOLDER / name), *arguments]
-    interpreter = find_interpreter(client)
-    return [interpreter, str(PYTHON_PROGRAM_FOLDER / name), *arguments]
-
-
-def find_interpreter(client: ClientEntry) -> str:
-    if client.runtime == "python":
-        return sys.executable
-    assert CLIENTS_PYTHON.exists(), "the clients have an environment of their own: run deploy/setup.sh dev"
-    return str(CLIENTS_PYTHON)
+    if client.runtime == "clients":
+        assert CLIENTS_PYTHON.exists(), "the clients have an environment of their own: run deploy/setup.sh dev"
+    interpreter = CLIENTS_PYTHON if client.runtime == "clients" else sys.executable
+    return [str(interpreter), str(PYTHON_PROGRAM_FOLDER / name), *arguments]
 
 
 def make_client_environ() -> dict[str, str]:

@@ -2,12 +2,17 @@
 
 import base64
 import json
+import os
+import runpy
+import subprocess
 import sys
 import time
+from pathlib import Path
 
 
 def answer_calls(operations, describe_error):
     """Runs a function of `operations` for each call. `describe_error` returns the fields of an error of the client."""
+    operations = {**operations, "run_snippet": run_snippet}
     for line in sys.stdin:
         call = json.loads(line)
         try:
@@ -15,6 +20,17 @@ def answer_calls(operations, describe_error):
         except Exception as error:  # noqa: BLE001  every error is the client's answer
             result = {"error": {"kind": type(error).__name__, "message": str(error), **describe_error(error)}}
         print(json.dumps(result, default=str), flush=True)
+
+
+def run_snippet(call):
+    """Runs a file in its folder: a shell script, or Python within this process, which has imported the client."""
+    path = Path(call["path"])
+    if path.suffix == ".sh":
+        subprocess.run(["/bin/bash", path], cwd=path.parent, check=True)
+    else:
+        os.chdir(path.parent)
+        runpy.run_path(str(path))
+    return {}
 
 
 def decode_files(call):
