@@ -24,10 +24,7 @@ IsStream = Annotated[
     bool,
     Parameter(APPLIED, "Whether the response is a stream of events.", False, fix_spelling=read_boolean),
 ]
-UserId = Annotated[
-    ShortText | None,
-    Parameter(APPLIED, "OpenAI's former name of `safety_identifier`.", "user-1"),
-]
+UserId = Annotated[ShortText | None, Parameter(APPLIED, "OpenAI's former name of `safety_identifier`.", "user-1")]
 SafetyIdentifier = Annotated[
     ShortText | None,
     Parameter(APPLIED, "Your own id of the end user. Never stored, and never sent to a seller.", "user-1"),
@@ -36,14 +33,8 @@ PolicyName = Annotated[
     ShortText | None,
     Parameter(APPLIED, "A policy that your team may request. Default: the one that the rules select.", "cheapest"),
 ]
-MaxPrice = Annotated[
-    UsdAmount | None,
-    Parameter(APPLIED, "Maximum USD per image.", "0.20"),
-]
-MaxCost = Annotated[
-    UsdAmount | None,
-    Parameter(APPLIED, "Maximum USD for the request.", "0.50"),
-]
+MaxPrice = Annotated[UsdAmount | None, Parameter(APPLIED, "Maximum USD per image.", "0.20")]
+MaxCost = Annotated[UsdAmount | None, Parameter(APPLIED, "Maximum USD for the request.", "0.50")]
 MaxSeconds = Annotated[
     Annotated[float, Meta(gt=0, le=86_400)] | None,
     Parameter(APPLIED, "Maximum seconds for nine in ten images.", 90, fix_spelling=read_number),

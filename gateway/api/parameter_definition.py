@@ -53,6 +53,11 @@ class Parameter(Struct, frozen=True):
 APPLIED, MAPPED, WARNED, REFUSED = Treatment
 
 
+def make_refused_file_row(refusal: str) -> Parameter:
+    """Returns the row of `file_id`: no input image is an uploaded file."""
+    return Parameter(REFUSED, "The id of an uploaded file.", "file-1", refusal=refusal)
+
+
 class TranslatedFields(Struct, frozen=True):
     """The fields of another API's request, as fields of this table.
 

@@ -26,7 +26,15 @@ from gateway.api.job_option_parameters import (
 )
 from gateway.api.json_limit_scan import LongText
 from gateway.api.legacy_parameter_values import map_alias, map_quality, map_size, warn_about
-from gateway.api.parameter_definition import APPLIED, MAPPED, REFUSED, WARNED, Parameter, TranslatedFields
+from gateway.api.parameter_definition import (
+    APPLIED,
+    MAPPED,
+    REFUSED,
+    WARNED,
+    Parameter,
+    TranslatedFields,
+    make_refused_file_row,
+)
 from gateway.api.parameter_value_coercion import (
     read_boolean,
     read_format,
@@ -56,11 +64,8 @@ class InputImageRef(Struct, frozen=True, forbid_unknown_fields=True):
     b64_json: str | None = None
     file_id: Annotated[
         None,
-        Parameter(
-            REFUSED,
-            "The id of an uploaded file.",
-            "file-1",
-            refusal="this gateway stores no files. Send image_url or b64_json, or the image as a file of a form",
+        make_refused_file_row(
+            "this gateway stores no files. Send image_url or b64_json, or the image as a file of a form"
         ),
     ] = None
 

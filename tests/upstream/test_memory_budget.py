@@ -23,16 +23,28 @@ async def _completes_soon(waiting: Awaitable[None]) -> bool:
     return True
 
 
-def _start_body(reservation: MemoryReservation, size: int, name: str, served: list[str]) -> "asyncio.Task[None]":
-    """Starts a body that reserves its size, is listed as served, and releases it after 10 ms."""
+async def _serve_behind(
+    first: MemoryReservation, budget: MemoryBudget, *bodies: tuple[MemoryReservation, int, str]
+) -> list[str]:
+    """Starts bodies of a reservation, a size and a name, which wait until `first` is released.
 
-    async def reserve_and_release() -> None:
+    Each holds its size for 10 ms. Returns their names in the order in which they were served."""
+    served: list[str] = []
+
+    async def serve(reservation: MemoryReservation, size: int, name: str) -> None:
         await reservation.grow_to(size)
         served.append(name)
         await asyncio.sleep(0.01)
         reservation.release()
 
-    return asyncio.create_task(reserve_and_release())
+    async with asyncio.TaskGroup() as tasks:
+        for body in bodies:
+            tasks.create_task(serve(*body))
+            await asyncio.sleep(0.02)
+        assert (served, budget.waiter_count) == ([], len(bodies))
+        first.release()
+    assert (budget.reserved_bytes, budget.outgoing_bytes) == (0, 0)
+    return served
 
 
 @in_virtual_time
@@ -49,17 +61,9 @@ async def test_waiters_are_served_in_order_even_if_a_later_one_fits() -> None:
     budget = MemoryBudget(10 * MIB)
     first = budget.make_incoming_reservation()
     await first.grow_to(8 * MIB)
-    served: list[str] = []
-    tasks = [
-        _start_body(budget.make_incoming_reservation(), size, name, served)
-        for name, size in (("large", 9 * MIB), ("modest", MIB))
-    ]
-    await asyncio.sleep(0.02)
-    assert (served, budget.waiter_count) == ([], 2)
-    first.release()
-    await asyncio.gather(*tasks)
-    assert budget.reserved_bytes == 0
-    assert served == ["large", "modest"]
+    large = budget.make_incoming_reservation(), 9 * MIB, "large"
+    modest = budget.make_incoming_reservation(), MIB, "modest"
+    assert await _serve_behind(first, budget, large, modest) == ["large", "modest"]
 
 
 @in_virtual_time
@@ -115,16 +119,9 @@ async def test_incoming_bodies_are_served_before_outgoing_ones() -> None:
     budget = MemoryBudget(8 * MIB)
     first = budget.make_outgoing_reservation()
     await first.grow_to(6 * MIB)
-    served: list[str] = []
-    tasks = [_start_body(budget.make_outgoing_reservation(), 4 * MIB, "out", served) for _ in range(2)]
-    await asyncio.sleep(0.02)
-    tasks += [_start_body(budget.make_incoming_reservation(), 4 * MIB, "in", served) for _ in range(2)]
-    await asyncio.sleep(0.02)
-    assert (served, budget.waiter_count) == ([], 4)
-    first.release()
-    await asyncio.gather(*tasks)
-    assert (budget.reserved_bytes, budget.outgoing_bytes) == (0, 0)
-    assert served == ["in", "in", "out", "out"]
+    outgoing = [(budget.make_outgoing_reservation(), 4 * MIB, "out") for _ in range(2)]
+    incoming = [(budget.make_incoming_reservation(), 4 * MIB, "in") for _ in range(2)]
+    assert await _serve_behind(first, budget, *outgoing, *incoming) == ["in", "in", "out", "out"]
 
 
 @in_virtual_time

@@ -12,7 +12,7 @@ from msgspec import Struct
 
 from gateway.api.api_errors import ApiError
 from gateway.api.earlier_images import EarlierImages
-from gateway.api.parameter_definition import REFUSED, Parameter
+from gateway.api.parameter_definition import make_refused_file_row
 from gateway.api.parameter_table import MAX_PROMPT_LENGTH
 from gateway.api.request_body_reader import to_struct
 from gateway.api.responses_api.response_ids import parse_call_id, parse_response_id
@@ -60,13 +60,7 @@ class _ImagePart(Struct, frozen=True, forbid_unknown_fields=True):
     image_url: str | None = None
     detail: Literal["auto", "low", "high", "original"] | None = None
     file_id: Annotated[
-        None,
-        Parameter(
-            REFUSED,
-            "The id of an uploaded file.",
-            "file-1",
-            refusal="a file cannot be an input image. Send image_url: an https URL or a data URI",
-        ),
+        None, make_refused_file_row("a file cannot be an input image. Send image_url: an https URL or a data URI")
     ] = None
 
 

@@ -27,13 +27,13 @@ class KeyWorld:
     """The table of API keys of a test. `calls`: how often each call was made; `is_down`: whether they fail;
     `call_seconds`: how long each answer takes."""
 
-    def __init__(self) -> None:
+    def __init__(self, call_seconds: float = 0.0) -> None:
         self.clock = ManualClock(NOON)
         self.table = MemoryApiKeyTable()
         self.store = MemoryApiKeys(self.table, self._run)
         self.calls = Counter[str]()
         self.is_down = False
-        self.call_seconds = 0.0
+        self.call_seconds = call_seconds
         self.draw_bytes = Random(7).randbytes  # noqa: S311
 
     async def _run(self, name: str, arguments: tuple[Any, ...], effect: Any) -> Any:

@@ -157,8 +157,7 @@ async def test_unknown_key_is_not_found() -> None:
 
 @in_virtual_time
 async def test_concurrent_admins_lose_no_change() -> None:
-    world = KeyWorld()
-    world.call_seconds = 0.01
+    world = KeyWorld(call_seconds=0.01)
     keys = await asyncio.gather(*(create_key(world, name=str(number)) for number in range(4)))
     await asyncio.gather(*(world.make_administration().revoke_key(created.key.id, ADMIN) for created in keys[:2]))
     statuses = [world.table.keys[created.key.id].get_status(NOON) for created in keys]
@@ -168,8 +167,7 @@ async def test_concurrent_admins_lose_no_change() -> None:
 
 @in_virtual_time
 async def test_rotation_never_revives_a_key_that_is_revoked_meanwhile() -> None:
-    world = KeyWorld()
-    world.call_seconds = 0.01
+    world = KeyWorld(call_seconds=0.01)
     created = await create_key(world)
     administration = world.make_administration()
     rotation = asyncio.create_task(administration.rotate_key(created.key.id, DAY, ADMIN))

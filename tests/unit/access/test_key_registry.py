@@ -47,8 +47,7 @@ async def test_new_key_is_found_although_a_guess_caused_a_load_before() -> None:
 
 @in_virtual_time
 async def test_load_that_began_before_the_request_does_not_answer_it() -> None:
-    world = KeyWorld()
-    world.call_seconds = 0.1
+    world = KeyWorld(call_seconds=0.1)
     registry = world.make_registry()
     guess = start_guess(world, registry)
     await asyncio.sleep(0.05)
@@ -93,8 +92,7 @@ async def test_known_and_unknown_ids_wait_alike() -> None:
 
 @in_virtual_time
 async def test_too_many_guesses_are_rejected_at_once() -> None:
-    world = KeyWorld()
-    world.call_seconds = 1.0
+    world = KeyWorld(call_seconds=1.0)
     registry = world.make_registry()
     guesses = [start_guess(world, registry) for _ in range(key_registry.MAX_WAITERS)]
     await asyncio.sleep(0.1)
@@ -126,8 +124,7 @@ async def test_outage_is_reported_for_unknown_keys_only() -> None:
 
 @in_virtual_time
 async def test_cancelled_request_does_not_cancel_the_load_of_others() -> None:
-    world = KeyWorld()
-    world.call_seconds = 0.5
+    world = KeyWorld(call_seconds=0.5)
     registry = world.make_registry()
     first = start_guess(world, registry)
     second = start_guess(world, registry)

@@ -1,8 +1,8 @@
 """Order limits of one account `a`, and helpers to check them."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import AsyncExitStack, contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 
 from gateway.config.schema import AccountLimits
 from gateway.health.account_limiters import AccountLimiters
@@ -33,6 +33,15 @@ async def count_free_slots(limits: AccountLimiters, max_slots: int = 40) -> int:
             except SlotTimeout:
                 return number
     return max_slots
+
+
+@asynccontextmanager
+async def hold_slots(limits: AccountLimiters, count: int) -> AsyncIterator[None]:
+    """Holds so many slots, which must be free."""
+    async with AsyncExitStack() as stack:
+        for _ in range(count):
+            await stack.enter_async_context(limits.slot("a", 0))
+        yield
 
 
 async def hold_slot(limits: AccountLimiters) -> None:

@@ -1,14 +1,20 @@
 """Concurrency limit of an account: how many orders run at the same time, which wait, and what a changed limit does."""
 
 import asyncio
-from contextlib import AsyncExitStack
 
 import pytest
 
 from gateway.config.schema import AccountLimits
 from gateway.health.concurrency_limiter import SlotTimeout
 from tests.harness.virtual_time_loop import in_virtual_time
-from tests.unit.health.limit_helpers import WAIT_TIMEOUT_SECONDS, count_free_slots, hold_slot, make_limits, run_tasks
+from tests.unit.health.limit_helpers import (
+    WAIT_TIMEOUT_SECONDS,
+    count_free_slots,
+    hold_slot,
+    hold_slots,
+    make_limits,
+    run_tasks,
+)
 
 
 @in_virtual_time
@@ -107,9 +113,7 @@ async def test_cancelled_waiter_passes_slot_to_next() -> None:
 @in_virtual_time
 async def test_lowered_limit_waits_for_orders_in_flight() -> None:
     limits = make_limits(concurrency=4)
-    async with AsyncExitStack() as stack:
-        for _ in range(4):
-            await stack.enter_async_context(limits.slot("a", 0))
+    async with hold_slots(limits, 4):
         limits.configure({"a": AccountLimits(concurrency=2)})
         assert (limits.count_in_flight("a"), limits.get_load("a")) == (4, 2)
         assert await count_free_slots(limits) == 0
