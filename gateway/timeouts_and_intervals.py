@@ -223,6 +223,8 @@ class ApiTiming(Struct, frozen=True, kw_only=True):
     event_heartbeat_seconds: float = 10.0
     # How soon a client connects again whose stream of events was interrupted.
     event_retry_seconds: int = 2
+    # OpenAI's completion window of 24h: after it, no more lines of a batch are ordered.
+    batch_window_seconds: float = 86_400.0
     # The Retry-After while the store is unavailable.
     store_retry_after_seconds: int = 5
     # For sending responses to waiting clients after the drain.

@@ -216,6 +216,7 @@ class JobBody(CommonJobBody):
     metadata: dict[str, str]
     key: Annotated[str | None, Meta(description="The id of the API key that created the job.")]
     labels: list[str]
+    batch: Annotated[str | None, Meta(description="The batch that the job is a line of.")]
     webhook: Annotated[bool, Meta(description="Whether the job has a webhook.")]
 
 
@@ -229,6 +230,7 @@ class JobSummaryBody(CommonJobBody):
     error: JobErrorBody | None
     key: Annotated[str | None, Meta(description="The id of the API key that created the job.")]
     labels: list[str]
+    batch: Annotated[str | None, Meta(description="The batch that the job is a line of.")]
 
 
 class JobListBody(TypedDict):

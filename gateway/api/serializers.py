@@ -88,6 +88,7 @@ def serialize_job(view: JobView, url_signer: UrlSigner) -> JobBody:
         "metadata": dict(documents.request.routing.metadata),
         "key": job.key_id or None,
         "labels": list(job.labels),
+        "batch": job.batch_id or None,
         "webhook": job.has_webhook,
     }
 
@@ -109,6 +110,7 @@ def serialize_job_summary(job: Job) -> dict[str, Any]:
         "error": _serialize_error(job),
         "key": job.key_id or None,
         "labels": list(job.labels),
+        "batch": job.batch_id or None,
     }
 
 

@@ -11,7 +11,7 @@ from tests.harness.gateway_runner import RunningGateway
 JOB_FIELDS = {
     *("id", "object", "operation", "status", "model", "created_at", "finished_at", "deadline_at", "expires_at"),
     *("kept_until", "n", "requested", "effective", "images", "usage", "warnings", "error", "policy", "plan"),
-    *("attempts", "metadata", "cancel_requested", "max_remaining_cost", "key", "labels", "webhook"),
+    *("attempts", "metadata", "cancel_requested", "max_remaining_cost", "key", "labels", "batch", "webhook"),
 }
 
 

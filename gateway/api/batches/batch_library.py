@@ -4,11 +4,8 @@ from collections.abc import AsyncIterator
 
 from gateway.api.api_context import ApiContext
 from gateway.api.api_errors import ApiError
-from gateway.api.batches.batch_records import COMPLETION_WINDOW_SECONDS, Batch, decode_batch
+from gateway.api.batches.batch_records import Batch, decode_batch
 from gateway.store.team_records import MAX_PAGE_RECORDS, RecordKind, RecordPosition
-
-# An open batch may be older than its completion window, while its last orders are followed.
-MAX_OPEN_SECONDS = 2 * COMPLETION_WINDOW_SECONDS
 
 
 def make_batch_not_found_error() -> ApiError:
@@ -26,7 +23,8 @@ async def get_team_batch(context: ApiContext, team: str, batch_id: str) -> Batch
 async def iterate_open_batches(context: ApiContext, team: str) -> AsyncIterator[Batch]:
     """Yields the team's batches that have not ended, the newest first."""
     position: RecordPosition | None = None
-    oldest = context.wall_clock() - MAX_OPEN_SECONDS
+    # It may be open for longer than its completion window, while its last orders are followed.
+    oldest = context.wall_clock() - 2 * context.timing.api.batch_window_seconds
     while records := await context.store.team_records.list_records(RecordKind.BATCH, team, MAX_PAGE_RECORDS, position):
         for record in records:
             if record.created_at < oldest:

@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from gateway.api.api_context import ApiContext
 from gateway.api.api_errors import ApiError
-from gateway.api.batches.batch_records import COMPLETION_WINDOW_SECONDS, Batch
+from gateway.api.batches.batch_records import Batch
 from gateway.api.batches.file_content import MAX_LINE_BYTES, InputLine
 from gateway.api.client_presence import ClientPresence
 from gateway.api.input_images import InputImages, get_mask_ref, list_input_refs, load_input_images
@@ -115,7 +115,7 @@ def _make_record(batch: Batch, number: int, data: bytes) -> IdempotencyRecord:
     return IdempotencyRecord(
         key=f"{batch.id}:{number}",
         fingerprint=hashlib.sha256(data).hexdigest(),
-        ttl_seconds=2 * COMPLETION_WINDOW_SECONDS,
+        ttl_seconds=2 * (batch.expires_at - batch.created_at),
     )
 
 

@@ -12,8 +12,6 @@ from gateway.config.schema import RateLimits
 from gateway.store.base import DAY_SECONDS
 from gateway.store.team_records import RecordContent, TeamRecord
 
-COMPLETION_WINDOW = "24h"
-COMPLETION_WINDOW_SECONDS = DAY_SECONDS
 # How long a batch can be fetched after its end.
 BATCH_TTL_SECONDS = 30 * DAY_SECONDS
 MAX_SHOWN_ERRORS = 10

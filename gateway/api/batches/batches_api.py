@@ -11,7 +11,6 @@ from gateway.api.api_errors import ApiError
 from gateway.api.authentication import get_principal, get_team
 from gateway.api.batches.batch_library import get_team_batch, iterate_open_batches
 from gateway.api.batches.batch_records import (
-    COMPLETION_WINDOW_SECONDS,
     MAX_SHOWN_ERRORS,
     Batch,
     BatchError,
@@ -64,7 +63,7 @@ async def create_batch(request: HttpRequest) -> Response[bytes]:
         policies=principal.policies,
         limits=principal.limits,
         created_at=now,
-        expires_at=now + COMPLETION_WINDOW_SECONDS,
+        expires_at=now + context.timing.api.batch_window_seconds,
         endpoint=params.endpoint,
         input_file_id=file.id,
         output=OutputFile(id=_make_id(context, FILE, team)),

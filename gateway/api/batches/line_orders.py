@@ -19,7 +19,7 @@ from gateway.api.batches.line_results import LineSummary, ResultWriter
 from gateway.api.charge_sentences import NOT_CHARGED
 from gateway.api.job_submission import find_existing_job, wait_for_confirmation
 from gateway.assets.storage import StorageUnavailable
-from gateway.jobs.job import Job
+from gateway.jobs.job import Job, JobState
 from gateway.store.base import StoreUnavailable
 
 # How soon a cancellation and a free place are noticed, and how often progress is saved.
@@ -175,7 +175,9 @@ class LineOrders:
         if may_exist and (existing := await find_existing_job(self._context, line.request)):
             return existing.job_id
         self._require_running()
-        deadline_seconds = self._batch.expires_at - self._context.wall_clock()
+        # At the end of the window, what is not ordered is cancelled. What runs then has the usual time.
+        window_seconds = self._batch.expires_at - self._context.wall_clock()
+        deadline_seconds = window_seconds + self._context.catalogue().gateway.jobs.deadline_seconds
         return (await order_line(self._context, line, deadline_seconds)).job_id
 
     def _may_succeed_later(self, error: ApiError) -> bool:
@@ -201,19 +203,20 @@ class LineOrders:
 
     async def _write_outcome(self, summary: LineSummary, outcome: Job | BaseException) -> None:
         is_completed, cost = False, 0
-        if isinstance(outcome, Job):
+        if (stop_reason := self._get_stop_reason()) is not None and _is_unordered(outcome):
+            await self._writer.write_error(summary, stop_reason)
+        elif isinstance(outcome, Job):
             is_completed, cost = await self._writer.write_job(summary, outcome), outcome.captured_amount
         elif isinstance(outcome, ApiError):
             await self._writer.write_refusal(summary, outcome)
-        elif isinstance(outcome, LineNotOrdered) and (reason := self._get_stop_reason()):
-            await self._writer.write_error(summary, reason)
         else:
             raise outcome
         self._progress.record_written(summary.number, is_completed, cost)
 
     async def _cancel_open_jobs(self) -> None:
-        """Cancels the jobs of a cancelled batch: what is not ordered is dropped, running orders are followed."""
-        if not self._batch.is_cancelling:
+        """Cancels the jobs of a cancelled or expired batch: what is not ordered is dropped, running orders are
+        followed."""
+        if self._get_stop_reason() is None:
             return
         for entry in list(self._open.values()):
             if entry.job_id is not None and not entry.is_cancel_sent:
@@ -234,6 +237,13 @@ class LineOrders:
             lambda batch: replace(batch, output=output, errors_output=errors, progress=progress, failures=0)
         )
         self._saved_at = self._now
+
+
+def _is_unordered(outcome: Job | BaseException) -> bool:
+    """Returns whether the line was stopped before anything was ordered."""
+    if isinstance(outcome, Job):
+        return outcome.state is JobState.CANCELLED and not outcome.attempts
+    return isinstance(outcome, LineNotOrdered)
 
 
 def _summarize(line: BatchLine) -> LineSummary:

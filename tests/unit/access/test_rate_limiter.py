@@ -241,3 +241,29 @@ def test_idle_owners_are_forgotten() -> None:
 def test_seconds_until_room(allowed: int, buckets: dict[int, int], seconds: float) -> None:
     start = int(MINUTE_START / 5)
     assert seconds_until_room(allowed, {start + index: n for index, n in buckets.items()}, MINUTE_START + 10) == seconds
+
+
+def test_batches_use_a_share_of_the_concurrent_jobs_of_all_replicas() -> None:
+    replicas = Replicas(2)
+    owner = LimitedOwner(TEAM, RateLimits(concurrent_jobs=5))
+    first, second = replicas.limiters
+    assert first.has_room_for_batch((owner,), 0.5)
+    replicas.open_jobs[0][TEAM] = 1
+    replicas.open_jobs[1][TEAM] = 1
+    # Interactive jobs are counted from the first request on.
+    for limiter in replicas.limiters:
+        limiter.admit((owner,), 1)
+        limiter.release((owner,))
+    replicas.share_counts()
+    assert not first.has_room_for_batch((owner,), 0.5)
+    assert second.has_room_for_batch((owner,), 0.8)
+    assert replicas.try_to_admit(owner) is None
+
+
+def test_batch_may_have_one_job_even_with_the_smallest_limit() -> None:
+    replicas = Replicas()
+    owner = LimitedOwner(TEAM, RateLimits(concurrent_jobs=1))
+    assert replicas.limiters[0].has_room_for_batch((owner,), 0.5)
+    replicas.open_jobs[0][TEAM] = 1
+    assert not replicas.limiters[0].has_room_for_batch((owner,), 0.5)
+    assert replicas.limiters[0].has_room_for_batch((LimitedOwner(TEAM, RateLimits()),), 0.5)
