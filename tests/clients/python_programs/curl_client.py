@@ -5,16 +5,7 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-from line_protocol import (
-    answer_calls,
-    decode_files,
-    make_image_tool,
-    make_response_input,
-    parse_lines,
-    select_fields,
-    select_headers,
-    wait_for_batch,
-)
+from line_protocol import answer_calls, decode_files, make_response_body, select_fields, select_headers, wait_for_batch
 
 
 class CurlError(Exception):
@@ -117,8 +108,7 @@ def stream_response(call):
 
 
 def make_response_options(call, **fields):
-    body = {"model": "gpt-5", "input": make_response_input(call), "tools": [make_image_tool(call)]}
-    return make_json_options({**body, **select_fields(call, "previous_response_id"), **fields})
+    return make_json_options(make_response_body(call) | fields)
 
 
 def serialize_response(response):
@@ -132,9 +122,10 @@ def run_batch(call):
         file = json.loads(run_curl(call, "/v1/files", "-F", "purpose=batch", "-F", f"file=@{lines_file.name}")[1])
     body = {"input_file_id": file["id"], "endpoint": call["endpoint"], "completion_window": "24h"}
     created = json.loads(run_curl(call, "/v1/batches", *make_json_options(body))[1])
-    batch = wait_for_batch(lambda: json.loads(run_curl(call, f"/v1/batches/{created['id']}")[1]))
-    output = run_curl(call, f"/v1/files/{batch['output_file_id']}/content")[1]
-    return {"status": batch["status"], "results": parse_lines(output)}
+    return wait_for_batch(
+        lambda: json.loads(run_curl(call, f"/v1/batches/{created['id']}")[1]),
+        lambda file_id: run_curl(call, f"/v1/files/{file_id}/content")[1],
+    )
 
 
 def describe_error(error):
@@ -143,4 +134,4 @@ def describe_error(error):
 
 if __name__ == "__main__":
     operations = (generate, edit, stream, stream_edit, list_models, get_model, respond, stream_response, run_batch)
-    answer_calls({operation.__name__: operation for operation in operations}, describe_error)
+    answer_calls(operations, describe_error)

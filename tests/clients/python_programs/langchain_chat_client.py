@@ -19,6 +19,10 @@ def make_model(call):
     return model.bind_tools([make_image_tool(call)])
 
 
+def generate(call):
+    return respond(call)
+
+
 def respond(call):
     messages = make_messages(call)
     return keep_conversation(messages, make_model(call).invoke(messages))
@@ -50,4 +54,4 @@ def describe_error(error):
 
 
 if __name__ == "__main__":
-    answer_calls({"generate": respond, "respond": respond, "stream_response": stream_response}, describe_error)
+    answer_calls((generate, respond, stream_response), describe_error)

@@ -26,4 +26,4 @@ def describe_error(error):
 
 
 if __name__ == "__main__":
-    answer_calls({"generate": generate}, describe_error)
+    answer_calls((generate,), describe_error)

@@ -11,12 +11,12 @@ from pathlib import Path
 
 
 def answer_calls(operations, describe_error):
-    """Runs a function of `operations` for each call. `describe_error` returns the fields of an error of the client."""
-    operations = {**operations, "run_snippet": run_snippet}
+    """Runs the function that each call names. `describe_error` returns the fields of an error of the client."""
+    operations_by_name = {operation.__name__: operation for operation in (*operations, run_snippet)}
     for line in sys.stdin:
         call = json.loads(line)
         try:
-            result = operations[call["operation"]](call)
+            result = operations_by_name[call["operation"]](call)
         except Exception as error:  # noqa: BLE001  every error is the client's answer
             result = {"error": {"kind": type(error).__name__, "message": str(error), **describe_error(error)}}
         print(json.dumps(result, default=str), flush=True)
@@ -49,15 +49,12 @@ def select_headers(headers):
     return {name.lower(): value for name, value in headers.items() if name.lower().startswith("x-igw-")}
 
 
-def wait_for_batch(retrieve_batch):
-    """Retrieves a batch until it has ended, and returns it."""
+def wait_for_batch(retrieve_batch, download_file):
+    """Retrieves a batch until it has ended, and returns its status and the lines of its output."""
     while (batch := retrieve_batch())["status"] in ("validating", "in_progress", "finalizing"):
         time.sleep(0.1)
-    return batch
-
-
-def parse_lines(text):
-    return [json.loads(line) for line in text.splitlines()]
+    output = download_file(batch["output_file_id"])
+    return {"status": batch["status"], "results": [json.loads(line) for line in output.splitlines()]}
 
 
 def make_image_tool(call):
@@ -65,8 +62,14 @@ def make_image_tool(call):
     return {"type": "image_generation", **{name: value for name, value in call["params"].items() if name != "prompt"}}
 
 
-def make_response_input(call):
-    """Returns the input of a Responses request: the prompt, with the input images if the call has any."""
+def make_response_body(call, model="gpt-5"):
+    """Returns the parameters of a Responses request."""
+    params = {"model": model, "input": _make_response_input(call), "tools": [make_image_tool(call)]}
+    return {**params, **select_fields(call, "previous_response_id")}
+
+
+def _make_response_input(call):
+    """Returns the prompt, with the input images if the call has any."""
     prompt = call["params"]["prompt"]
     if not call.get("images"):
         return prompt

@@ -1,16 +1,7 @@
 """LiteLLM as a client, not as a proxy."""
 
 import litellm
-from line_protocol import (
-    answer_calls,
-    decode_files,
-    make_image_tool,
-    make_response_input,
-    parse_lines,
-    select_fields,
-    select_headers,
-    wait_for_batch,
-)
+from line_protocol import answer_calls, decode_files, make_response_body, select_fields, select_headers, wait_for_batch
 
 litellm.suppress_debug_info = True
 PASSED_ON = ("response_format",)
@@ -64,12 +55,9 @@ def stream_response(call):
 
 def make_response_arguments(call):
     return {
-        "model": "openai/gpt-5",
-        "input": make_response_input(call),
-        "tools": [make_image_tool(call)],
         "api_base": call["url"] + "/v1",
         "api_key": call["key"],
-        **select_fields(call, "previous_response_id"),
+        **make_response_body(call, "openai/gpt-5"),
     }
 
 
@@ -85,9 +73,10 @@ def run_batch(call):
     created = litellm.create_batch(
         input_file_id=file.id, endpoint=call["endpoint"], completion_window="24h", **provider
     )
-    batch = wait_for_batch(lambda: litellm.retrieve_batch(batch_id=created.id, **provider).model_dump())
-    output = litellm.file_content(file_id=batch["output_file_id"], **provider)
-    return {"status": batch["status"], "results": parse_lines(output.text)}
+    return wait_for_batch(
+        lambda: litellm.retrieve_batch(batch_id=created.id, **provider).model_dump(),
+        lambda file_id: litellm.file_content(file_id=file_id, **provider).text,
+    )
 
 
 def describe_error(error):
@@ -96,4 +85,4 @@ def describe_error(error):
 
 if __name__ == "__main__":
     operations = (generate, edit, list_models, respond, stream_response, run_batch)
-    answer_calls({operation.__name__: operation for operation in operations}, describe_error)
+    answer_calls(operations, describe_error)

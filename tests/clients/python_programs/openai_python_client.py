@@ -1,16 +1,7 @@
 """OpenAI's SDK for Python, of any major version."""
 
 import openai
-from line_protocol import (
-    answer_calls,
-    decode_files,
-    make_image_tool,
-    make_response_input,
-    parse_lines,
-    select_fields,
-    select_headers,
-    wait_for_batch,
-)
+from line_protocol import answer_calls, decode_files, make_response_body, select_fields, select_headers, wait_for_batch
 
 IMAGE_FIELDS = ("data", "size", "quality", "output_format", "usage", "warnings")
 
@@ -62,17 +53,12 @@ def get_model(call):
 
 
 def respond(call):
-    return serialize_response(make_client(call).responses.create(**make_response_arguments(call)))
+    return serialize_response(make_client(call).responses.create(**make_response_body(call)))
 
 
 def stream_response(call):
-    with make_client(call).responses.stream(**make_response_arguments(call)) as stream:
+    with make_client(call).responses.stream(**make_response_body(call)) as stream:
         return {"event_count": len(list(stream)), **serialize_response(stream.get_final_response())}
-
-
-def make_response_arguments(call):
-    arguments = {"model": "gpt-5", "input": make_response_input(call), "tools": [make_image_tool(call)]}
-    return {**arguments, **select_fields(call, "previous_response_id")}
 
 
 def serialize_response(response):
@@ -84,8 +70,9 @@ def run_batch(call):
     client = make_client(call)
     file = client.files.create(file=("requests.jsonl", call["lines"].encode()), purpose="batch")
     created = client.batches.create(input_file_id=file.id, endpoint=call["endpoint"], completion_window="24h")
-    batch = wait_for_batch(lambda: client.batches.retrieve(created.id).model_dump())
-    return {"status": batch["status"], "results": parse_lines(client.files.content(batch["output_file_id"]).text)}
+    return wait_for_batch(
+        lambda: client.batches.retrieve(created.id).model_dump(), lambda file_id: client.files.content(file_id).text
+    )
 
 
 def describe_error(error):
@@ -102,4 +89,4 @@ def describe_error(error):
 
 if __name__ == "__main__":
     operations = (generate, edit, stream, stream_edit, list_models, get_model, respond, stream_response, run_batch)
-    answer_calls({operation.__name__: operation for operation in operations}, describe_error)
+    answer_calls(operations, describe_error)
