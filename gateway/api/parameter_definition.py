@@ -71,10 +71,11 @@ class TranslatedFields(Struct, frozen=True):
 
 @cache
 def get_parameters(body_type: type[Struct]) -> Mapping[str, Parameter]:
-    """Returns the rows of a body, by the names of its parameters."""
+    """Returns the rows of a body, by the names of its parameters: its own, those of its base, and the refused ones."""
     hints = get_type_hints(body_type, include_extras=True)
-    rows = {name: _find_row(hints[name]) for name in body_type.__struct_fields__}
-    return {name: row for name, row in rows.items() if row is not None}
+    base: type[Struct] = body_type.__mro__[body_type.__mro__.index(Struct) - 1]
+    rows = [(name, row) for name in body_type.__struct_fields__ if (row := _find_row(hints[name])) is not None]
+    return dict(sorted(rows, key=lambda item: (item[1].treatment is REFUSED, item[0] in base.__struct_fields__)))
 
 
 def _find_row(annotation: Any) -> Parameter | None:

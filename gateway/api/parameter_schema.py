@@ -44,9 +44,9 @@ def describe_treatment(parameter: Parameter) -> str:
 
 
 def _add_rows(schema: Schema, body_type: type[Struct]) -> None:
-    """Adds descriptions and examples of the rows, and that each optional parameter may be null."""
+    """Adds descriptions and examples in the order of the rows, and that each optional parameter may be null."""
     for name, parameter in get_parameters(body_type).items():
-        field_schema = schema["properties"][name]
+        field_schema = schema["properties"].pop(name)
         default = field_schema.pop("default", None)
         if name not in schema["required"] and not _allows_null(field_schema):
             field_schema = {"anyOf": [field_schema, {"type": "null"}]}

@@ -10,20 +10,7 @@ from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
 from msgspec import Meta, Struct
 
-from gateway.api.job_option_parameters import (
-    IsStream,
-    Labels,
-    MaxCost,
-    MaxPrice,
-    MaxSeconds,
-    Metadata,
-    PolicyName,
-    ProviderFilter,
-    SafetyIdentifier,
-    SellerFilter,
-    ShortText,
-    UserId,
-)
+from gateway.api.job_option_parameters import JobOptions, ShortText
 from gateway.api.json_limit_scan import LongText
 from gateway.api.legacy_parameter_values import map_alias, map_quality, map_size, warn_about
 from gateway.api.parameter_definition import (
@@ -87,7 +74,7 @@ class InputImageRef(Struct, frozen=True, forbid_unknown_fields=True):
 InputImageValue = str | InputImageRef
 
 
-class ImageParams(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class ImageParams(JobOptions, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The parameters of every route that makes images."""
 
     max_body_bytes: ClassVar[int] = MAX_BODY_BYTES_WITHOUT_IMAGES
@@ -218,7 +205,6 @@ class ImageParams(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
             replace=warn_about("seed", (0,), "no seller can repeat an image"),
         ),
     ] = None
-    stream: IsStream = False
     partial_images: Annotated[
         int,
         Meta(ge=0, le=3),
@@ -231,15 +217,6 @@ class ImageParams(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
             replace=warn_about("partial_images", (1, 2, 3), "no seller sends previews"),
         ),
     ] = 0
-    user: UserId = None
-    safety_identifier: SafetyIdentifier = None
-    policy: PolicyName = None
-    max_price: MaxPrice = None
-    max_cost: MaxCost = None
-    max_seconds: MaxSeconds = None
-    provider: ProviderFilter = SellerFilter()
-    metadata: Metadata = {}
-    labels: Labels = ()
     markup: Annotated[
         None,
         Parameter(

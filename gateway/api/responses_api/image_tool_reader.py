@@ -6,15 +6,18 @@ from typing import Any, Literal
 from msgspec import Struct
 
 from gateway.api.api_errors import ApiError
+from gateway.api.job_option_parameters import JobOptions
 from gateway.api.parameter_definition import get_parameters
 from gateway.api.parameter_table import ImageParams
 from gateway.api.request_body_reader import to_struct
-from gateway.api.responses_api.response_parameters import IMAGE_TOOL, SHARED_PARAMETERS, CreateResponseRequest
+from gateway.api.responses_api.response_parameters import IMAGE_TOOL, CreateResponseRequest
 from gateway.api.validation_errors import make_unknown_param_error
 
 _ADD_TOOL = f'Send tools: [{{"type": "{IMAGE_TOOL}"}}]'
 # The parameters of images that belong to the tool: all but the prompt and those that the request itself has.
-TOOL_PARAMETERS = tuple(name for name in get_parameters(ImageParams) if name not in ("prompt", *SHARED_PARAMETERS))
+TOOL_PARAMETERS = tuple(
+    name for name in get_parameters(ImageParams) if name not in ("prompt", *JobOptions.__struct_fields__)
+)
 # Parameters of the tool that have other names or meanings elsewhere.
 _TOOL_OPTIONS = ("action", "input_image_mask")
 _MAX_SHOWN_LENGTH = 60

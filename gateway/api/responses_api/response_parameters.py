@@ -5,38 +5,20 @@ The tool's parameters are those of the other routes: `parameter_table.py` has th
 
 from typing import Annotated, Any, ClassVar, Literal
 
-from msgspec import Meta, Struct
+from msgspec import Meta
 
-from gateway.api.job_option_parameters import (
-    IsStream,
-    Labels,
-    MaxCost,
-    MaxPrice,
-    MaxSeconds,
-    Metadata,
-    PolicyName,
-    ProviderFilter,
-    SafetyIdentifier,
-    SellerFilter,
-    ShortText,
-    UserId,
-)
+from gateway.api.job_option_parameters import JobOptions, ShortText
 from gateway.api.legacy_parameter_values import warn_unless
 from gateway.api.parameter_definition import APPLIED, MAPPED, REFUSED, WARNED, Parameter
 from gateway.api.parameter_value_coercion import read_boolean
 from gateway.api.request_body_reader import MAX_BODY_BYTES
 
 IMAGE_TOOL = "image_generation"
-# Parameters of the request that are parameters of its images, too.
-SHARED_PARAMETERS = (
-    *("stream", "metadata", "user", "safety_identifier", "policy", "max_price", "max_cost", "max_seconds", "provider"),
-    "labels",
-)
 _NO_TEXT_MODEL = "no text model runs"
 _NO_TEXT_CACHE = "no text model runs, so no prompt is cached"
 
 
-class CreateResponseRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class CreateResponseRequest(JobOptions, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """`POST /v1/responses`."""
 
     max_body_bytes: ClassVar[int] = MAX_BODY_BYTES
@@ -91,19 +73,9 @@ class CreateResponseRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fi
             fix_spelling=read_boolean,
         ),
     ] = False
-    stream: IsStream = False
     parallel_tool_calls: Annotated[
         bool | None, Parameter(APPLIED, "Whether tools may run in parallel. There is one tool.", True)
     ] = None
-    metadata: Metadata = {}
-    user: UserId = None
-    safety_identifier: SafetyIdentifier = None
-    policy: PolicyName = None
-    max_price: MaxPrice = None
-    max_cost: MaxCost = None
-    max_seconds: MaxSeconds = None
-    provider: ProviderFilter = SellerFilter()
-    labels: Labels = ()
     store: Annotated[
         bool | None,
         Parameter(

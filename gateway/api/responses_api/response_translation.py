@@ -3,13 +3,14 @@
 from typing import Any, ClassVar
 
 from gateway.api.api_errors import ApiError
+from gateway.api.job_option_parameters import JobOptions
 from gateway.api.parameter_definition import TranslatedFields, get_parameters
 from gateway.api.parameter_normalization import normalize_fields
 from gateway.api.parameter_table import InputImageParams, InputImageValue
 from gateway.api.request_body_reader import to_struct
 from gateway.api.responses_api.conversation_reader import Conversation, read_conversation
 from gateway.api.responses_api.image_tool_reader import ImageTool, echo_tools, read_image_tool
-from gateway.api.responses_api.response_parameters import SHARED_PARAMETERS, CreateResponseRequest
+from gateway.api.responses_api.response_parameters import CreateResponseRequest
 from gateway.catalogue import Catalogue
 from providers.orders import Operation
 
@@ -40,7 +41,7 @@ class ResponseParams(InputImageParams, frozen=True, kw_only=True, forbid_unknown
             warnings.append(_INPUT_IMAGES_IGNORED)
         model, model_warnings = _choose_model(request, tool, catalogue)
         image_fields = {
-            **{name: values[name] for name in SHARED_PARAMETERS if name in values},
+            **{name: values[name] for name in JobOptions.__struct_fields__ if name in values},
             **tool.fields,
             "prompt": conversation.prompt,
             "images": conversation.images if operation is Operation.EDIT else (),
