@@ -15,7 +15,6 @@ from tests.chaos.store_setups import LEASE_SECONDS, StoreSetup
 from tests.harness.batch_client import (
     count_results,
     create_batch,
-    encode_lines,
     make_line,
     make_sdk_client,
     read_results,
@@ -36,7 +35,7 @@ def create_large_batch(client: openai.OpenAI) -> Batch:
         make_line(number, prompt=f"line {number}".ljust(PROMPT_LENGTH), provider={"only": ["runapi"]})
         for number in range(LINE_COUNT)
     )
-    return create_batch(client, encode_lines(lines))
+    return create_batch(client, lines)
 
 
 def check_results(client: openai.OpenAI, batch: Batch, sandbox: RunningSandbox) -> None:

@@ -29,7 +29,7 @@ def openai_client(gateway: RunningGateway) -> Iterator[openai.OpenAI]:
 
 def test_batch_delivers_each_line_under_its_custom_id(openai_client: openai.OpenAI) -> None:
     lines = [make_line(number, n=1 + number % 2) for number in range(4)]
-    batch = create_batch(openai_client, encode_lines(lines), metadata={"campaign": "spring"})
+    batch = create_batch(openai_client, lines, metadata={"campaign": "spring"})
     assert batch.status == "validating"
     ended = wait_for_end(openai_client, batch)
     assert (ended.status, count_results(ended), ended.error_file_id) == ("completed", (4, 4, 0), None)

@@ -6,7 +6,6 @@ from tests.flow.order_flow import OrderFlow
 from tests.harness.batch_client import (
     count_results,
     create_batch,
-    encode_lines,
     make_line,
     make_sdk_client,
     read_results,
@@ -30,7 +29,7 @@ def test_expired_batch_delivers_running_orders_only(flow: OrderFlow) -> None:
     flow.sandbox.hold_orders(vendor="runapi")
     with make_sdk_client(flow.gateway.url, API_KEY) as client:
         lines = (make_line(number, provider={"only": [RUNAPI]}) for number in range(40))
-        batch = create_batch(client, encode_lines(lines))
+        batch = create_batch(client, lines)
         wait_until(lambda: client.batches.retrieve(batch.id).status == "in_progress", "the batch runs")
         wait_until(lambda: count_results(client.batches.retrieve(batch.id))[2] > 0, "the completion window ends")
         flow.sandbox.release_orders(vendor="runapi")

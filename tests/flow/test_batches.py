@@ -13,7 +13,6 @@ from tests.harness.batch_client import (
     EDITS,
     count_results,
     create_batch,
-    encode_lines,
     list_errors,
     make_line,
     make_sdk_client,
@@ -104,7 +103,7 @@ def test_cancelled_batch_drops_waiting_lines_and_delivers_running_orders(
     flow: OrderFlow, client: openai.OpenAI
 ) -> None:
     flow.sandbox.hold_orders(vendor="runapi")
-    batch = create_batch(client, encode_lines(make_seller_line(number) for number in range(100)))
+    batch = create_batch(client, (make_seller_line(number) for number in range(100)))
     wait_until(lambda: len(flow.sandbox.list_requests("runapi", "submit")) >= 20, "orders run")
     cancelling = client.batches.cancel(batch.id)
     assert cancelling.status == "cancelling"
@@ -133,7 +132,7 @@ def test_batch_orders_no_more_than_the_budget_of_its_team(flow: OrderFlow) -> No
 
 def test_input_file_is_kept_while_its_batch_runs(flow: OrderFlow, client: openai.OpenAI) -> None:
     flow.sandbox.hold_orders(vendor="runapi")
-    batch = create_batch(client, encode_lines([make_seller_line(1)]))
+    batch = create_batch(client, [make_seller_line(1)])
     with pytest.raises(openai.ConflictError):
         client.files.delete(batch.input_file_id)
     flow.sandbox.release_orders(vendor="runapi")

@@ -33,7 +33,11 @@ def encode_lines(lines: Iterable[Line]) -> bytes:
     return b"\n".join(json.dumps(line).encode() for line in lines)
 
 
-def create_batch(client: openai.OpenAI, content: bytes, endpoint: Any = GENERATIONS, **options: Any) -> Batch:
+def create_batch(
+    client: openai.OpenAI, lines: Iterable[Line] | bytes, endpoint: Any = GENERATIONS, **options: Any
+) -> Batch:
+    """Creates a batch of the lines, or of a file with this content."""
+    content = lines if isinstance(lines, bytes) else encode_lines(lines)
     file = client.files.create(file=("requests.jsonl", content), purpose="batch")
     return client.batches.create(input_file_id=file.id, endpoint=endpoint, completion_window="24h", **options)
 
@@ -50,7 +54,7 @@ def _find_ended(client: openai.OpenAI, batch_id: str) -> Batch | None:
 
 
 def run_batch(client: openai.OpenAI, lines: Iterable[Line], endpoint: Any = GENERATIONS, **options: Any) -> Batch:
-    return wait_for_end(client, create_batch(client, encode_lines(lines), endpoint, **options))
+    return wait_for_end(client, create_batch(client, lines, endpoint, **options))
 
 
 def count_results(batch: Batch) -> tuple[int, int, int]:

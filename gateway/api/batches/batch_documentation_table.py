@@ -1,5 +1,7 @@
 """The documentation of the routes of files and batches, by the name of the handler."""
 
+from typing import Any
+
 from gateway.api.batches.batch_requests import CreateBatchRequest
 from gateway.api.batches.batch_response_types import (
     BatchBody,
@@ -9,6 +11,7 @@ from gateway.api.batches.batch_response_types import (
     FileListBody,
 )
 from gateway.api.reference.route_documentation import (
+    ExampleRequest,
     RequestParameter,
     ResponseDocumentation,
     RouteDocumentation,
@@ -39,80 +42,90 @@ FORM_ERRORS = (
     *("missing_required_parameter", "unknown_parameter", "unsupported_media_type", "storage_unavailable"),
 )
 
+
+def _describe_route(
+    summary: str, description: str, response: ResponseDocumentation, errors: tuple[str, ...], **options: Any
+) -> RouteDocumentation:
+    """Describes a route. By default it has no example, which would need a file, or the id of a file or a batch."""
+    return RouteDocumentation(
+        tag="Batches",
+        summary=summary,
+        description=description,
+        responses={200: response},
+        errors=errors,
+        **({"examples": {}} | options),
+    )
+
+
+def _describe_list(
+    summary: str, description: str, response: ResponseDocumentation, *filters: RequestParameter
+) -> RouteDocumentation:
+    return _describe_route(
+        summary,
+        description,
+        response,
+        errors=("invalid_value", "unknown_parameter"),
+        parameters=(*PAGE_PARAMETERS, *filters),
+        examples={"default": ExampleRequest()},
+    )
+
+
 BATCH_ROUTE_DOCUMENTATION = {
-    "upload_file": RouteDocumentation(
-        tag="Batches",
-        summary="Upload a file",
-        description="Uploads the lines of a batch. The file is deleted after 30 days, or after `expires_after`.",
+    "upload_file": _describe_route(
+        "Upload a file",
+        "Uploads the lines of a batch. The file is deleted after 30 days, or after `expires_after`.",
+        ResponseDocumentation("The file.", FileBody),
         form=UPLOAD_FORM,
-        responses={200: ResponseDocumentation("The file.", FileBody)},
         errors=FORM_ERRORS,
-        examples={},
     ),
-    "list_files": RouteDocumentation(
-        tag="Batches",
-        summary="List files",
-        description="The team's files, the newest first: uploaded ones, and the output of batches.",
-        parameters=(*PAGE_PARAMETERS, make_query_parameter("purpose", "`batch` or `batch_output`.")),
-        responses={200: ResponseDocumentation("The files.", FileListBody)},
-        errors=("invalid_value", "unknown_parameter"),
+    "list_files": _describe_list(
+        "List files",
+        "The team's files, the newest first: uploaded ones, and the output of batches.",
+        ResponseDocumentation("The files.", FileListBody),
+        make_query_parameter("purpose", "`batch` or `batch_output`."),
     ),
-    "get_file": RouteDocumentation(
-        tag="Batches",
-        summary="Get a file",
-        responses={200: ResponseDocumentation("The file, without its content.", FileBody)},
+    "get_file": _describe_route(
+        "Get a file",
+        "Returns what is known of the file beside its content.",
+        ResponseDocumentation("The file.", FileBody),
         errors=("file_not_found",),
-        examples={},
     ),
-    "download_file": RouteDocumentation(
-        tag="Batches",
-        summary="Download a file",
-        description="Streams the content: of the output of a batch, a JSON object on each line.",
-        responses={200: ResponseDocumentation("The content.", "application/octet-stream")},
+    "download_file": _describe_route(
+        "Download a file",
+        "Streams the content: of the output of a batch, a JSON object on each line.",
+        ResponseDocumentation("The content.", "application/octet-stream"),
         errors=("file_not_found", "images_unavailable"),
-        examples={},
     ),
-    "delete_team_file": RouteDocumentation(
-        tag="Batches",
-        summary="Delete a file",
-        description="Deletes the file and its content at once.",
-        responses={200: ResponseDocumentation("The file is deleted.", DeletedFileBody)},
+    "delete_team_file": _describe_route(
+        "Delete a file",
+        "Deletes the file and its content at once.",
+        ResponseDocumentation("The file is deleted.", DeletedFileBody),
         errors=("file_not_found", "file_in_use", "images_unavailable"),
-        examples={},
     ),
-    "create_batch": RouteDocumentation(
-        tag="Batches",
-        summary="Create a batch",
-        description="Validates all lines of the file, and then orders each as a job. If any line is invalid, or the "
+    "create_batch": _describe_route(
+        "Create a batch",
+        "Validates all lines of the file, and then orders each as a job. If any line is invalid, or the "
         "estimate is above `max_cost`, the batch fails before anything is ordered.",
+        ResponseDocumentation("The batch.", BatchBody),
         body=CreateBatchRequest,
-        responses={200: ResponseDocumentation("The batch.", BatchBody)},
         errors=("file_not_found", "too_many_batches"),
-        examples={},
     ),
-    "list_batches": RouteDocumentation(
-        tag="Batches",
-        summary="List batches",
-        description="The team's batches, the newest first.",
-        parameters=PAGE_PARAMETERS,
-        responses={200: ResponseDocumentation("The batches.", BatchListBody)},
-        errors=("invalid_value", "unknown_parameter"),
+    "list_batches": _describe_list(
+        "List batches",
+        "The team's batches, the newest first.",
+        ResponseDocumentation("The batches.", BatchListBody),
     ),
-    "get_batch": RouteDocumentation(
-        tag="Batches",
-        summary="Get a batch",
-        description="Poll it until its status is `completed`, `failed`, `expired` or `cancelled`.",
-        responses={200: ResponseDocumentation("The batch.", BatchBody)},
+    "get_batch": _describe_route(
+        "Get a batch",
+        "Poll it until its status is `completed`, `failed`, `expired` or `cancelled`.",
+        ResponseDocumentation("The batch.", BatchBody),
         errors=("batch_not_found",),
-        examples={},
     ),
-    "cancel_batch": RouteDocumentation(
-        tag="Batches",
-        summary="Cancel a batch",
-        description="Lines that are not ordered yet are dropped. Running orders cannot be cancelled: the batch ends "
+    "cancel_batch": _describe_route(
+        "Cancel a batch",
+        "Lines that are not ordered yet are dropped. Running orders cannot be cancelled: the batch ends "
         "with what they deliver. It may be repeated.",
-        responses={200: ResponseDocumentation("The batch, which is `cancelling` until its orders end.", BatchBody)},
+        ResponseDocumentation("The batch, which is `cancelling` until its orders end.", BatchBody),
         errors=("batch_not_found", "batch_ended"),
-        examples={},
     ),
 }

@@ -29,6 +29,10 @@ MODEL_RESPONSE = ResponseDocumentation(
     (*JOB_HEADERS, *POLL_HEADERS),
     ResponseEventBody,
 )
+INCLUDE_PARAMETERS = (
+    make_query_parameter("include", "Has no effect: an image has no further output."),
+    make_query_parameter("include[]", "The same, as OpenAI's SDKs send it."),
+)
 RESPONSES_DOCUMENTATION = {
     "create_response": RouteDocumentation(
         tag="Responses",
@@ -79,8 +83,7 @@ RESPONSES_DOCUMENTATION = {
             make_query_parameter(
                 "starting_after", "The `sequence_number` of the last event that you have.", {"type": "integer"}
             ),
-            make_query_parameter("include", "Has no effect: an image has no further output."),
-            make_query_parameter("include[]", "The same, as OpenAI's SDKs send it."),
+            *INCLUDE_PARAMETERS,
             make_query_parameter("include_obfuscation", "Has no effect: events are not padded."),
         ),
         responses={200: MODEL_RESPONSE},
@@ -103,8 +106,7 @@ RESPONSES_DOCUMENTATION = {
             make_query_parameter("after", "The id of the last item that you have."),
             make_query_parameter("limit", "Has no effect: there is one item."),
             make_query_parameter("order", "Has no effect: there is one item."),
-            make_query_parameter("include", "Has no effect."),
-            make_query_parameter("include[]", "Has no effect."),
+            *INCLUDE_PARAMETERS,
         ),
         responses={200: ResponseDocumentation("The message.", InputItemListBody)},
         errors=("response_not_found", "unknown_parameter", "invalid_value", "image_expired"),

@@ -4,12 +4,13 @@ from gateway.catalogue import SellerAccount
 from gateway.config.value_types import Secret
 from gateway.health.health_tracker import HealthKey, HealthTracker, OrderOutcome
 from gateway.routing.signals import CellSignals
-from providers.faults import FaultKind
+from providers.faults import VERDICTS, FaultKind, HealthScope
 from tests.harness.image_model import ALL_CELLS
 from tests.unit.routing.catalogue_factory import MODEL, make_catalogue, make_offer, make_uniform_prices
 
 START = 1_700_000_000.0
 HIGH_CELL, LOW_CELL = ALL_CELLS[-1], ALL_CELLS[0]
+SCOPELESS_FAULTS = [kind for kind, verdict in VERDICTS.items() if verdict.health_scope is HealthScope.NONE]
 
 
 def make_account(name: str) -> SellerAccount:

@@ -4,10 +4,11 @@ import pytest
 
 from gateway.health.health_tracker import HealthTracker
 from gateway.timeouts_and_intervals import HealthTiming
-from providers.faults import VERDICTS, FaultKind, HealthScope
+from providers.faults import FaultKind
 from tests.unit.health.health_samples import (
     RUN_HIGH,
     RUNS_HIGH,
+    SCOPELESS_FAULTS,
     START,
     is_healthy,
     make_failure,
@@ -15,8 +16,6 @@ from tests.unit.health.health_samples import (
     make_tracker,
     make_tracker_with_failures,
 )
-
-SCOPELESS_FAULTS = [kind for kind, verdict in VERDICTS.items() if verdict.health_scope is HealthScope.NONE]
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from tests.unit.health.health_samples import (
     RUN_HIGH,
     RUNS_HIGH,
     RUNS_LOW,
+    SCOPELESS_FAULTS,
     START,
     is_healthy,
     make_failure,
@@ -25,7 +26,6 @@ from tests.unit.health.health_samples import (
 REJECTION_FAULTS = [FaultKind.INVALID_KEY, FaultKind.NO_CREDIT, FaultKind.FORBIDDEN]
 OUTAGE_FAULTS = [FaultKind.NOT_SENT, FaultKind.UNAVAILABLE, FaultKind.OVERLOADED]
 CELL_FAULTS = [kind for kind, verdict in VERDICTS.items() if verdict.health_scope is HealthScope.CELL]
-SCOPELESS_FAULTS = [kind for kind, verdict in VERDICTS.items() if verdict.health_scope is HealthScope.NONE]
 
 
 def test_every_account_fault_is_covered() -> None:
