@@ -93,6 +93,7 @@ class HttpProtocol(HttpToolsProtocol):
         # Bytes that were read and belong neither to complete headers nor to a body.
         self._pending_header_bytes = 0
         self._is_in_headers = self._is_input_ignored = False
+        self._deferred_error: ApiError | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # uvicorn narrows it, too
         super().connection_made(transport)
@@ -200,16 +201,21 @@ class HttpProtocol(HttpToolsProtocol):
     # --- errors of requests without a handler
 
     def _send_error(self, error: ApiError) -> None:
-        """Sends the error and stops reading. Never mixes it into the response of an earlier request."""
+        """Sends the error after the responses to earlier requests, never into one of them. Stops reading."""
         self._is_input_ignored = True
         if self.transport.is_closing():
             return
         if self._is_responding() and not self.cycle.more_body:
-            self.cycle.keep_alive = False
+            self._deferred_error = error
             return
         if not self._is_responding() or not self.cycle.response_started:
             self.transport.write(self._render_error(error))
         self.transport.close()
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        if self._deferred_error is not None and not self._is_responding():
+            self._send_error(self._deferred_error)
 
     def _render_error(self, error: ApiError) -> bytes:
         request_id = get_or_create_request_id(self.headers)

@@ -60,20 +60,13 @@ async def _send_all(url: str, requests: Iterator[RawRequest], connection_count: 
 
 
 async def _send_in_turn(host: str, port: int, requests: Iterator[RawRequest], sent: list[AnsweredRequest]) -> None:
-    """Sends one request after the other over one connection, until none is left.
-
-    Connects again where the gateway closes the connection. A request to which a used connection was closed without a
-    response is sent once more over a new one, as HTTP clients do.
-    """
+    """Sends one request after the other over one connection, until none is left. Connects again where the gateway
+    announces that it closes the connection."""
     connection = None
     for request in requests:
-        if connection is not None and (answer := await _try_to_send(connection, request)) is None:
-            connection[1].close()
-            connection = None
         if connection is None:
             connection = await asyncio.open_connection(host, port)
-            answer = await _try_to_send(connection, request)
-        assert answer is not None, f"no response to {request}"
+        answer = await _send_request(connection, request)
         sent.append(answer)
         if answer.headers.get("connection") == "close":
             connection[1].close()
@@ -82,18 +75,17 @@ async def _send_in_turn(host: str, port: int, requests: Iterator[RawRequest], se
         connection[1].close()
 
 
-async def _try_to_send(
+async def _send_request(
     connection: tuple[asyncio.StreamReader, asyncio.StreamWriter], request: RawRequest
-) -> AnsweredRequest | None:
-    """Returns None if the connection was closed before the first byte of a response."""
+) -> AnsweredRequest:
     reader, writer = connection
     started_at = monotonic()
     writer.write(request.render())
     async with asyncio.timeout(TIMEOUT_SECONDS):
         try:
             head = await reader.readuntil(b"\r\n\r\n")
-        except (ConnectionError, asyncio.IncompleteReadError):
-            return None
+        except (ConnectionError, asyncio.IncompleteReadError) as error:
+            raise AssertionError(f"no response to {request}") from error
         status, headers, body = await _read_response(reader, request.method, head)
     return AnsweredRequest(request, status, headers, body, monotonic() - started_at)
 

@@ -56,6 +56,16 @@ def test_ambiguous_framing_is_rejected(gateway: RunningGateway, case: str) -> No
     assert received.count(b"HTTP/1.1 ") == 1, "the smuggled request is not answered"
 
 
+@pytest.mark.parametrize("earlier_requests", [1, 2])
+def test_malformed_request_is_answered_after_the_earlier_ones(gateway: RunningGateway, earlier_requests: int) -> None:
+    """While the earlier ones are still in work."""
+    received = send_raw(
+        gateway, (HEADER_LINES + LENGTH_HEADER + b"\r\n" + BODY) * earlier_requests + b"nothing valid\r\n\r\n"
+    )
+    answers = received.split(b"HTTP/1.1 400 ")[1:]
+    assert [b"malformed_request" in answer for answer in answers] == [False] * earlier_requests + [True]
+
+
 @pytest.mark.parametrize(
     ("path", "words"),
     [(JOBS_PATH, b"larger than 64 MiB."), (IMAGES_PATH, b"larger than 1 MiB, and this route accepts no images.")],

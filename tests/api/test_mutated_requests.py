@@ -12,6 +12,7 @@ from tests.harness.gateway_runner import ADMIN_KEY, RunningGateway
 
 JSON_COUNT, FORM_COUNT, ROUTE_COUNT, PATH_COUNT = 10_000, 3_500, 5_000, 1_500
 MAX_SECONDS = 1.0
+REPETITIONS = 5
 MIB = 1 << 20
 # Invalid HTTP, and callbacks with an invalid signature.
 EXPECTED_WARNINGS = ("library", "callback handled")
@@ -38,9 +39,11 @@ def check_response(sent: AnsweredRequest) -> None:
 
 
 def check_no_hang(gateway: RunningGateway, slow: list[AnsweredRequest]) -> None:
-    """Sends slow requests once more, one at a time: on a busy machine any request may be slow once."""
-    repeated = send_requests(gateway.url, [sent.request for sent in slow], connection_count=1)
-    assert not [str(sent) for sent in repeated if sent.seconds > MAX_SECONDS]
+    """Sends slow requests again, one at a time: on a busy machine any request may be slow, but not each time."""
+    for _ in range(REPETITIONS):
+        repeated = send_requests(gateway.url, [sent.request for sent in slow], connection_count=1)
+        slow = [sent for sent in repeated if sent.seconds > MAX_SECONDS]
+    assert not slow, [str(sent) for sent in slow]
 
 
 def count_codes(sent: Iterable[AnsweredRequest]) -> Counter[str]:
