@@ -8,6 +8,10 @@ TEST_PROCESSES ?= 4
 PYTEST = $(BIN)/pytest -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder \
 	$(if $(ORDER),--order $(patsubst random,$(shell echo $$RANDOM),$(ORDER)))
 
+# Compiled modules are kept between runs, and between the hundreds of processes of a test run, even where the shell says
+# otherwise: compiling them again takes a third of the time of all tests.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: help setup run test test-all chaos explore mutants check words bench fmt docs lock clean
 
 help: ## List the targets

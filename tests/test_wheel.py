@@ -79,6 +79,7 @@ def test_init_writes_configuration_and_overwrites_nothing(program: Path, tmp_pat
     assert "else/where is valid" in checked.stdout
 
 
+@pytest.mark.thorough
 def test_sandbox_serves_image_from_empty_folder(program: Path, tmp_path: Path) -> None:
     with InstalledGateway(tmp_path, program) as gateway:
         gateway.start()

@@ -38,6 +38,7 @@ def get_warning_names(answer: httpx.Response) -> list[str]:
     return [warning.partition(":")[0] for warning in warnings]
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("model", ["dall-e-2", "dall-e-3"])
 def test_dalle_models_return_url_and_base64_of_the_same_image(gateway: RunningGateway, model: str) -> None:
     answer = gateway.http.post(IMAGES_PATH, json=BODY | {"model": model, "n": 2})

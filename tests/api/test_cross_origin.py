@@ -62,6 +62,7 @@ REQUESTS: dict[str, tuple[str, str, dict[str, Any]]] = {
 }
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("name", REQUESTS)
 def test_every_response_to_an_allowed_origin_can_be_read(open_gateway: RunningGateway, name: str) -> None:
     method, path, options = REQUESTS[name]

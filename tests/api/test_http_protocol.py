@@ -128,9 +128,11 @@ def test_garbage_after_a_request_does_not_change_its_response(gateway: RunningGa
         wait_until(lambda: gateway.http.get("/readyz").json()["jobs"], "the job runs")
         connection.sendall(b"\x00\x01garbage\r\n\r\n")
         gateway.sandbox.release_orders()
-        answer = raw_http.RawResponse(read_until_closed(connection))
-    assert answer.status == 200
-    assert json.loads(answer.body)["data"]
+        answers = [b"HTTP/1.1 " + answer for answer in read_until_closed(connection).split(b"HTTP/1.1 ")[1:]]
+    response, error = map(raw_http.RawResponse, answers)
+    assert response.status == 200
+    assert json.loads(response.body)["data"]
+    assert (error.status, json.loads(error.body)["error"]["code"]) == (400, "malformed_request")
 
 
 @pytest.mark.parametrize("header", [b"X-Note: " + b"a" * 3_000_000, b"X-Note: a\r\n" * 300_000])

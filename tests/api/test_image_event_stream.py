@@ -153,6 +153,7 @@ def test_job_that_fails_later_is_an_error_event(gateway: RunningGateway) -> None
     assert event["error"]["message"].endswith("You were not charged.")
 
 
+@pytest.mark.thorough
 def test_job_that_takes_too_long_is_an_error_event_that_names_the_job(gateway: RunningGateway) -> None:
     """Its prompt is its own: an equal request would get the job, which no client has received."""
     gateway.sandbox.hold_orders()

@@ -66,6 +66,7 @@ def test_slow_clients_hold_little_memory(gateway: RunningGateway, bucket: FakeS3
     expect_slow_clients_hold_little_memory(gateway, job, contents)
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("failure", [{"truncate_after": 1_000}, {"forced_status": 500}, {"forced_status": 403}])
 def test_bucket_failure_within_the_response_aborts_the_connection(
     gateway: RunningGateway, bucket: FakeS3, failure: dict[str, int]

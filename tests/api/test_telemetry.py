@@ -123,6 +123,7 @@ def read_metric_samples(gateway: RunningGateway) -> list[Any]:
     return [sample for family in text_string_to_metric_families(text) for sample in family.samples]
 
 
+@pytest.mark.thorough
 def test_logs_and_metrics_contain_no_request_data(canary_gateway: RunningGateway) -> None:
     metrics = canary_gateway.http.get("/metrics").text
     link = re.compile(r"sig=[\w-]{10}|/callbacks/\w+/job_|/files/\d\d/|Bearer |iVBORw0|data:image")

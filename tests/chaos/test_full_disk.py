@@ -46,6 +46,7 @@ def get_readiness(gateway: GatewayProcess, status: int) -> Any:
     return answer.json() if answer.status_code == status else None
 
 
+@pytest.mark.thorough
 def test_gateway_starts_with_a_full_image_disk(tmp_path: Path, disk: Path, sandbox: RunningSandbox) -> None:
     setup = create_store_setup(tmp_path, sandbox, None)
     with (

@@ -82,6 +82,7 @@ def list_job_ids(setup: StoreSetup) -> list[str]:
     return list(store_audit.read_snapshot(setup.make_store).jobs)
 
 
+@pytest.mark.thorough
 def test_other_replica_continues_the_batch_of_a_killed_one(redis_setup: StoreSetup, sandbox: RunningSandbox) -> None:
     sandbox.set_latency(0.3, 0.1)
     with ExitStack() as running:

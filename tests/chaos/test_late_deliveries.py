@@ -171,6 +171,7 @@ def test_result_of_the_previous_worker_within_a_lease_is_not_reordered(
     assert len(sandbox.list_charges()) == 1
 
 
+@pytest.mark.thorough
 def test_late_image_does_not_replace_the_delivered_one(
     replicas: tuple[GatewayProcess, GatewayProcess], redis_setup: StoreSetup, sandbox: RunningSandbox
 ) -> None:

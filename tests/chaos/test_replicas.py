@@ -52,6 +52,7 @@ def test_client_waiting_at_another_replica_is_notified_of_completion(
         assert {job["status"] for job in waiting.result()} == {"completed"}
 
 
+@pytest.mark.thorough
 def test_other_replica_finishes_all_jobs_of_a_killed_one(
     replicas: tuple[GatewayProcess, GatewayProcess], redis_setup: StoreSetup, sandbox: RunningSandbox
 ) -> None:

@@ -42,6 +42,7 @@ def test_serve_ignores_sighup_before_any_import(command: str, inherited: signal.
     assert completed.stdout.strip() == (signal.SIG_IGN if command == "serve" else inherited).name
 
 
+@pytest.mark.one_in(2)
 @EACH_INHERITED_HANDLER
 def test_sighup_during_startup_does_not_stop_the_gateway_but_reloads(
     tmp_path: Path, inherited: signal.Handlers

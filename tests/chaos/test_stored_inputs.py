@@ -41,6 +41,7 @@ def get_stored_path(path: Path) -> str:
     return str(path.relative_to(path.parents[2]))
 
 
+@pytest.mark.thorough
 def test_inputs_without_a_job_are_deleted_and_others_stay(store_setup: StoreSetup, sandbox: RunningSandbox) -> None:
     with run_replica(
         store_setup.folder, store_setup.config, store_setup.environ, make_crashing_child("commit")

@@ -216,6 +216,7 @@ def test_job_reclaimed_by_another_replica_is_bought_if_confirmed_by_its_own(
     assert len(sandbox.list_charges()) == 2
 
 
+@pytest.mark.thorough
 def test_job_withdrawn_by_another_replica_is_not_confirmed(
     redis_setup: StoreSetup, redis_server: RedisServer, sandbox: RunningSandbox
 ) -> None:

@@ -75,6 +75,7 @@ def test_every_parameter_of_openai_is_accepted(client: RunningClient) -> None:
     assert decode_image(edited["b64_json"]).format == "WEBP"
 
 
+@pytest.mark.one_in(3)
 @proves(Capability.OWN_PARAMETERS)
 def test_own_parameters_reach_the_gateway(client: RunningClient, fast_gateway: RunningGateway) -> None:
     for labels, make_images in (["spring", "homepage"], client.generate), (["spring"], partial(client.edit, [IMAGE])):
@@ -149,12 +150,14 @@ def respond(client: RunningClient, operation: str = "respond", **arguments: Any)
     return result
 
 
+@pytest.mark.one_in(3)
 @proves(Capability.RESPOND)
 def test_image_tool_returns_an_image(client: RunningClient, fast_gateway: RunningGateway) -> None:
     assert respond(client)["id"].startswith("resp_")
     assert load_newest_job(fast_gateway)["operation"] == "generate"
 
 
+@pytest.mark.one_in(3)
 @proves(Capability.RESPOND_EDIT)
 def test_image_tool_edits_images_of_the_input_and_of_earlier_responses(
     client: RunningClient, fast_gateway: RunningGateway
@@ -174,6 +177,7 @@ def make_line(custom_id: str, body: dict[str, Any]) -> str:
     return json.dumps({"custom_id": custom_id, "method": "POST", "url": GENERATIONS_PATH, "body": body})
 
 
+@pytest.mark.one_in(3)
 @proves(Capability.BATCH)
 def test_batch_returns_the_image_of_each_line(client: RunningClient) -> None:
     lines = [make_line(name, client.make_params(quality="low")) for name in ("first", "second")]
@@ -229,6 +233,7 @@ def count_requests(gateway: RunningGateway) -> float:
     return sum(gateway.read_metric("igw_http_request_seconds_count", route=route) for route in ROUTES)
 
 
+@pytest.mark.one_in(7)
 @proves(Capability.ERRORS)
 @pytest.mark.parametrize("case", ERRORS, ids=[case.code for case in ERRORS])
 def test_error_has_status_and_message_and_is_not_repeated_if_final(
@@ -261,6 +266,7 @@ def count_settled_charges(gateway: RunningGateway) -> int:
     return len(gateway.sandbox.list_charges())
 
 
+@pytest.mark.one_in(3)
 @proves(Capability.ONE_PURCHASE)
 def test_repeated_generation_gets_the_first_purchase(client: RunningClient, fast_gateway: RunningGateway) -> None:
     before = count_settled_charges(fast_gateway)
@@ -268,6 +274,7 @@ def test_repeated_generation_gets_the_first_purchase(client: RunningClient, fast
     assert count_settled_charges(fast_gateway) - before == 1
 
 
+@pytest.mark.one_in(3)
 @proves(Capability.ONE_EDIT)
 def test_repeated_edit_gets_the_first_purchase(client: RunningClient, fast_gateway: RunningGateway) -> None:
     """The form of the repeated request may have another boundary."""
@@ -277,6 +284,7 @@ def test_repeated_edit_gets_the_first_purchase(client: RunningClient, fast_gatew
     assert count_settled_charges(fast_gateway) - before == 1
 
 
+@pytest.mark.one_in(3)
 @proves(Capability.STREAM_ERRORS)
 def test_error_within_a_stream_is_raised(client: RunningClient, fast_gateway: RunningGateway) -> None:
     """The order takes longer than the first heartbeat, with which the stream begins."""

@@ -22,6 +22,7 @@ def test_explored_runs_lose_nothing_and_buy_nothing_twice(first: int) -> None:
         assert not result.violations, f"{result.story}\nReplay: make explore SEED={seed}"
 
 
+@pytest.mark.thorough
 def test_explorer_reaches_the_failpoints() -> None:
     reached = Counter[str]()
     for seed in range(600):

@@ -99,6 +99,7 @@ def replica_pair(
         yield first, second, raw
 
 
+@pytest.mark.thorough
 def test_replays_at_another_replica_cause_one_poll_by_the_job_worker(
     replica_pair: tuple[FlowGateway, FlowGateway, RawStore], sandbox: RunningSandbox
 ) -> None:

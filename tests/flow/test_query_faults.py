@@ -184,7 +184,7 @@ def test_image_url_that_looks_dead_is_retried(flow: OrderFlow, seller: str, faul
     expect_capture_without_failover(flow, seller)
 
 
-@pytest.mark.one_in(4)
+@pytest.mark.thorough
 @EACH_SELLER_BY_URL
 def test_download_outage_longer_than_the_attempt_timeout_loses_no_image(flow: OrderFlow, seller: str) -> None:
     with flow.sandbox.override_switches("openai", image_format="url"):

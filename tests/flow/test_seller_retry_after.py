@@ -27,6 +27,7 @@ def make_seller_busy(flow: OrderFlow, seller: str, seconds: object, orders: int 
     )
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("seller", [RUNFLOW_RUNS, RUNAPI, OPENAI])
 def test_only_seller_is_retried_after_its_retry_after_time(flow: OrderFlow, seller: str) -> None:
     make_seller_busy(flow, seller, 2)

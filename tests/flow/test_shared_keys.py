@@ -60,6 +60,7 @@ def test_revoked_key_ends_at_the_other_replica_within_seconds(replicas: tuple[Fl
         assert time.monotonic() - revoked_at < EFFECT_SECONDS
 
 
+@pytest.mark.thorough
 def test_replicas_share_a_rate_limit(replicas: tuple[FlowGateway, FlowGateway]) -> None:
     _, key = create_key(replicas[0], limits={"requests_per_minute": 12})
     with make_client(replicas[0].url, key) as first, make_client(replicas[1].url, key) as second:

@@ -308,7 +308,7 @@ OTHER_PROOFS = {
     },
     "F": {
         "each parameter of OpenAI": (
-            "clients/test_client_images.py::test_every_parameter_of_openai_is_accepted",
+            "clients/test_client_contracts.py::test_every_parameter_of_openai_is_accepted",
             "unit/api/test_parameter_table.py::test_every_field_has_a_row_and_every_parameter_of_openai_too",
         ),
     },
@@ -346,7 +346,7 @@ OTHER_PROOFS = {
     "K": {
         "both SDKs read the streams": (
             "clients/test_gateway_streams.py::test_streamed_generation_yields_one_completed_event",
-            "clients/test_client_images.py::test_streamed_generation_has_an_event_for_each_image",
+            "clients/test_client_contracts.py::test_streamed_generation_has_an_event_for_each_image",
         ),
     },
     "L": {

@@ -22,6 +22,7 @@ time.sleep(600)
 """
 
 
+@pytest.mark.one_in(4)
 @pytest.mark.parametrize("end", ["kill", "stop"])
 @pytest.mark.parametrize("kind", [redis_servers.run_single_server, redis_servers.run_cluster_server])
 def test_restarted_server_keeps_its_port_and_data(tmp_path: Path, kind: type, end: str) -> None:

@@ -50,6 +50,7 @@ EXPECTED_PARAMETERS = {
     (HttpToolsProtocol, "on_headers_complete"): "self",
     (HttpToolsProtocol, "on_body"): "self, body",
     (HttpToolsProtocol, "on_message_complete"): "self",
+    (HttpToolsProtocol, "on_response_complete"): "self",
     (HttpToolsProtocol, "_unset_keepalive_if_required"): "self",
 }
 SUBCLASSES = {

@@ -210,6 +210,7 @@ def _make_slow_proxy(chance: random.Random) -> ConnectionHandler:
     return forward_slowly
 
 
+@pytest.mark.one_in(4)
 @pytest.mark.parametrize("loop", EVENT_LOOPS)
 def test_cancelled_proxy_requests_leak_nothing(loop: str, proxy_environment: ProxyEnvironment) -> None:
     async def scenario() -> None:

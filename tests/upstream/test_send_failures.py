@@ -61,6 +61,7 @@ SLOW_RESPONSES = {
 }
 
 
+@pytest.mark.one_in(4)
 @pytest.mark.parametrize("name", SLOW_RESPONSES)
 def test_timeout_covers_the_whole_exchange(name: str) -> None:
     started_at = time.monotonic()

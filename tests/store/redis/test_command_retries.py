@@ -27,6 +27,7 @@ def make_job_commits() -> list[Commit]:
     return commits
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("times", [1, 2, 3])
 @pytest.mark.parametrize("counter", ["replies_to_lose", "commands_to_lose"])
 def test_commit_with_lost_command_or_reply_is_resent_and_applied_once(

@@ -18,6 +18,7 @@ pytestmark = pytest.mark.usefixtures("empty_redis")
 TIMING = StoreTiming(command_timeout_seconds=1.0)
 
 
+@pytest.mark.one_in(5)
 @pytest.mark.parametrize(
     "error", ["LOADING loading", "MISCONF disk", "OOM full", "READONLY replica", "NOREPLICAS none"]
 )

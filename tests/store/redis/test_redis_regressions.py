@@ -77,6 +77,7 @@ async def _create_jobs_forever(store: RedisStore) -> None:
         await store.commit(job_factory.make_create_commit(NOON))
 
 
+@pytest.mark.thorough
 def test_concurrent_audits_repair_a_discrepancy_once(single_server: RedisServer) -> None:
     """Two audits find the same damage at once."""
 
@@ -95,6 +96,7 @@ def test_concurrent_audits_repair_a_discrepancy_once(single_server: RedisServer)
     run_async(scenario())
 
 
+@pytest.mark.thorough
 def test_many_settled_jobs_do_not_slow_down_the_start(tmp_path: Path) -> None:
     """After a restart only jobs that are listed nowhere are audited, and there are none."""
 
@@ -156,6 +158,7 @@ def test_server_misconfigured_at_runtime_gets_no_new_jobs(single_server: RedisSe
     run_async(scenario())
 
 
+@pytest.mark.thorough
 def test_many_callers_of_a_hanging_server_all_time_out(single_server: RedisServer) -> None:
     async def scenario() -> None:
         async with FaultyProxy(single_server.port) as proxy, open_store(proxy.url) as store:

@@ -32,6 +32,7 @@ TRANSIENT_ERRORS = (
 LASTING_ERRORS = ("NOAUTH Authentication required.", "NOPERM this user has no permissions", "ERR something else")
 
 
+@pytest.mark.one_in(4)
 @pytest.mark.parametrize("error", TRANSIENT_ERRORS, ids=lambda error: error.split()[0])
 def test_transient_server_error_is_retried(empty_redis: None, single_server: RedisServer, error: str) -> None:
     async def scenario() -> None:
@@ -44,6 +45,7 @@ def test_transient_server_error_is_retried(empty_redis: None, single_server: Red
     run_async(scenario())
 
 
+@pytest.mark.one_in(4)
 @pytest.mark.parametrize("error", [*TRANSIENT_ERRORS, *LASTING_ERRORS], ids=lambda error: error.split()[0])
 def test_lasting_server_error_is_raised_and_nothing_is_committed(
     empty_redis: None, single_server: RedisServer, error: str
@@ -198,6 +200,7 @@ def test_commit_fails_while_server_is_down_and_succeeds_after_restart(tmp_path: 
         run_async(scenario(server))
 
 
+@pytest.mark.thorough
 def test_commit_to_a_hanging_server_times_out(empty_redis: None, single_server: RedisServer) -> None:
     async def scenario() -> None:
         async with FaultyProxy(single_server.port) as proxy, open_store(proxy.url) as store:
@@ -213,6 +216,7 @@ def test_commit_to_a_hanging_server_times_out(empty_redis: None, single_server: 
     run_async(scenario())
 
 
+@pytest.mark.thorough
 def test_commit_waits_while_the_server_loads_its_data(tmp_path: Path) -> None:
     """LOADING errors of a real server that reads its data slowly."""
 
