@@ -10,7 +10,7 @@ from gateway.api.parameter_definition import Parameter, Treatment, get_parameter
 from gateway.api.parameter_schema import describe_treatment
 from gateway.api.parameter_table import BODY_TYPES
 from gateway.api.responses_api.image_tool_reader import TOOL_PARAMETERS
-from gateway.api.responses_api.response_parameters import CreateResponseRequest
+from gateway.api.responses_api.response_parameter_table import CreateResponseRequest
 
 Row = tuple[str, ...]
 PARAMETERS_HEAD: Row = ("Parameter", "Routes", "Meaning", "Values", "What becomes of it", "Example")

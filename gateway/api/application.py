@@ -13,7 +13,7 @@ from gateway.api.api_context import ApiContext
 from gateway.api.batches.batches_api import cancel_batch, create_batch, get_batch, list_batches
 from gateway.api.batches.files_api import delete_team_file, download_file, get_file, list_files, upload_file
 from gateway.api.callbacks import receive_callback
-from gateway.api.cross_origin import CrossOriginHeaders, Origins
+from gateway.api.cors_headers import CrossOriginHeaders, Origins
 from gateway.api.error_translator import ErrorTranslator
 from gateway.api.image_files import get_image_file
 from gateway.api.images import create_edit, create_generation, create_variation

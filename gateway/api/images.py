@@ -13,7 +13,7 @@ from gateway.api.api_errors import ApiError
 from gateway.api.completed_job_images import SubmittedImages, load_images_of_ended_job
 from gateway.api.image_event_stream import ImageEvents
 from gateway.api.image_request_submission import submit_image_request
-from gateway.api.job_result_stream import stream_job_result
+from gateway.api.job_result_event_stream import stream_job_result
 from gateway.api.job_wait import wait_for_job
 from gateway.api.json_responses import build_job_headers, build_replay_headers
 from gateway.api.openai_images_response import build_images_response

@@ -10,7 +10,6 @@ from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
 from msgspec import Meta, Struct
 
-from gateway.api.job_option_parameters import JobOptions, ShortText
 from gateway.api.json_limit_scan import LongText
 from gateway.api.legacy_parameter_values import map_alias, map_quality, map_size, warn_about
 from gateway.api.parameter_definition import (
@@ -30,6 +29,7 @@ from gateway.api.parameter_value_coercion import (
     read_word,
 )
 from gateway.api.request_body_reader import MAX_BODY_BYTES, MAX_BODY_BYTES_WITHOUT_IMAGES
+from gateway.api.shared_job_parameters import JobOptions, ShortText
 from gateway.catalogue import Catalogue
 from providers.orders import Operation
 

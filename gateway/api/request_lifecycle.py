@@ -7,7 +7,7 @@ from typing import Any, Protocol
 from litestar.types import HTTPScope, Message, Send
 
 from gateway.api.client_presence import get_presence
-from gateway.api.cross_origin import CrossOriginHeaders
+from gateway.api.cors_headers import CrossOriginHeaders
 from gateway.api.incoming_body_limiter import IncomingBodyLimiter
 from gateway.api.rate_limit_headers import build_rate_limit_headers
 from gateway.api.request_ids import REQUEST_ID_HEADER, get_or_create_request_id

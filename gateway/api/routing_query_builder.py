@@ -2,8 +2,8 @@
 
 from gateway.api.api_errors import ApiError
 from gateway.api.input_images import InputImages
-from gateway.api.job_option_parameters import SellerFilter
 from gateway.api.parameter_table import AUTO, ImageParams
+from gateway.api.shared_job_parameters import SellerFilter
 from gateway.catalogue import Catalogue, Model
 from gateway.money import parse_usd
 from gateway.routing.plan import RoutingError, RoutingLimits, RoutingQuery

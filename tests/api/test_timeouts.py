@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.api.inline_images import STREAM_MEMORY_BYTES
+from gateway.api.base64_image_output import STREAM_MEMORY_BYTES
 from gateway.timeouts_and_intervals import ApiTiming, Timing
 from tests.api.error_responses import IMAGES_PATH, JOBS_PATH, JSON_HEADERS, parse_error
 from tests.api.internal_error_injection import FAILING_PROMPT

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from gateway.api.batches.batch_requests import CreateBatchRequest
+from gateway.api.batches.batch_request_types import CreateBatchRequest
 from gateway.api.batches.batch_response_types import (
     BatchBody,
     BatchListBody,

@@ -9,6 +9,7 @@ from msgspec.structs import replace
 
 from gateway.api.api_context import ApiContext
 from gateway.api.batches.batch_lease import BatchLease
+from gateway.api.batches.batch_line_executor import BatchLineExecutor
 from gateway.api.batches.batch_records import (
     BATCH_TTL_SECONDS,
     MAX_SHOWN_ERRORS,
@@ -17,12 +18,11 @@ from gateway.api.batches.batch_records import (
     BatchStatus,
     OutputFile,
 )
+from gateway.api.batches.batch_result_writer import OutputWriter
 from gateway.api.batches.batch_validation import BatchValidator, ValidationResult
 from gateway.api.batches.file_content import FileContent, iterate_lines
 from gateway.api.batches.file_library import delete_file, get_team_file, save_file
 from gateway.api.batches.file_records import OUTPUT_PURPOSE, FileRecord
-from gateway.api.batches.line_orders import LineOrders
-from gateway.api.batches.line_results import OutputWriter
 from gateway.events import BatchEnded
 from gateway.store.base import StoreUnavailable
 
@@ -117,8 +117,8 @@ class BatchRun:
         batch = self.lease.batch
         file = await get_team_file(self._context, batch.team, batch.input_file_id)
         with contextlib.closing(FileContent(self._context.storage, file)) as content:
-            orders = LineOrders(self._context, self.lease, self._get_max_open)
-            await orders.order_all(iterate_lines(content, batch.progress.position))
+            executor = BatchLineExecutor(self._context, self.lease, self._get_max_open)
+            await executor.order_all(iterate_lines(content, batch.progress.position))
 
     async def _finish(self) -> None:
         now = self._context.wall_clock()

@@ -7,7 +7,7 @@ from msgspec import Struct
 
 from gateway.api.api_context import ApiContext
 from gateway.api.api_errors import ApiError
-from gateway.api.batches.batch_lines import LineQuote, parse_line, quote_line
+from gateway.api.batches.batch_line_submission import LineQuote, parse_line, quote_line
 from gateway.api.batches.batch_records import Batch, BatchError, Estimate
 from gateway.api.batches.file_content import InputLine
 from gateway.money import format_usd

@@ -9,7 +9,6 @@ from gateway.api.access_control import GENERATE, READ
 from gateway.api.api_context import ApiContext, HttpRequest, get_context
 from gateway.api.api_errors import ApiError
 from gateway.api.authentication import get_principal, get_team
-from gateway.api.batches.batch_library import get_team_batch, iterate_open_batches
 from gateway.api.batches.batch_records import (
     MAX_SHOWN_ERRORS,
     Batch,
@@ -18,11 +17,12 @@ from gateway.api.batches.batch_records import (
     OutputFile,
     decode_batch,
 )
-from gateway.api.batches.batch_requests import CreateBatchRequest
+from gateway.api.batches.batch_request_types import CreateBatchRequest
 from gateway.api.batches.file_content import FileContent
 from gateway.api.batches.file_library import extend_file, get_team_file
 from gateway.api.batches.file_records import DEFAULT_TTL_SECONDS, INPUT_PURPOSE
 from gateway.api.batches.record_listing import list_team_records
+from gateway.api.batches.team_batch_loader import get_team_batch, iterate_open_batches
 from gateway.api.json_responses import json_response
 from gateway.api.request_body_reader import (
     MAX_BODY_BYTES_WITHOUT_IMAGES,

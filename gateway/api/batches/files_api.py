@@ -10,12 +10,12 @@ from gateway.api.access_control import GENERATE, READ
 from gateway.api.api_context import HttpRequest, get_context
 from gateway.api.api_errors import ApiError
 from gateway.api.authentication import get_team
-from gateway.api.batches.batch_library import find_open_batch_of_file
-from gateway.api.batches.batch_requests import ExpiresAfter
+from gateway.api.batches.batch_request_types import ExpiresAfter
 from gateway.api.batches.file_content import FileContent
 from gateway.api.batches.file_library import delete_file, get_team_file, store_file
 from gateway.api.batches.file_records import DEFAULT_TTL_SECONDS, INPUT_PURPOSE, OUTPUT_PURPOSE, FileRecord, decode_file
 from gateway.api.batches.record_listing import list_team_records
+from gateway.api.batches.team_batch_loader import find_open_batch_of_file
 from gateway.api.bracketed_form_decoder import parse_form_fields
 from gateway.api.file_upload_receiver import UploadedFile
 from gateway.api.form_reader import FORM_MEDIA_TYPE, is_form, read_form

@@ -36,7 +36,7 @@ from gateway.api.reference.route_documentation_table import (
 )
 from gateway.api.response_types import ErrorResponseBody, ProblemBody
 from gateway.api.responses_api.image_tool_schema import add_tool_schema
-from gateway.api.responses_api.response_parameters import CreateResponseRequest
+from gateway.api.responses_api.response_parameter_table import CreateResponseRequest
 from gateway.catalogue import Catalogue
 
 TYPE_SUFFIX = "Body"

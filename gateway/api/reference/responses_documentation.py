@@ -21,7 +21,7 @@ from gateway.api.responses_api.response_body_types import (
     ModelResponseBody,
     ResponseEventBody,
 )
-from gateway.api.responses_api.response_parameters import CreateResponseRequest
+from gateway.api.responses_api.response_parameter_table import CreateResponseRequest
 
 MODEL_RESPONSE = ResponseDocumentation(
     "The response; with `stream`, as server-sent events.",

@@ -6,11 +6,11 @@ from typing import Any, Literal
 from msgspec import Struct
 
 from gateway.api.api_errors import ApiError
-from gateway.api.job_option_parameters import JobOptions
 from gateway.api.parameter_definition import get_parameters
 from gateway.api.parameter_table import ImageParams
 from gateway.api.request_body_reader import to_struct
-from gateway.api.responses_api.response_parameters import IMAGE_TOOL, CreateResponseRequest
+from gateway.api.responses_api.response_parameter_table import IMAGE_TOOL, CreateResponseRequest
+from gateway.api.shared_job_parameters import JobOptions
 from gateway.api.validation_errors import make_unknown_param_error
 
 _ADD_TOOL = f'Send tools: [{{"type": "{IMAGE_TOOL}"}}]'

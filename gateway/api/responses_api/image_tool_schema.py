@@ -5,7 +5,7 @@ from typing import Any
 from gateway.api.parameter_schema import COMPONENTS_PREFIX, Schema
 from gateway.api.parameter_table import EditRequest
 from gateway.api.responses_api.image_tool_reader import TOOL_PARAMETERS
-from gateway.api.responses_api.response_parameters import IMAGE_TOOL, CreateResponseRequest
+from gateway.api.responses_api.response_parameter_table import IMAGE_TOOL, CreateResponseRequest
 
 _NAME = "ImageGenerationTool"
 

@@ -10,9 +10,9 @@ from msgspec.structs import replace
 
 from gateway.api.api_context import HttpRequest
 from gateway.api.api_errors import ApiError
+from gateway.api.base64_image_output import fill_template, open_base64_images
 from gateway.api.completed_job_images import load_images_of_ended_job
-from gateway.api.inline_images import fill_template, open_inline_images
-from gateway.api.job_result_stream import render_event
+from gateway.api.job_result_event_stream import render_event
 from gateway.api.json_responses import build_job_headers
 from gateway.api.responses_api.response_serializer import (
     Event,
@@ -44,9 +44,9 @@ class ResponseEvents:
     async def prepare_end(self, job: Job) -> AsyncIterator[bytes]:
         images = await load_images_of_ended_job(self._request, job, self.build_headers(job))
         view = replace(self._view, job=job, images=images)
-        inline_images = await open_inline_images(self._request, self._list_sent_images(view))
-        template = self._render(serialize_end_events(replace(view, contents=inline_images.contents)))
-        return fill_template(self._request, template, inline_images.streams)
+        base64_images = await open_base64_images(self._request, self._list_sent_images(view))
+        template = self._render(serialize_end_events(replace(view, contents=base64_images.contents)))
+        return fill_template(self._request, template, base64_images.streams)
 
     def render_error(self, job: Job, error: ApiError) -> bytes:
         events = serialize_start_events(self._view)

@@ -10,11 +10,11 @@ from gateway.api.access_control import GENERATE, READ
 from gateway.api.api_context import HttpRequest, get_context
 from gateway.api.api_errors import ApiError
 from gateway.api.authentication import get_team
+from gateway.api.base64_image_output import build_response_with_images, open_base64_images
 from gateway.api.completed_job_images import load_images_of_ended_job
 from gateway.api.image_request_submission import submit_image_request
-from gateway.api.inline_images import build_response_with_images, open_inline_images
 from gateway.api.job_deletion import delete_team_job
-from gateway.api.job_result_stream import stream_job_result
+from gateway.api.job_result_event_stream import stream_job_result
 from gateway.api.job_submission import SubmittedJob
 from gateway.api.job_wait import confirm_job, wait_for_job
 from gateway.api.jobs import cancel_team_job
@@ -159,8 +159,8 @@ async def _respond_with_job(
 
 
 async def _respond_with_view(request: HttpRequest, view: ResponseView, headers: dict[str, str]) -> Response[Any]:
-    inline_images = await open_inline_images(request, view.images)
-    body = serialize_response(replace(view, contents=inline_images.contents))
+    base64_images = await open_base64_images(request, view.images)
+    body = serialize_response(replace(view, contents=base64_images.contents))
     poll_headers = build_poll_headers(view.job, get_context(request).wall_clock())
     headers = build_job_headers(view.job) | poll_headers | headers
-    return build_response_with_images(request, body, inline_images.streams, headers)
+    return build_response_with_images(request, body, base64_images.streams, headers)

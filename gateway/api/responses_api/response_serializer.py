@@ -15,7 +15,7 @@ from gateway.api.responses_api.response_body_types import (
     ResponseUsageBody,
 )
 from gateway.api.responses_api.response_ids import make_call_id, make_message_id, make_response_id
-from gateway.api.responses_api.response_parameters import IMAGE_TOOL
+from gateway.api.responses_api.response_parameter_table import IMAGE_TOOL
 from gateway.api.serializers import get_common_background, serialize_usage
 from gateway.engine.job_documents import SavedRequest, StoredImage
 from gateway.jobs.job import Job, JobState

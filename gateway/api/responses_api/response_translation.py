@@ -3,14 +3,14 @@
 from typing import Any, ClassVar
 
 from gateway.api.api_errors import ApiError
-from gateway.api.job_option_parameters import JobOptions
 from gateway.api.parameter_definition import TranslatedFields, get_parameters
 from gateway.api.parameter_normalization import normalize_fields
 from gateway.api.parameter_table import InputImageParams, InputImageValue
 from gateway.api.request_body_reader import to_struct
 from gateway.api.responses_api.conversation_reader import Conversation, read_conversation
 from gateway.api.responses_api.image_tool_reader import ImageTool, echo_tools, read_image_tool
-from gateway.api.responses_api.response_parameters import CreateResponseRequest
+from gateway.api.responses_api.response_parameter_table import CreateResponseRequest
+from gateway.api.shared_job_parameters import JobOptions
 from gateway.catalogue import Catalogue
 from providers.orders import Operation
 

@@ -6,12 +6,12 @@ import pytest
 
 from gateway.api.api_errors import ApiError
 from gateway.api.bracketed_form_decoder import LIST_FIELDS, OBJECT_FIELDS, parse_form_fields
-from gateway.api.job_option_parameters import SellerFilter
 from gateway.api.parameter_definition import get_parameters
 from gateway.api.parameter_normalization import normalize_fields
 from gateway.api.parameter_schema import build_body_schemas
 from gateway.api.parameter_table import EditRequest
 from gateway.api.request_body_reader import to_struct
+from gateway.api.shared_job_parameters import SellerFilter
 from tests.unit.routing.catalogue_factory import make_catalogue
 
 

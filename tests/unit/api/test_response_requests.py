@@ -15,7 +15,7 @@ from gateway.api.request_body_reader import to_struct
 from gateway.api.responses_api.image_tool_reader import TOOL_PARAMETERS
 from gateway.api.responses_api.image_tool_schema import add_tool_schema
 from gateway.api.responses_api.response_ids import make_call_id, make_response_id, parse_call_id, parse_response_id
-from gateway.api.responses_api.response_parameters import CreateResponseRequest
+from gateway.api.responses_api.response_parameter_table import CreateResponseRequest
 from gateway.api.responses_api.response_translation import ResponseParams
 from tests.unit.routing.catalogue_factory import make_catalogue
 

@@ -6,9 +6,9 @@ import string
 import pytest
 
 from gateway.api.input_images import InputImages
-from gateway.api.job_option_parameters import SellerFilter
 from gateway.api.parameter_table import CreateJobRequest, InputImageRef
 from gateway.api.routing_query_builder import to_routing_query
+from gateway.api.shared_job_parameters import SellerFilter
 from gateway.assets.image_header import ImageHeader
 from gateway.catalogue import Catalogue
 from gateway.engine.job_creation import InputImage

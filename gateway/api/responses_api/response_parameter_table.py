@@ -7,11 +7,11 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from msgspec import Meta
 
-from gateway.api.job_option_parameters import JobOptions, ShortText
 from gateway.api.legacy_parameter_values import warn_unless
 from gateway.api.parameter_definition import APPLIED, MAPPED, REFUSED, WARNED, Parameter
 from gateway.api.parameter_value_coercion import read_boolean
 from gateway.api.request_body_reader import MAX_BODY_BYTES
+from gateway.api.shared_job_parameters import JobOptions, ShortText
 
 IMAGE_TOOL = "image_generation"
 _NO_TEXT_MODEL = "no text model runs"

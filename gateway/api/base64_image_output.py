@@ -33,7 +33,7 @@ STREAMED_CONTENT = msgspec.Raw(b' ""')
 _MARKER = b': ""'
 
 
-class InlineImages(Struct, frozen=True):
+class Base64Images(Struct, frozen=True):
     """Images that can be sent. `contents`: their JSON values, by index. `streams`: of images that are too large for one
     piece, in the order in which they are sent."""
 
@@ -41,7 +41,7 @@ class InlineImages(Struct, frozen=True):
     streams: Sequence[ObjectStream] = ()
 
 
-async def open_inline_images(request: HttpRequest, images: Sequence[StoredImage]) -> InlineImages:
+async def open_base64_images(request: HttpRequest, images: Sequence[StoredImage]) -> Base64Images:
     """Reads small images, and opens large ones once there is memory for their streams.
 
     All images are opened before the first byte is sent. `images`: in the order in which they are sent; one that is sent
@@ -50,11 +50,11 @@ async def open_inline_images(request: HttpRequest, images: Sequence[StoredImage]
     if sum(image.bytes for image in images) > MAX_INLINE_BYTES:
         await _reserve_memory(request)
         streams = [await _open_image(request, image.key) for image in images]
-        return InlineImages({image.index: STREAMED_CONTENT for image in images}, streams)
+        return Base64Images({image.index: STREAMED_CONTENT for image in images}, streams)
     keys = {image.index: image.key for image in images}
     image_bytes = await asyncio.gather(*map(get_context(request).storage.get, keys.values()))
     encoded = (base64.b64encode(content).decode() for content in image_bytes)
-    return InlineImages(dict(zip(keys, encoded, strict=True)))
+    return Base64Images(dict(zip(keys, encoded, strict=True)))
 
 
 async def _reserve_memory(request: HttpRequest) -> None:

@@ -9,11 +9,11 @@ from msgspec.structs import replace
 
 from gateway.api.api_context import ApiContext
 from gateway.api.api_errors import ApiError
+from gateway.api.base64_image_output import STREAMED_CONTENT, insert_images
 from gateway.api.batches.batch_records import Batch, BatchError, OutputFile
 from gateway.api.batches.file_content import ChunkWriter
 from gateway.api.charge_sentences import SENTENCES_OF_FAILED_JOBS
 from gateway.api.failed_job_responses import build_failure_error
-from gateway.api.inline_images import STREAMED_CONTENT, insert_images
 from gateway.api.serializers import ImagesView, serialize_images
 from gateway.api.team_job_loader import load_stored_images
 from gateway.assets.storage import ObjectNotFound, ObjectStream

@@ -11,11 +11,11 @@ from gateway.access.principal import TEAM_SCOPES, Principal, list_limited_owners
 from gateway.api.api_context import ApiContext
 from gateway.api.api_errors import ApiError
 from gateway.api.batches.batch_lease import BatchLease
-from gateway.api.batches.batch_lines import BatchLine, decode_line, order_line, parse_line, quote_line
+from gateway.api.batches.batch_line_submission import BatchLine, decode_line, order_line, parse_line, quote_line
 from gateway.api.batches.batch_records import Batch, BatchError
+from gateway.api.batches.batch_result_writer import LineSummary, ResultWriter
 from gateway.api.batches.file_content import FILE_CHUNK_BYTES, InputLine
 from gateway.api.batches.line_progress import MAX_LINES_AHEAD, LineProgress
-from gateway.api.batches.line_results import LineSummary, ResultWriter
 from gateway.api.charge_sentences import NOT_CHARGED
 from gateway.api.job_submission import find_existing_job, wait_for_confirmation
 from gateway.assets.storage import StorageUnavailable
@@ -42,7 +42,7 @@ class OpenLine(Struct):
     is_cancel_sent: bool = False
 
 
-class LineOrders:
+class BatchLineExecutor:
     """Orders the lines of one batch. `get_max_open`: how many of them may be open at once."""
 
     def __init__(self, context: ApiContext, lease: BatchLease, get_max_open: Callable[[], int]) -> None:
