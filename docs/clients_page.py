@@ -25,7 +25,7 @@ def build_version_rows() -> Iterator[Row]:
 def _read_version(client: ClientEntry) -> str:
     """Returns the version that the lock of the client's runtime pins."""
     if client.package is None:
-        return "of the machine"
+        return "any"
     if client.runtime == "node":
         lock = json.loads((CLIENT_TESTS / "node_programs" / "package-lock.json").read_text())
         entry = lock["packages"][f"node_modules/{client.package}"]
@@ -85,7 +85,7 @@ def render_snippets() -> str:
 def _render_snippet(snippet: str, names: list[str]) -> str:
     language = {".py": "python", ".mjs": "js", ".sh": "bash"}[Path(snippet).suffix]
     text = (CLIENT_TESTS / "snippets" / snippet).read_text()
-    return f"### {', '.join(names)}\n\n```{language}\n{text}```\n"
+    return f"### {' and '.join(names)}\n\n```{language}\n{text}```\n"
 
 
 def render_clients_body(matrix: str, versions: str) -> str:
@@ -93,24 +93,24 @@ def render_clients_body(matrix: str, versions: str) -> str:
     return f"""
 # Clients
 
-What works with which client. Every *yes* is a test of `tests/clients`: it runs this version of the client against a
-gateway over a socket, with simulated sellers whose invoices it compares. A failing test turns the suite red.
+What works with which client. Every *yes* is a test of `tests/clients`: it runs the version of the client below against
+a gateway over a socket, and compares the invoices of simulated sellers. A number is the reason why a client lacks it.
 
 {matrix}
 {reasons}
 
-*Errors*: 400, 401, 403, 404, 424, 429 and 503. The client shows the gateway's status and message, and does not repeat a
+*Errors*: 400, 401, 403, 404, 424, 429 and 503. The client shows the gateway's status and message, and does not retry a
 request whose error is final ([codes](errors.md)). *Bought once*: the connection breaks while the order runs. The client
-repeats its request, without an `Idempotency-Key`, and gets the job of the first one
+retries its request without an `Idempotency-Key`, and gets the job of the first request
 ([how](decisions/2026-11-26-repeated-requests.md)).
 
 {versions}
 ## Point a client at the gateway
 
-A client needs the base URL with `/v1`, and an API key of the gateway. `igw_sandbox` is that of `make run`. The tests
-run these snippets as they are printed. Parameters of the gateway (`max_cost`, `provider`, `policy`, …) go beside
-OpenAI's own; where a client drops them, give its key a [policy](keys.md). LiteLLM refuses some of OpenAI's parameters
-of known models: send these in `extra_body`, too. The AI SDK sends edits as forms: write an object there
+A client needs the base URL with `/v1`, and an API key of the gateway. `igw_sandbox` is the key of `make run`. The
+tests run these snippets as they are printed. Parameters of the gateway (`max_cost`, `provider`, `policy`, …) are sent
+beside OpenAI's own; if a client drops them, give its key a [policy](keys.md). LiteLLM refuses some of OpenAI's
+parameters for known models: send these in `extra_body`, too. The AI SDK sends edits as forms: write objects in them
 as JSON, as in `providerOptions: {{ igw: {{ provider: JSON.stringify({{ only: ["runapi"] }}) }} }}`.
 
 {render_snippets()}

@@ -21,14 +21,14 @@ from gateway.assets.storage import ObjectStream
 from gateway.engine.job_documents import StoredImage
 from gateway.memory_budget import SMALL_BODY_BYTES
 
-# Images of this size together are sent in one piece, outside of the memory budget.
+# Images of at most this total size are sent in one piece, outside of the memory budget.
 MAX_INLINE_BYTES = SMALL_BODY_BYTES
 # A streamed response holds a chunk, its base64, and the base64 that the connection has not sent yet. The memory that
 # the storage reads ahead is added to it.
 STREAM_MEMORY_BYTES = CHUNK_BYTES + 2 * compute_base64_size(CHUNK_BYTES)
 MEMORY_RETRY_SECONDS = 2
-# A placeholder for the JSON value of a streamed image. No other value is written with a space before it, and within a
-# text its quotes would be escaped.
+# A placeholder for the JSON value of a streamed image. It is unique: the encoder writes no space before other values,
+# and escapes quotes within a text.
 STREAMED_CONTENT = msgspec.Raw(b' ""')
 _MARKER = b': ""'
 
@@ -99,7 +99,7 @@ async def fill_template(request: HttpRequest, template: bytes, streams: Sequence
 async def insert_images(
     encoder: Base64Encoder, template: bytes, streams: Sequence[ObjectStream]
 ) -> AsyncIterator[bytes]:
-    """Yields the template with the images of the streams in their places."""
+    """Yields the template with the images of the streams instead of its placeholders."""
     # Without streams, the images are in the template.
     start, *continuations = template.split(_MARKER) if streams else [template]
     yield start

@@ -12,9 +12,9 @@ from gateway.api.api_errors import merge_slashes
 
 RawHeaders = list[tuple[bytes, bytes]]
 Origins = Callable[[], Collection[str]]
-# Routes for operators and sellers. A page must not read what only the network of the operator protects.
+# Routes for operators and sellers. A page must not read what is protected only by the operator's network.
 _EXCLUDED_PREFIXES = ("/v1/admin/", "/callbacks/", "/metrics", "/readyz", "/livez")
-# How long browsers remember the answer to a preflight request.
+# How long browsers remember the response to a preflight request.
 PREFLIGHT_TTL_SECONDS = 600
 _ALLOWED_METHODS = b"GET, HEAD, POST, DELETE"
 # Any header may be sent: SDKs add many of their own. Only the form of the names is checked, since they are sent back.
@@ -28,7 +28,7 @@ class CrossOriginHeaders:
         self._get_origins = get_origins
 
     def build(self, scope: Mapping[str, Any]) -> RawHeaders:
-        """Returns the headers of a response. Every response varies with the origin, so that no cache mixes them."""
+        """Returns the headers of a response. If they depend on the origin, `vary` says so, for caches."""
         origins = self._get_origins()
         if not origins or merge_slashes(scope["path"]).startswith(_EXCLUDED_PREFIXES):
             return []
@@ -40,8 +40,10 @@ class CrossOriginHeaders:
         return [(b"access-control-allow-origin", origin), (b"access-control-expose-headers", b"*"), vary]
 
     def build_preflight(self, scope: Mapping[str, Any]) -> RawHeaders | None:
-        """Returns the headers of the answer to a preflight request; None for any other request, and if the origin may
-        not call this path."""
+        """Returns the headers of the response to a preflight request.
+
+        Returns None for any other request, and if the origin may not call this path.
+        """
         if scope["method"] != "OPTIONS" or not _find_header(scope, b"access-control-request-method"):
             return None
         if len(headers := self.build(scope)) < 2:

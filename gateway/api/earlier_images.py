@@ -16,8 +16,11 @@ RUNNING_RETRY_SECONDS = 2
 
 
 class EarlierImages(str):
-    """All images of an earlier job, or that with an index. It is a `str` with the client's reference, so that the
-    parameters can hold it in place of an image URL. `job_id`: None if the text is not an id."""
+    """A reference to the images of an earlier job: to the one with `image_index`, or to all.
+
+    It is the client's text as a `str`, so that the parameters can hold it in place of an image URL. `job_id`: None if
+    the text is not an id.
+    """
 
     __slots__ = ("image_index", "job_id", "param")
     job_id: str | None
@@ -55,7 +58,7 @@ async def _load_image(context: ApiContext, image: StoredImage) -> InputImageRef:
 async def _find_images(context: ApiContext, team: str, earlier: EarlierImages) -> list[StoredImage]:
     job = None if earlier.job_id is None else await find_team_job(context, team, earlier.job_id)
     if job is None:
-        message = f"'{earlier[:60]}' not found. It may have been deleted, or belong to another team."
+        message = f"'{earlier[:60]}' not found. It may have been deleted, or belong to another team; send the image."
         raise ApiError(400, "previous_response_not_found", message, param=earlier.param)
     if not job.state.is_terminal:
         message = f"'{earlier[:60]}' is not complete yet. Retry when it has ended."

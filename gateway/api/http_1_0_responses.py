@@ -1,6 +1,6 @@
-"""Responses to HTTP/1.0 clients, which cannot read chunks: a response without a length ends with its connection.
+"""Responses to HTTP/1.0 clients, which cannot read chunked encoding: a body without a length ends with its connection.
 
-uvicorn closes the connection after each response to such a client, but sends chunks.
+uvicorn closes the connection after each response to such a client, but encodes the body in chunks.
 """
 
 from typing import Any
@@ -9,7 +9,7 @@ from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 
 def send_without_chunks(cycle: RequestResponseCycle) -> None:
-    """Makes the cycle send the body of a response without a length as it is."""
+    """Makes the cycle send a body without a length as it is, not in chunks."""
     send = cycle.send
     has_length = True
 
@@ -20,7 +20,7 @@ def send_without_chunks(cycle: RequestResponseCycle) -> None:
             if not has_length:
                 cycle.chunked_encoding = False
         elif not has_length:
-            # uvicorn compares each piece of the body with the rest of the length.
+            # uvicorn rejects a piece of the body that is longer than the expected rest.
             cycle.expected_content_length = len(message.get("body", b""))
         await send(message)
 

@@ -1,4 +1,4 @@
-"""Streams the result of a job as server-sent events: some at once, the others when the job has ended.
+"""Streams the result of a job as server-sent events: the first ones before the job has ended, the others after.
 
 The status line is held for one heartbeat interval: a request that fails within it gets a normal HTTP error, which
 clients retry if that is safe. A later failure is an event, from which OpenAI's SDKs raise an exception. Heartbeats are
@@ -41,8 +41,11 @@ class ResultEvents(Protocol):
 
 
 async def stream_job_result(request: HttpRequest, job_id: str, events: ResultEvents, is_held: bool = True) -> Stream:
-    """Builds the response once the job has ended, or after one heartbeat interval. If it `is_held`, the error of a job
-    that has failed by then is raised; otherwise the stream begins at once."""
+    """Builds the response with the events of a job.
+
+    A stream that `is_held` begins when the job has ended, after one heartbeat interval at the latest. If the job has
+    failed by then, its error is raised. Any other stream begins at once.
+    """
     context = get_context(request)
     hold_seconds = context.timing.api.heartbeat_interval_seconds if is_held else 0.0
     job = await wait_for_job(request, job_id, hold_seconds)

@@ -52,7 +52,8 @@ class InputImageRef(Struct, frozen=True, forbid_unknown_fields=True):
     file_id: Annotated[
         None,
         make_refused_file_row(
-            "this gateway stores no files. Send image_url or b64_json, or the image as a file of a form"
+            "this gateway stores only files of purpose batch. Send image_url or b64_json, or the image as a file of "
+            "a form"
         ),
     ] = None
 
@@ -264,7 +265,7 @@ OpenaiResponseFormat = Annotated[
 
 
 class GenerationRequest(ImageParams, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`POST /v1/images/generations`."""
+    """The body of `POST /v1/images/generations`."""
 
     response_format: OpenaiResponseFormat = None
     image: Annotated[None, Parameter(REFUSED, "An input image.", "cat.png", refusal=_SEND_EDIT)] = None
@@ -308,7 +309,7 @@ class InputImageParams(ImageParams, frozen=True, kw_only=True, forbid_unknown_fi
 
 
 class EditRequest(InputImageParams, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`POST /v1/images/edits`."""
+    """The body of `POST /v1/images/edits`."""
 
     response_format: OpenaiResponseFormat = None
 
@@ -318,7 +319,7 @@ class EditRequest(InputImageParams, frozen=True, kw_only=True, forbid_unknown_fi
 
 
 class CreateJobRequest(InputImageParams, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`POST /v1/jobs`."""
+    """The body of `POST /v1/jobs`."""
 
     operation: Annotated[
         Operation,

@@ -1,6 +1,6 @@
-"""The rows of the parameter table that every route has which creates jobs, besides the images themselves.
+"""The rows of the parameter table that all routes that create jobs share.
 
-Documents list them behind a route's own rows, and before the refused ones.
+The documentation lists them after a route's own rows, and before the refused ones.
 """
 
 from typing import Annotated
@@ -24,7 +24,7 @@ class SellerFilter(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class JobOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The options of the job, which every request has that creates one."""
+    """The options of a job. Every request that creates a job has them."""
 
     stream: Annotated[
         bool,
@@ -45,7 +45,12 @@ class JobOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     max_cost: Annotated[UsdAmount | None, Parameter(APPLIED, "Maximum USD for the request.", "0.50")] = None
     max_seconds: Annotated[
         Annotated[float, Meta(gt=0, le=86_400)] | None,
-        Parameter(APPLIED, "Maximum seconds for nine in ten images.", 90, fix_spelling=read_number),
+        Parameter(
+            APPLIED,
+            "Only sellers that deliver nine in ten images within so many seconds.",
+            90,
+            fix_spelling=read_number,
+        ),
     ] = None
     provider: Annotated[
         SellerFilter,

@@ -20,7 +20,7 @@ class RecordKind(StrEnum):
 
 
 class TeamRecord(Struct, frozen=True, kw_only=True):
-    """A record of a team. `version` grows by one with each change; `content` is encoded by the owner of the kind."""
+    """A record of a team. `version` grows by one with each change; the store does not read `content`."""
 
     id: str
     kind: RecordKind
@@ -42,7 +42,7 @@ class RecordPosition(Struct, frozen=True, order=True):
 
 
 class RecordContent(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """The content of a record, which its owner encodes. `version` is that of the record."""
+    """The fields that the content of every record has. `version` is that of the record."""
 
     id: str
     team: str
@@ -67,7 +67,7 @@ class TeamRecordStore(Protocol):
     """Stores records of teams. Every call may raise StoreUnavailable."""
 
     async def save(self, record: TeamRecord, due_in_seconds: float | None) -> bool:
-        """Saves the record if the stored one has the version before it; version 1 is a new record.
+        """Saves the record if the stored one has the previous version; a record with version 1 must be new.
 
         The record is due after `due_in_seconds`, by the clock of the store; never, if that is None. Returns False, and
         changes nothing, if the stored record has another version, or does not exist."""
@@ -80,7 +80,7 @@ class TeamRecordStore(Protocol):
     async def list_records(
         self, kind: RecordKind, team: str, limit: int = 20, after: RecordPosition | None = None
     ) -> tuple[TeamRecord, ...]:
-        """Lists the records of a team, newest first, behind the position `after`."""
+        """Lists the records of a team, newest first, from the one that follows `after`."""
 
     async def list_due(self, kind: RecordKind, limit: int = 100) -> tuple[TeamRecord, ...]:
         """Lists the records that are due, soonest first. Save one with a later due time to claim it: only one replica

@@ -1,4 +1,4 @@
-"""The clients that the contract tests run against the gateway, and what each can do.
+"""The clients that the contract tests run against the gateway, and what each of them can do.
 
 `docs/clients.md` is generated from this table and from the tests that `proves` marks.
 """
@@ -19,7 +19,7 @@ class Capability(StrEnum):
     SIZE_AND_QUALITY = "Several images, size and quality"
     PARAMETERS = "OpenAI's other parameters: format, compression, background, moderation, user"
     OWN_PARAMETERS = "The gateway's own parameters: `provider`, `max_price`, …"
-    HEADERS = "Job, seller and cost of an answer (`x-igw-*`)"
+    HEADERS = "Job, seller and cost in the headers of a response (`x-igw-*`)"
     STREAM = "Stream a generation"
     EDIT = "Edit one image"
     EDIT_MANY = "Edit several images with a mask"
@@ -27,9 +27,9 @@ class Capability(StrEnum):
     MODELS = "List the models"
     MODEL = "Read a model, also by an alias"
     ALIASES = "Names of retired models (`gpt-image-1`)"
-    ERRORS = "Errors with status and message; final ones are not repeated"
-    ONE_PURCHASE = "A lost response is repeated, and bought once"
-    ONE_EDIT = "The same for edits"
+    ERRORS = "Errors with status and message; final ones are not retried"
+    ONE_PURCHASE = "A generation whose response was lost is retried, and bought once"
+    ONE_EDIT = "An edit whose response was lost is retried, and bought once"
     STREAM_ERRORS = "Errors within a stream"
     RESPOND = "Responses API: the tool `image_generation`"
     RESPOND_EDIT = "Responses API: edit an image, and the image of an earlier response"
@@ -40,9 +40,9 @@ class Capability(StrEnum):
 class ClientEntry(NamedTuple):
     """A client: its program, which answers calls line by line, and why it lacks capabilities.
 
-    `runtime`: "python" of the tests, "clients" for the Python of `.venv-clients`, or "node". `package`: its name in the
-    lock of the runtime; None for a program of the machine. `snippet`: a file of `snippets/`. `model`: the name that it
-    must send.
+    `runtime`: "python" (the Python of the tests), "clients" (the Python of `.venv-clients`) or "node". `package`: its
+    name in the lock file of the runtime; None if the client is installed on the machine. `snippet`: a file of
+    `snippets/`. `model`: the name that the client must send.
     """
 
     id: str
@@ -62,7 +62,7 @@ _ONLY_IMAGES = {
     Capability.STREAM: _NO_STREAMS,
     Capability.STREAM_EDIT: _NO_STREAMS,
     Capability.STREAM_ERRORS: _NO_STREAMS,
-    Capability.MODEL: "It reads no single model.",
+    Capability.MODEL: "It lists models, but does not read a single one.",
 }
 _NO_BATCHES = "It has no batches."
 _NO_RESPONSES = "It has no Responses API."
@@ -164,7 +164,7 @@ CLIENTS = (
         program=("litellm_client.py",),
         package="litellm",
         snippet="generate_with_litellm.py",
-        missing={**_ONLY_IMAGES, Capability.ONE_EDIT: "It does not repeat edits by itself."},
+        missing={**_ONLY_IMAGES, Capability.ONE_EDIT: "It does not retry edits by itself."},
     ),
     ClientEntry(
         id="langchain-chat",
@@ -189,7 +189,7 @@ CLIENTS = (
         package="langchain-community",
         snippet="generate_with_langchain_dalle.py",
         missing={
-            capability: "It has a prompt, n, size and quality, and returns URLs, nothing else."
+            capability: "It sends only prompt, n, size and quality, and returns only URLs."
             for capability in Capability
             if capability not in _OF_DALLE_WRAPPER
         },

@@ -26,7 +26,7 @@ CLIENTS_PYTHON = ROOT / ".venv-clients" / "bin" / "python"
 
 
 def proves(capability: Capability) -> Callable[[TestT], TestT]:
-    """Runs the test, with the fixture `client`, for each client that has the capability."""
+    """Marks a test that runs with the fixture `client` for each client that has the capability."""
     capable = [client for client in CLIENTS if capability not in client.missing]
 
     def mark_test(test: TestT) -> TestT:
@@ -101,7 +101,7 @@ def make_command(client: ClientEntry) -> list[str]:
     if client.runtime == "node":
         return [find_node_program(), str(PROGRAM_FOLDER / name), *arguments]
     if client.runtime == "clients":
-        assert CLIENTS_PYTHON.exists(), "the clients have an environment of their own: run deploy/setup.sh dev"
+        assert CLIENTS_PYTHON.exists(), ".venv-clients is missing: run deploy/setup.sh dev"
     interpreter = CLIENTS_PYTHON if client.runtime == "clients" else sys.executable
     return [str(interpreter), str(PYTHON_PROGRAM_FOLDER / name), *arguments]
 

@@ -23,7 +23,10 @@ def main(base_url, source_url):
 
 
 def run_case(openai_client, case, source_url):
-    """`method` is create, run, or both to see a task before and after; "SOURCE" stands for a readable image."""
+    """Returns the outcome of a case. `method`: run; by default create, and then get, to see the task before and after.
+
+    "SOURCE" in the fields stands for the URL of a readable image.
+    """
     resource = getattr(openai_client, case["action"])
     fields = json.loads(json.dumps(case["fields"]).replace("SOURCE", source_url))
     try:

@@ -1,6 +1,6 @@
 """Every client uses the gateway in all ways that it has: the rows of docs/clients.md.
 
-One file, so that one process of a test run starts the clients, which takes most of the time.
+All tests are in one file, so that one process of a test run starts the clients: their start takes most of the time.
 """
 
 import json
@@ -249,7 +249,7 @@ def test_error_has_status_and_message_and_is_not_repeated_if_final(
 
 
 def lose_first_response(client: RunningClient, gateway: RunningGateway, operation: str, **arguments: Any) -> Any:
-    """Cuts the connection of a request once it is ordered. Returns the result of the client's next request."""
+    """Cuts the connection of a request while its order runs. Returns the result of the client's retry."""
     gateway.sandbox.hold_orders()
     with run_tcp_proxy(gateway.url) as proxy, ThreadPoolExecutor() as threads:
         call = {"url": proxy.url, "params": client.make_params(), "is_retried": True, **arguments}
@@ -287,7 +287,7 @@ def test_repeated_edit_gets_the_first_purchase(client: RunningClient, fast_gatew
 @pytest.mark.one_in(3)
 @proves(Capability.STREAM_ERRORS)
 def test_error_within_a_stream_is_raised(client: RunningClient, fast_gateway: RunningGateway) -> None:
-    """The order takes longer than the first heartbeat, with which the stream begins."""
+    """The order fails after the first heartbeat, with which the stream begins."""
     fast_gateway.sandbox.set_latency(0.8)
     fast_gateway.sandbox.inject_fault("expired_url")
     error = client.call("stream", params=client.make_params())["error"]

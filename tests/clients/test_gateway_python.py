@@ -65,7 +65,7 @@ SDK_OPTIONS = {"self", "extra_headers", "extra_query", "extra_body", "timeout"}
 def test_every_parameter_of_the_sdk_is_in_the_parameter_table(
     method: Callable[..., Any], body_type: type[ImageParams]
 ) -> None:
-    """None is an unknown parameter, so that the gateway applies, maps or refuses it with a reason."""
+    """So the gateway applies, maps or refuses each of them with a reason; none is an unknown parameter."""
     assert set(signature(method).parameters) - SDK_OPTIONS <= set(get_parameters(body_type))
 
 

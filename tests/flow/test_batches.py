@@ -155,7 +155,7 @@ def test_other_team_finds_neither_file_nor_batch(flow: OrderFlow, client: openai
 def test_line_that_may_exceed_the_rest_of_the_maximum_cost_is_not_ordered(
     flow: OrderFlow, client: openai.OpenAI
 ) -> None:
-    """The estimate is met by the price of the cheaper seller. Orders that fail over to the other one cost more."""
+    """The estimate has the price of the cheaper seller. Orders that fail over to the other seller cost more."""
     flow.sandbox.inject_fault("fail", vendor="runflow")
     lines = [make_line(number, policy=f"failover-{RUNFLOW_RUNS}") for number in range(4)]
     ended = run_batch(client, lines, extra_body={"max_cost": "0.13"})

@@ -47,7 +47,7 @@ SELLER_FAULTS: list[dict[str, Any]] = [
     {"kind": "status", "route": "download", "status": 404, "body": SELLER_TEXT},
 ]
 
-# One or more of each kind: refused, invalid, failed at a seller, crashed.
+# Codes that must occur, so that all kinds of errors are searched: refused, invalid, failed at a seller, crashed.
 EXPECTED_CODES = {
     *("invalid_api_key", "missing_api_key", "link_invalid", "callback_refused", "route_not_found"),
     *("invalid_json", "invalid_form", "invalid_value", "invalid_image", "invalid_image_url", "unsupported_media_type"),
@@ -58,7 +58,10 @@ gateway_and_store = make_fixture_on_each_store(SETUP)
 
 
 class Canaries:
-    """Sends the canaries. `values`: all of them by name; `errors`: the responses that are errors."""
+    """Sends the canaries: the values that must not leak.
+
+    `values`: all canaries by name; `errors`: all responses with an error status.
+    """
 
     def __init__(self, gateway: FlowGateway, sandbox: RunningSandbox) -> None:
         self.gateway, self.sandbox = gateway, sandbox
@@ -201,8 +204,7 @@ def sent_canaries(gateway_and_store: GatewayAndStore, sandbox: RunningSandbox) -
 
 
 def read_key_names(raw_store: RawStore) -> Sequence[str]:
-    """Returns the names of all keys: of Redis the keys, of SQLite the values of all columns in primary keys and
-    indexes."""
+    """Returns the keys of Redis, or the values of all columns of SQLite that are in a primary key or an index."""
     if isinstance(raw_store, RawRedis):
         return [str(key) for key in raw_store.client.keys("*")]
     assert isinstance(raw_store, RawSqlite)

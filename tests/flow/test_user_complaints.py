@@ -1,6 +1,6 @@
-"""What users of other gateways complain about, by theme, A to L: each theme has a test of its own here.
+"""Complaints of users of other gateways, in the themes A to L: each theme has a test here.
 
-`OTHER_PROOFS` names the tests elsewhere that prove the rest of a theme: trap → files and tests.
+`OTHER_PROOFS` names, for each theme, further promises and the tests in other files that prove them.
 """
 
 import json
@@ -40,7 +40,7 @@ def list_images(answer: httpx.Response) -> list[dict[str, Any]]:
 
 @EACH_SELLER
 def test_theme_a_price_follows_quality_and_size(flow: OrderFlow, seller: str) -> None:
-    """Also for `auto`, omitted and unusual sizes, and several images; a failed order costs nothing."""
+    """Sizes may be `auto`, omitted or unusual, and images several; a failed order costs nothing."""
     for params in (
         *({}, {"quality": None}, {"quality": "auto", "size": "auto"}, {"quality": "high"}, {"size": "1280x720"}),
         *(
@@ -60,8 +60,10 @@ def test_theme_a_price_follows_quality_and_size(flow: OrderFlow, seller: str) ->
 
 @EACH_SELLER
 def test_theme_b_long_generation_outlives_its_client(flow: OrderFlow, seller: str) -> None:
-    """A job answers at once; a client that timed out, or lost its page, fetches its image later. Nothing is ordered
-    twice."""
+    """A job is accepted at once. A client that timed out, or closed its page, fetches its image later.
+
+    Nothing is ordered twice.
+    """
     flow.sandbox.hold_orders(vendor=VENDOR_BY_SELLER[seller])
     accepted = flow.gateway.post_job(make_body(seller), prefer="respond-async")
     assert (accepted.status_code, accepted.headers["cache-control"]) == (202, "no-store")
@@ -84,7 +86,10 @@ def test_theme_b_long_generation_outlives_its_client(flow: OrderFlow, seller: st
 
 
 def test_theme_c_edits_arrive_as_edits(flow: OrderFlow) -> None:
-    """As form and JSON, with images and mask; a failover remains an edit; a missing image is a final 400."""
+    """An edit may be a form or JSON, with images and a mask.
+
+    A failover remains an edit. A missing image is a final 400.
+    """
     parts = [make_part("prompt", PROMPT), make_part("quality", "low"), make_part("size", "1024x1024")]
     image = make_part("image[]", IMAGE, "Content-Type: application/octet-stream", filename="blob")
     form = make_form(*parts, make_part("provider[only][]", OPENAI), image, image, make_part("mask", MASK, filename="m"))
@@ -113,8 +118,10 @@ def test_theme_c_edits_arrive_as_edits(flow: OrderFlow) -> None:
 
 @EACH_SELLER
 def test_theme_d_nothing_is_bought_twice(flow: OrderFlow, seller: str) -> None:
-    """Another seller gets the order only if no image can exist. A download that fails is repeated, not the order. A
-    success without images is none."""
+    """Another seller gets the order only if no image can exist. If a download fails, it is repeated, not the order.
+
+    An order that succeeds without images is a failure.
+    """
     vendor, backup = VENDOR_BY_SELLER[seller], BACKUP_BY_SELLER[seller]
     flow.sandbox.inject_fault("refuse", vendor=vendor, times=1)
     assert [image["seller"] for image in flow.order_with_failover(seller)["images"]] == [backup]
@@ -142,7 +149,7 @@ def test_theme_e_downgrades_are_found(flow: OrderFlow, seller: str) -> None:
 
 
 def test_theme_f_parameters_are_applied_warned_or_refused_by_name(flow: OrderFlow) -> None:
-    """None is dropped in silence, null is absent, and no seller gets `response_format`."""
+    """No parameter is dropped in silence, null counts as omitted, and no seller gets `response_format`."""
     for response_format in (None, "b64_json", "url"):
         params = {"response_format": response_format, "user": None, "background": None, "output_compression": None}
         answer = flow.gateway.post_generation(make_body(OPENAI, style="vivid", seed=0, quality="standard", **params))
@@ -165,7 +172,7 @@ def test_theme_f_parameters_are_applied_warned_or_refused_by_name(flow: OrderFlo
 
 
 def test_theme_g_images_are_not_kept_in_the_store(flow: OrderFlow) -> None:
-    """Neither delivered images nor input images: storage keeps them, the store keeps their keys."""
+    """Delivered images and input images are in the image storage; the store has only their keys."""
     uri = f"data:image/png;base64,{b64encode(IMAGE).decode()}"
     body = make_body(OPENAI, image=uri, size="1024x1024")
     answer = flow.gateway.http.post("/v1/images/edits", json=flow.gateway.add_test_id(body), headers=AUTHORIZATION)
@@ -179,7 +186,7 @@ def test_theme_g_images_are_not_kept_in_the_store(flow: OrderFlow) -> None:
 
 @EACH_SELLER
 def test_theme_h_url_on_request(flow: OrderFlow, seller: str) -> None:
-    """The URL is the gateway's own, needs no key, and leads to the image that base64 has."""
+    """The URL is the gateway's own, needs no API key, and leads to the image."""
     [image] = list_images(flow.gateway.post_generation(make_body(seller, response_format="url")))
     assert image["url"].startswith(f"{flow.gateway.url}/files/")
     assert flow.fetch_image(image["url"]).size == (1024, 1024)
@@ -187,7 +194,7 @@ def test_theme_h_url_on_request(flow: OrderFlow, seller: str) -> None:
 
 @EACH_SELLER
 def test_theme_i_what_is_delivered_is_paid_and_nothing_else(flow: OrderFlow, seller: str) -> None:
-    """A failed job is not charged and releases its hold. An image whose client left is delivered and charged."""
+    """A failed job is not charged and releases its hold. If the client has left, its image is delivered and charged."""
     flow.sandbox.inject_fault("refuse", vendor=VENDOR_BY_SELLER[seller], times=1)
     failed = flow.order_images(seller)
     assert failed["status"] == "failed"
@@ -207,7 +214,7 @@ def test_theme_i_what_is_delivered_is_paid_and_nothing_else(flow: OrderFlow, sel
     assert sum(flow.sum_ledger_by_line().values()) == round(job["usage"]["cost"] * 1_000_000) > 0
 
 
-def test_theme_j_mistakes_of_callers_close_no_seller(flow: OrderFlow) -> None:
+def test_theme_j_mistakes_of_callers_pause_no_seller(flow: OrderFlow) -> None:
     """Six orders that a seller refuses as invalid or for their content do not pause it. Health checks order nothing."""
     for fault in ("refuse", "refuse_content"):
         flow.sandbox.inject_fault(fault, vendor="openai", times=6)
@@ -268,17 +275,19 @@ OTHER_PROOFS = {
         ),
     },
     "B": {
-        "events, heartbeats and resumption": (
+        "streams of a job have heartbeats and can be resumed": (
             "flow/test_job_events.py::test_reconnected_listener_misses_and_repeats_nothing",
             "api/test_image_event_stream.py::test_running_job_sends_heartbeats_until_its_images",
         ),
-        "cancellation": (
+        "jobs can be cancelled": (
             "flow/test_job_cancellation.py::test_running_order_is_delivered_and_charged_and_the_others_are_dropped",
         ),
-        "retries of SDKs attach": ("flow/test_client_retries.py::test_sdk_retry_attaches_to_the_running_job",),
+        "retries of SDKs attach to the running job": (
+            "flow/test_client_retries.py::test_sdk_retry_attaches_to_the_running_job",
+        ),
     },
     "C": {
-        "every way of SDKs to send files": (
+        "every way in which SDKs send files is accepted": (
             "clients/test_gateway_edits.py::test_every_way_to_pass_files_is_accepted",
             "api/test_edits.py::test_images_by_url_data_uri_and_file_are_accepted_in_one_form",
         ),
@@ -286,7 +295,9 @@ OTHER_PROOFS = {
         "invalid masks are refused": (
             "api/test_input_image_checks.py::test_mask_of_another_size_is_rejected_before_any_order",
         ),
-        "no variation falls back to something else": ("api/test_edits.py::test_variations_are_answered_as_retired",),
+        "variations are refused, not replaced by something else": (
+            "api/test_edits.py::test_variations_are_answered_as_retired",
+        ),
     },
     "D": {
         "unknown outcomes are not ordered elsewhere": (
@@ -304,10 +315,12 @@ OTHER_PROOFS = {
             "flow/test_circuit_breaker.py::test_seller_of_too_small_images_loses_orders_until_it_delivers_correctly",
             "unit/health/test_fidelity_breaker.py::test_exact_policy_excludes_unfaithful_cell",
         ),
-        "what is assumed is said": ("api/test_images.py::test_quality_that_cannot_be_selected_causes_a_warning",),
+        "assumed values cause a warning": (
+            "api/test_images.py::test_quality_that_cannot_be_selected_causes_a_warning",
+        ),
     },
     "F": {
-        "each parameter of OpenAI": (
+        "each parameter of OpenAI is known": (
             "clients/test_client_contracts.py::test_every_parameter_of_openai_is_accepted",
             "unit/api/test_parameter_table.py::test_every_field_has_a_row_and_every_parameter_of_openai_too",
         ),
@@ -319,7 +332,7 @@ OTHER_PROOFS = {
         ),
     },
     "H": {
-        "signed, expiring, with ranges": (
+        "URLs are signed, expire, and support ranges": (
             "api/test_image_files.py::test_signed_url_is_rejected_after_its_expiry",
             "flow/test_job_images.py::test_range_has_its_bytes",
         ),
@@ -344,7 +357,7 @@ OTHER_PROOFS = {
         ),
     },
     "K": {
-        "both SDKs read the streams": (
+        "OpenAI's SDKs read the streams": (
             "clients/test_gateway_streams.py::test_streamed_generation_yields_one_completed_event",
             "clients/test_client_contracts.py::test_streamed_generation_has_an_event_for_each_image",
         ),

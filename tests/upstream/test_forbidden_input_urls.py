@@ -1,7 +1,7 @@
 """URLs of clients never reach a forbidden address: every form, directly, by a redirect, and by DNS rebinding.
 
-Every connection of the fetcher is a real one. Those to the one public address reach a site on loopback; all others
-reach the canary, whatever their address is. So each connection that the guard lets through is a hit.
+The fetcher opens real connections. Those to the one public address reach a site on loopback; all others reach the
+canary, a server that counts its connections. So each forbidden address that the guard allows is a hit on the canary.
 """
 
 import asyncio
@@ -30,7 +30,7 @@ from tests.upstream.tls_certificates import make_client_context, make_server_con
 PUBLIC_ADDRESS = "93.184.215.14"
 IMAGE_URL = f"https://{PUBLIC_HOST}/image.png"
 FORMS = [*PRIVATE_FORMS, *LOCAL_NAMES]
-# The octal 00127 is 87, so that a resolver answers a public address.
+# The octal 00127 is 87, so this form resolves to a public address.
 RESOLVABLE_FORMS = [form for form in FORMS if form != "00127.0.0.1"]
 URLS = [*(f"https://{form}/image.png" for form in FORMS), *DECEPTIVE_URLS]
 
@@ -46,7 +46,7 @@ class FetchEnvironment:
         self.answers: list[Sequence[str]] = [[PUBLIC_ADDRESS]]
 
     async def look_up(self, host: str) -> Sequence[str]:
-        """Answers as the most hostile name server: every other name leads to the canary."""
+        """Answers like a hostile name server: all names except that of the site lead to the canary."""
         if host != PUBLIC_HOST:
             return [resolve_form(host)]
         return self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
@@ -121,7 +121,7 @@ def test_forbidden_url_is_blocked_directly(certificate: Path, url: str) -> None:
 
 @pytest.mark.parametrize("url", [url for url in URLS if url.isprintable()])
 def test_forbidden_url_is_blocked_behind_a_redirect(certificate: Path, url: str) -> None:
-    """A target without a host is one on the site itself."""
+    """A redirect to a URL without a host leads to the site itself."""
     request_count, hit_count = run_async(count_hits(certificate, make_redirect(url)))
     assert (request_count > 0, hit_count) == (True, 0)
 
@@ -137,7 +137,7 @@ def test_forbidden_address_is_blocked_after_rebinding(
 
 
 def test_public_url_is_fetched_directly_and_behind_a_redirect(certificate: Path) -> None:
-    """So that the tests above do not pass because every URL fails."""
+    """Proves that the tests above do not pass only because every URL fails."""
 
     async def scenario() -> None:
         async with run_environment(certificate) as (environment, fetcher):
@@ -149,7 +149,7 @@ def test_public_url_is_fetched_directly_and_behind_a_redirect(certificate: Path)
 
 
 def test_disabled_guard_lets_at_least_60_forms_through(certificate: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """So that each of the three ways can fail."""
+    """Proves that each of the three ways detects a missing guard."""
     monkeypatch.setattr(address_guard, "is_public", address_guard.allow_all)
 
     ways = [0, 0, 0]

@@ -19,9 +19,11 @@ from gateway.api.reference.route_documentation import (
 )
 
 PAGE_PARAMETERS: tuple[RequestParameter, ...] = (
-    make_query_parameter("limit", "Entries of a page.", {"type": "integer", "minimum": 1, "maximum": 100}),
+    make_query_parameter(
+        "limit", "Maximum number of entries on a page.", {"type": "integer", "minimum": 1, "maximum": 100}
+    ),
     make_query_parameter("after", "`last_id` of the previous page."),
-    make_query_parameter("order", "`desc`: the newest first.", {"type": "string", "enum": ["desc"]}),
+    make_query_parameter("order", "Only `desc`: the newest first.", {"type": "string", "enum": ["desc"]}),
 )
 UPLOAD_FORM = {
     "type": "object",
@@ -46,7 +48,7 @@ FORM_ERRORS = (
 def _describe_route(
     summary: str, description: str, response: ResponseDocumentation, errors: tuple[str, ...], **options: Any
 ) -> RouteDocumentation:
-    """Describes a route. By default it has no example, which would need a file, or the id of a file or a batch."""
+    """Describes a route. By default it has no example, since that would need an existing file or batch."""
     return RouteDocumentation(
         tag="Batches",
         summary=summary,
@@ -82,17 +84,17 @@ BATCH_ROUTE_DOCUMENTATION = {
         "List files",
         "The team's files, the newest first: uploaded ones, and the output of batches.",
         ResponseDocumentation("The files.", FileListBody),
-        make_query_parameter("purpose", "`batch` or `batch_output`."),
+        make_query_parameter("purpose", "Lists only files of this purpose: `batch` or `batch_output`."),
     ),
     "get_file": _describe_route(
         "Get a file",
-        "Returns what is known of the file beside its content.",
+        "Returns the name, size, purpose and times of the file, without its content.",
         ResponseDocumentation("The file.", FileBody),
         errors=("file_not_found",),
     ),
     "download_file": _describe_route(
         "Download a file",
-        "Streams the content: of the output of a batch, a JSON object on each line.",
+        "Streams the content. The output file of a batch has a JSON object on each line.",
         ResponseDocumentation("The content.", "application/octet-stream"),
         errors=("file_not_found", "images_unavailable"),
     ),
@@ -124,7 +126,7 @@ BATCH_ROUTE_DOCUMENTATION = {
     "cancel_batch": _describe_route(
         "Cancel a batch",
         "Lines that are not ordered yet are dropped. Running orders cannot be cancelled: the batch ends "
-        "with what they deliver. It may be repeated.",
+        "with what they deliver. The request may be repeated.",
         ResponseDocumentation("The batch, which is `cancelling` until its orders end.", BatchBody),
         errors=("batch_not_found", "batch_ended"),
     ),

@@ -1,4 +1,4 @@
-"""The lease of a batch that this replica works on. Each change is saved under its fence."""
+"""The lease of a batch that this replica works on. A change is saved only while the lease's fence is the stored one."""
 
 import asyncio
 from collections.abc import Callable
@@ -18,7 +18,7 @@ class BatchLeaseLost(Exception):
 class BatchLease:
     """Saves the changes of one batch. While the lease lasts, another replica can only cancel the batch.
 
-    `batch`: as saved last.
+    `batch`: as it was last saved or loaded.
     """
 
     def __init__(self, records: TeamRecordStore, batch: Batch, lease_seconds: float) -> None:
@@ -27,7 +27,7 @@ class BatchLease:
         self._lock = asyncio.Lock()
 
     async def save(self, change: BatchChange, due_in_seconds: float | None = None) -> None:
-        """Saves a change and renews the lease; with `due_in_seconds`, the batch is due again after that time.
+        """Saves a change, and renews the lease; or makes the batch due again after `due_in_seconds`, if that is given.
 
         Raises BatchLeaseLost if another replica claimed the batch.
         """
@@ -39,7 +39,10 @@ class BatchLease:
             self.batch = replace(changed, version=changed.version + 1)
 
     async def refresh(self) -> None:
-        """Loads the batch, which may have been cancelled. Raises BatchLeaseLost."""
+        """Loads the batch again, because another replica may have cancelled it.
+
+        Raises BatchLeaseLost if another replica claimed it.
+        """
         async with self._lock:
             await self._load()
 

@@ -1,4 +1,4 @@
-"""Orders the lines of one batch, a limited number at once, and writes their results."""
+"""Orders the lines of one batch, a limited number at the same time, and writes their results."""
 
 import asyncio
 import contextlib
@@ -22,7 +22,7 @@ from gateway.assets.storage import StorageUnavailable
 from gateway.jobs.job import Job, JobState
 from gateway.store.base import StoreUnavailable
 
-# How soon a cancellation and a free place are noticed, and how often progress is saved.
+# How soon a cancellation and a free place are noticed, how often progress is saved, and when an order is retried.
 TICK_SECONDS, CHECKPOINT_SECONDS, RETRY_SECONDS = 0.5, 2.0, 1.0
 # No more lines are started while so many orders of batches wait for their seller.
 MAX_WAITING_ORDERS = 8
@@ -43,7 +43,7 @@ class OpenLine(Struct):
 
 
 class BatchLineExecutor:
-    """Orders the lines of one batch. `get_max_open`: how many of them may be open at once."""
+    """Orders the lines of one batch. `get_max_open`: how many of them may be open at the same time."""
 
     def __init__(self, context: ApiContext, lease: BatchLease, get_max_open: Callable[[], int]) -> None:
         self._context, self._lease, self._get_max_open = context, lease, get_max_open
@@ -51,7 +51,7 @@ class BatchLineExecutor:
         self._progress = LineProgress(batch.progress)
         self._writer = ResultWriter(context, batch)
         self._open: dict[asyncio.Task[Job], OpenLine] = {}
-        # Lines that an earlier run may have ordered.
+        # How many of the next lines an earlier run may have ordered.
         self._unsure_lines = MAX_LINES_AHEAD if batch.fence > 1 else 0
         self._saved_at = self._now
 
@@ -91,7 +91,7 @@ class BatchLineExecutor:
         except (ApiError, LineNotOrdered) as error:
             await self._write_outcome(_summarize_unparsed(line), error)
             await self._save_progress_if_due()
-            # Other tasks run between two lines.
+            # Lets other tasks run between two lines.
             await asyncio.sleep(0)
             return
         open_line = OpenLine(_summarize(parsed), ceiling)
@@ -114,8 +114,10 @@ class BatchLineExecutor:
         )
 
     async def _reserve_cost(self, line: BatchLine) -> int:
-        """Returns the most that the line may cost, once that is left of the batch's maximum cost. Raises ApiError if it
-        never will be."""
+        """Waits until the rest of the batch's maximum cost covers the line. Returns the most that the line may cost.
+
+        Raises ApiError if the rest never will.
+        """
         if self._batch.max_cost is None:
             return 0
         ceiling = (await quote_line(self._context, line)).ceiling
@@ -123,7 +125,10 @@ class BatchLineExecutor:
             self._batch.max_cost
         ):
             if not self._open:
-                message = "The line may cost more than is left of the batch's max_cost, so it was not ordered."
+                message = (
+                    "The line may cost more than is left of the batch's max_cost, so it was not ordered. "
+                    "Send it in a batch with a higher max_cost."
+                )
                 raise ApiError(400, "max_cost_exceeded", message, param="max_cost")
             await self._collect_results()
         return ceiling
@@ -134,7 +139,9 @@ class BatchLineExecutor:
             message = f"The batch was cancelled before this line was ordered. {NOT_CHARGED}"
             return BatchError(code="batch_cancelled", message=message)
         if self._context.wall_clock() >= self._batch.expires_at:
-            message = f"This line could not be ordered before the completion window expired. {NOT_CHARGED}"
+            message = (
+                f"The completion window ended before this line was ordered. Send it in another batch. {NOT_CHARGED}"
+            )
             return BatchError(code="batch_expired", message=message)
         return None
 
@@ -152,7 +159,7 @@ class BatchLineExecutor:
         return job
 
     async def _create_job(self, line: BatchLine, may_exist: bool) -> Job:
-        """Creates the job of the line, or finds it. Retries while that may succeed later."""
+        """Creates the job of the line, or finds it. Retries as long as that may help."""
         while True:
             try:
                 job_id = await self._order_line(line, may_exist)
@@ -167,7 +174,7 @@ class BatchLineExecutor:
                     raise
             except (StoreUnavailable, StorageUnavailable):
                 pass
-            # The store may have executed a command without an answer.
+            # The store may have created the job, although its response was lost.
             may_exist = True
             await asyncio.sleep(RETRY_SECONDS)
 
@@ -175,7 +182,7 @@ class BatchLineExecutor:
         if may_exist and (existing := await find_existing_job(self._context, line.request)):
             return existing.job_id
         self._require_running()
-        # At the end of the window, what is not ordered is cancelled. What runs then has the usual time.
+        # At the end of the window, jobs without an order are cancelled. Orders that run then have the usual deadline.
         window_seconds = self._batch.expires_at - self._context.wall_clock()
         deadline_seconds = window_seconds + self._context.catalogue().gateway.jobs.deadline_seconds
         return (await order_line(self._context, line, deadline_seconds)).job_id
@@ -189,7 +196,7 @@ class BatchLineExecutor:
     # --- results
 
     async def _collect_results(self) -> None:
-        """Waits for the next results, for a moment at most, and writes them."""
+        """Waits for the next results, for one tick at most, and writes them."""
         if self._open:
             done, _ = await asyncio.wait(self._open, timeout=TICK_SECONDS, return_when=asyncio.FIRST_COMPLETED)
         else:
@@ -214,8 +221,8 @@ class BatchLineExecutor:
         self._progress.record_written(summary.number, is_completed, cost)
 
     async def _cancel_open_jobs(self) -> None:
-        """Cancels the jobs of a cancelled or expired batch: what is not ordered is dropped, running orders are
-        followed."""
+        """Cancels the jobs of a cancelled or expired batch: parts without an order are dropped, and
+        running orders are followed to their end."""
         if self._get_stop_reason() is None:
             return
         for entry in list(self._open.values()):
@@ -230,7 +237,7 @@ class BatchLineExecutor:
             await self._save_progress()
 
     async def _save_progress(self) -> None:
-        """Saves results and progress together: the record changes in one step, and points to what was stored before."""
+        """Stores the results, and then saves in one record which results are stored, and the progress."""
         progress = self._progress.take_snapshot()
         output, errors = await self._writer.flush()
         await self._lease.save(
@@ -265,8 +272,8 @@ def _summarize_unparsed(line: InputLine) -> LineSummary:
 
 
 def _with_next_key(line: BatchLine) -> BatchLine:
-    """Returns the line under another key. Its former job was withdrawn before anything was ordered, and keeps its
-    key."""
+    """Returns the line with another idempotency key. The former one belongs to a job that was withdrawn before any
+    order."""
     record = line.request.idempotency
     return replace(line, request=replace(line.request, idempotency=replace(record, key=f"{record.key}+")))
 

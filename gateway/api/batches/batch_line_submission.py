@@ -1,4 +1,4 @@
-"""A line of a batch: parsed and validated like the request that it stands for."""
+"""A line of a batch: it is parsed, validated and ordered like the request that it contains."""
 
 import hashlib
 from typing import Any
@@ -32,7 +32,7 @@ ENDPOINTS: dict[str, type[GenerationRequest] | type[EditRequest]] = {
 }
 MAX_CUSTOM_ID_LENGTH = 255
 _FIELDS = ("custom_id", "method", "url", "body")
-# Linked images are downloaded when the line is ordered. Until then, a square stands for each of them.
+# Linked images are downloaded when the line is ordered. The validation uses this square in their place.
 _PLACEHOLDER = InputImage(b"", ImageHeader(Format.PNG, 1024, 1024, has_alpha=True))
 
 
@@ -108,9 +108,9 @@ def _require_fields(fields: dict[str, Any], batch: Batch) -> None:
 
 
 def _make_record(batch: Batch, number: int, data: bytes) -> IdempotencyRecord:
-    """Makes the record by which a line is ordered once, however often the batch is resumed.
+    """Makes the idempotency record of a line, so that a resumed batch does not order the line again.
 
-    No client can send such a key: the keys of clients are stored as digests.
+    Its key never equals that of a client: the keys of clients are stored as digests.
     """
     return IdempotencyRecord(
         key=f"{batch.id}:{number}",
@@ -121,12 +121,15 @@ def _make_record(batch: Batch, number: int, data: bytes) -> IdempotencyRecord:
 
 def _require_allowed_policy(batch: Batch, policy: str | None) -> None:
     if policy is not None and batch.policies is not None and policy not in batch.policies:
-        message = f"The batch's API key may not request policy '{policy[:MAX_NAME_LENGTH]}'."
+        message = (
+            f"The batch's API key may not request policy '{policy[:MAX_NAME_LENGTH]}'. "
+            f"Omit it, or use one of: {', '.join(batch.policies)}."
+        )
         raise ApiError(400, "invalid_value", message, param="policy")
 
 
 async def quote_line(context: ApiContext, line: BatchLine) -> LineQuote:
-    """Quotes the line. Raises ApiError if it cannot be fulfilled."""
+    """Returns the quote of a line. Raises ApiError if no seller can fulfil it."""
     request = line.request
     input_images = await _load_inline_images(context, request)
     query = to_routing_query(context.catalogue(), request.params, request.team, request.operation, input_images)
@@ -139,7 +142,7 @@ async def quote_line(context: ApiContext, line: BatchLine) -> LineQuote:
 
 
 async def _load_inline_images(context: ApiContext, request: AnyJobRequest) -> InputImages:
-    """Checks the input images of an edit that are in the line itself. Placeholders stand for linked ones."""
+    """Loads and checks the input images of an edit. If one of them is linked, placeholders stand for all."""
     if not isinstance(request.params, InputImageParams):
         return InputImages()
     refs, mask = list_input_refs(request.params), get_mask_ref(request.params)
@@ -151,7 +154,7 @@ async def _load_inline_images(context: ApiContext, request: AnyJobRequest) -> In
 
 
 async def order_line(context: ApiContext, line: BatchLine, deadline_seconds: float) -> SubmittedJob:
-    """Creates the job of the line. The store detects that it was created before."""
+    """Creates the job of a line, or returns the one that an earlier run created."""
     request = replace(line.request, deadline_seconds=deadline_seconds)
     if not isinstance(request.params, InputImageParams):
         return await submit_job(context, request)

@@ -47,7 +47,7 @@ class BatchError(Struct, frozen=True, kw_only=True):
 
 
 class OutputFile(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """The output or error file of a batch while it is written."""
+    """The part of an output or error file that is stored so far."""
 
     id: str
     size_bytes: int = 0
@@ -56,7 +56,10 @@ class OutputFile(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class BatchProgress(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """The lines whose results are stored: all before `position`, and those in `written`. `cost`: of these lines."""
+    """The lines whose results are stored: all before `position`, and those in `written`.
+
+    `cost`: what these lines cost, in micro-USD.
+    """
 
     position: LinePosition = LinePosition()
     written: tuple[int, ...] = ()
@@ -73,9 +76,10 @@ class Estimate(Struct, frozen=True, kw_only=True):
 
 
 class Batch(RecordContent, frozen=True, kw_only=True, omit_defaults=True):
-    """A batch of a team. `fence`: of the replica that works on it. `policies`, `limits`: of the batch's API key.
+    """A batch of a team.
 
-    `reached_at`: when it reached each status. `failures`: internal errors in a row.
+    `fence`: a number that grows with each claim. `policies`, `limits`: those of the API key that created the batch.
+    `reached_at`: when the batch reached each status. `failures`: how many runs in a row ended with an internal error.
     """
 
     key_id: str

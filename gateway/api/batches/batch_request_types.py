@@ -20,7 +20,7 @@ class ExpiresAfter(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class CreateBatchRequest(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """`POST /v1/batches`."""
+    """The body of `POST /v1/batches`."""
 
     input_file_id: Annotated[str, Meta(description="A file that was uploaded with the purpose `batch`.")]
     endpoint: Annotated[
@@ -35,5 +35,5 @@ class CreateBatchRequest(Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     ] = None
     max_cost: Annotated[
         UsdAmount | None,
-        Meta(description="Maximum USD for the whole batch. Also as `max_cost` of the metadata."),
+        Meta(description="Maximum USD for the whole batch. It may be sent as `max_cost` in `metadata`, too."),
     ] = None

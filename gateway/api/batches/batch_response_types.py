@@ -77,12 +77,17 @@ class BatchBody(TypedDict):
     id: str
     object: Literal["batch"]
     endpoint: str
-    errors: Annotated[BatchErrorListBody | None, Meta(description="Of a failed batch. A list has the first ten.")]
+    errors: Annotated[
+        BatchErrorListBody | None,
+        Meta(description="The errors of a failed batch; in a list of batches, the first ten."),
+    ]
     input_file_id: str
     completion_window: Literal["24h"]
     status: BatchStatus
-    output_file_id: Annotated[str | None, Meta(description="The responses, once the batch has ended.")]
-    error_file_id: Annotated[str | None, Meta(description="The lines without images, once the batch has ended.")]
+    output_file_id: Annotated[str | None, Meta(description="The file with the responses, once the batch has ended.")]
+    error_file_id: Annotated[
+        str | None, Meta(description="The file with the errors of lines without images, once the batch has ended.")
+    ]
     created_at: UnixTime
     expires_at: Annotated[int, Meta(description="When lines that are not ordered yet get an error.")]
     in_progress_at: OptionalUnixTime
@@ -96,7 +101,7 @@ class BatchBody(TypedDict):
     metadata: dict[str, str] | None
     max_cost: UsdNumber | None
     estimate: BatchEstimateBody | None
-    cost: Annotated[UsdNumber, Meta(description="USD, of the lines whose results are stored.")]
+    cost: Annotated[UsdNumber, Meta(description="The cost in USD of the lines whose results are stored.")]
     key: Annotated[str | None, Meta(description="The id of the API key that created the batch.")]
 
 

@@ -24,7 +24,7 @@ from providers.faults import ChargeStatus
 
 
 class LineSummary(Struct, frozen=True, kw_only=True):
-    """The part of a line that its result contains."""
+    """The fields of a line that are needed to write its result."""
 
     number: int
     custom_id: str
@@ -33,7 +33,7 @@ class LineSummary(Struct, frozen=True, kw_only=True):
 
 
 class OutputWriter:
-    """Appends to one of the two files. `OutputFile` describes what is stored."""
+    """Appends to the output file or the error file of a batch."""
 
     def __init__(self, context: ApiContext, output: OutputFile, fence: int) -> None:
         self._output, self._lines = output, 0
@@ -87,7 +87,7 @@ class ResultWriter:
             try:
                 await self._write_images(line, job, images)
             except ObjectNotFound:
-                message = "The images were deleted before they were written to the output file."
+                message = "The images were deleted before they were written to the file. Send the line again."
                 await self.write_error(line, BatchError(code="images_deleted", message=message))
                 return False
             return True
@@ -135,7 +135,7 @@ class ResultWriter:
             url_signer=context.url_signer if line.wants_url else None,
             now=context.wall_clock(),
             safety_identifier=line.safety_identifier,
-            # As long as the images are kept.
+            # The URLs are valid as long as the images are kept.
             url_ttl_seconds=context.catalogue().gateway.retention.jobs_days * DAY_SECONDS,
         )
         return serialize_images(view)

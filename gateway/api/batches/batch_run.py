@@ -26,16 +26,16 @@ from gateway.api.batches.file_records import OUTPUT_PURPOSE, FileRecord
 from gateway.events import BatchEnded
 from gateway.store.base import StoreUnavailable
 
-# How soon a cancellation through another replica is noticed.
+# How often the batch is loaded, to notice that another replica has cancelled it.
 REFRESH_SECONDS = 1.0
-# Renewals in a row that may fail before the lease ends.
+# The lease is renewed so many times before it would end, so that a single failure does not lose it.
 RENEWALS_PER_LEASE = 3
 # After so many internal errors in a row, the batch fails.
 MAX_FAILURES = 50
 
 
 class BatchRun:
-    """The work on one batch under its lease. `get_max_open`: how many lines may be open at once."""
+    """The work on one batch under its lease. `get_max_open`: how many lines may be open at the same time."""
 
     def __init__(
         self, context: ApiContext, lease: BatchLease, lease_seconds: float, get_max_open: Callable[[], int]
@@ -72,7 +72,10 @@ class BatchRun:
     async def _work(self) -> None:
         batch = self.lease.batch
         if batch.failures >= MAX_FAILURES:
-            message = "The gateway failed repeatedly to work on this batch. Lines that were ordered are in its files."
+            message = (
+                "Internal errors stopped this batch: report them to the operator. Its files have the results so far; "
+                "GET /v1/jobs lists the jobs of all ordered lines."
+            )
             return await self._end(BatchStatus.FAILED, (BatchError(code="internal_error", message=message),))
         if batch.estimate is None and not batch.is_cancelling:
             await self._validate()
@@ -153,7 +156,7 @@ class BatchRun:
         )
 
     async def _publish_file(self, batch: Batch, output: OutputFile, filename: str) -> None:
-        """Saves the record of an output file. A file without lines is deleted: earlier runs may have begun it."""
+        """Saves the record of an output file. A file without lines is deleted: earlier runs may have stored chunks."""
         if not output.lines:
             return await delete_file(self._context, output.id)
         now = self._context.wall_clock()

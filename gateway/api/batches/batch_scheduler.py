@@ -1,4 +1,4 @@
-"""Claims the batches that are due, runs a few of them at once, and deletes those whose time has passed."""
+"""Claims due batches, runs a few of them at the same time, and deletes those that ended long ago."""
 
 import asyncio
 import contextlib
@@ -16,7 +16,7 @@ from gateway.events import ErrorReported, describe_exception
 from gateway.store.base import StoreUnavailable
 from gateway.store.team_records import RecordKind
 
-# Each run buffers up to two chunks of its output files.
+# Bounds for the memory of all runs: each buffers up to two chunks of its output files.
 MAX_RUNS, MAX_RUNS_PER_TEAM = 8, 4
 MAX_RETRY_SECONDS = 60.0
 
@@ -79,7 +79,7 @@ class BatchScheduler:
             await lease.save(lambda batch: batch, 0.0)
 
     async def _report_failure(self, lease: BatchLease, error: Exception) -> None:
-        """Schedules another run. An outage of the store or the storage does not count as a failure of the batch."""
+        """Schedules another run. An outage of the store or the image storage is not counted as a failure."""
         self._context.engine.context.emit(ErrorReported(component="batches", message=describe_exception(error)))
         is_outage = isinstance(error, StoreUnavailable | StorageUnavailable)
         failures = lease.batch.failures + (not is_outage)
@@ -92,7 +92,7 @@ class BatchScheduler:
         await delete_expired_files(self._context)
 
     async def stop(self) -> None:
-        """Releases all batches. Their jobs continue. It may be called again."""
+        """Releases all batches. Their jobs continue. Safe to repeat."""
         self._is_stopped = True
         while tasks := list(self._runs.values()):
             for task in tasks:

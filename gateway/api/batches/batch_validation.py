@@ -29,7 +29,7 @@ class BatchValidator:
     def __init__(self, context: ApiContext, batch: Batch) -> None:
         self._context, self._batch = context, batch
         self._errors: list[BatchError] = []
-        # By custom id: its first line.
+        # The number of the first line with each custom id.
         self._lines_by_custom_id: dict[str, int] = {}
         self._total = self._cost = self._ceiling = 0
 
@@ -41,7 +41,7 @@ class BatchValidator:
                 self._errors = [BatchError(code="too_many_lines", message=message, line=line.number)]
                 break
             await self._validate_line(line)
-            # Other tasks run between two lines.
+            # Lets other tasks run between two lines.
             await asyncio.sleep(0)
         self._check_whole()
         return ValidationResult(self._total, Estimate(cost=self._cost, ceiling=self._ceiling), tuple(self._errors))

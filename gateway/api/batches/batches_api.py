@@ -92,7 +92,7 @@ async def _require_room(context: ApiContext, team: str) -> None:
     limit = context.catalogue().gateway.batches.max_open
     open_count = len([batch async for batch in iterate_open_batches(context, team)])
     if open_count >= limit:
-        message = f"Your team has {open_count} batches that have not ended, of at most {limit}. Wait, or cancel one."
+        message = f"Your team has {open_count} open batches, of at most {limit}. Wait until one ends, or cancel one."
         raise ApiError(429, "too_many_batches", message, retry_after=OPEN_BATCH_RETRY_SECONDS)
 
 
@@ -116,7 +116,7 @@ async def get_batch(request: HttpRequest, batch_id: str) -> Response[bytes]:
 
 
 async def _load_errors(context: ApiContext, batch: Batch) -> tuple[BatchError, ...]:
-    """Returns all errors of a failed batch. Those that the record has no room for are in the error file."""
+    """Returns all errors of a failed batch. The record has the first ones, the error file has all."""
     if batch.error_count <= MAX_SHOWN_ERRORS:
         return batch.errors
     try:
@@ -137,17 +137,17 @@ async def cancel_batch(request: HttpRequest, batch_id: str) -> Response[bytes]:
         if batch.is_cancelling and not batch.status.has_ended:
             return json_response(serialize_batch(batch, batch.errors), 200, {})
         if batch.status not in (BatchStatus.VALIDATING, BatchStatus.IN_PROGRESS):
-            message = f"The batch cannot be cancelled: its status is '{batch.status}'."
+            message = f"The batch cannot be cancelled: its status is '{batch.status}'. GET the batch for its results."
             raise ApiError(409, "batch_ended", message)
         cancelling = batch.with_status(BatchStatus.CANCELLING, context.wall_clock())
-        # The replica that works on the batch renews its lease later. If there is none, one claims the batch then.
+        # The replica that works on the batch renews its lease before this time. If there is none, one claims the batch.
         due_in_seconds = context.catalogue().gateway.jobs.lease_seconds
         if await context.store.team_records.save(encode_record(RecordKind.BATCH, cancelling), due_in_seconds):
             return json_response(serialize_batch(cancelling, ()), 200, {})
 
 
 def serialize_batch(batch: Batch, errors: tuple[BatchError, ...]) -> dict[str, Any]:
-    """Serializes OpenAI's batch, with the gateway's own `estimate`, `max_cost` and `usage`."""
+    """Serializes OpenAI's batch, with the gateway's own `max_cost`, `estimate`, `cost` and `key`."""
     progress, reached_at = batch.progress, batch.reached_at
     moments = {
         f"{status}_at": int(reached_at[status]) if status in reached_at else None

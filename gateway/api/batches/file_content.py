@@ -1,4 +1,4 @@
-"""The content of files in the image storage: as chunks, so that no file is ever in memory as a whole."""
+"""The content of files, stored as chunks in the image storage, so that no file is ever in memory as a whole."""
 
 from collections.abc import AsyncIterator, Iterator
 from contextlib import closing
@@ -17,7 +17,7 @@ _MEDIA_TYPE = "application/octet-stream"
 
 
 class ChunkWriter:
-    """Appends to a file. `run`: the chunks that it has stored."""
+    """Appends to a file, chunk by chunk. `run`: the chunks that this writer has stored."""
 
     def __init__(self, storage: ImageStorage, file_id: str, fence: int) -> None:
         self._storage, self._file_id = storage, file_id
@@ -34,7 +34,7 @@ class ChunkWriter:
             await self.flush()
 
     async def flush(self) -> None:
-        """Stores what is buffered. After a failure, it may be called again."""
+        """Stores the buffered bytes. Safe to repeat after a failure."""
         if not self._buffered_bytes:
             return
         data = b"".join(self._pieces)
@@ -51,7 +51,7 @@ class FileContent:
         self._stream: ObjectStream | None = None
 
     async def read(self, offset: int = 0) -> AsyncIterator[bytes]:
-        """Yields the content from `offset` on. Only an uploaded file can be read from an offset above 0."""
+        """Yields the content from `offset` on. An offset above 0 needs an uploaded file, whose chunks have one size."""
         first_chunk, skipped_bytes = divmod(offset, FILE_CHUNK_BYTES)
         for index, key in enumerate(_iterate_chunk_keys(self._file)):
             if index < first_chunk:
@@ -67,8 +67,10 @@ class FileContent:
 
 
 class InputLine(Struct, frozen=True):
-    """A line of an uploaded file, without its line break. `data` is None if it is too long. `end`: the offset behind
-    the line."""
+    """A line of an uploaded file, without its line break. `data` is None if the line is too long.
+
+    `end`: the offset after the line break.
+    """
 
     number: int
     end: int

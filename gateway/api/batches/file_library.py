@@ -10,16 +10,17 @@ from gateway.assets.backend import ImageData
 from gateway.assets.object_keys import make_object_prefix
 from gateway.store.team_records import RecordKind, encode_record
 
-# Uploads have no lease: nothing else writes to their file.
+# An upload needs no lease: nothing else writes to its file.
 UPLOAD_FENCE = 0
 
 
 def make_file_not_found_error() -> ApiError:
-    return ApiError(404, "file_not_found", "File not found. It may have been deleted, or belong to another team.")
+    message = "File not found. It may have expired, been deleted, or belong to another team; GET /v1/files lists yours."
+    return ApiError(404, "file_not_found", message)
 
 
 async def get_team_file(context: ApiContext, team: str, file_id: str) -> FileRecord:
-    """Returns the team's file. Raises ApiError (404) if it does not exist or belongs to another team."""
+    """Returns the team's file. Raises ApiError (404) if it does not exist, has expired, or belongs to another team."""
     record = await context.store.team_records.load(file_id)
     if record is not None and record.kind is RecordKind.FILE and record.team == team:
         file = decode_file(record)
@@ -41,7 +42,7 @@ async def store_file(context: ApiContext, file: FileRecord, data: ImageData) -> 
 
 
 async def save_file(context: ApiContext, file: FileRecord) -> bool:
-    """Saves the file's next version, to be deleted when it expires. Returns False if it has changed meanwhile."""
+    """Saves the next version of the record, due at its expiry. Returns False if the stored record has changed."""
     return await _save(context, file, max(0.0, file.expires_at - context.wall_clock()))
 
 
@@ -50,13 +51,13 @@ async def _save(context: ApiContext, file: FileRecord, due_in_seconds: float) ->
 
 
 async def extend_file(context: ApiContext, file: FileRecord, expires_at: float) -> None:
-    """Keeps the file at least until then."""
+    """Postpones the expiry of the file to `expires_at`, unless it is later already."""
     while file.expires_at < expires_at and not await save_file(context, replace(file, expires_at=expires_at)):
         file = await get_team_file(context, file.team, file.id)
 
 
 async def delete_file(context: ApiContext, file_id: str) -> None:
-    """Deletes a file: its content first, since only its record points there."""
+    """Deletes a file: its content first, which only its record leads to."""
     await context.storage.delete_prefix(make_object_prefix(file_id))
     await context.store.team_records.delete(file_id)
 

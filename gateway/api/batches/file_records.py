@@ -1,4 +1,4 @@
-"""The record of a file: what is known of it beside its content."""
+"""The record of a file: its name, purpose, size and times, and where its content is stored."""
 
 import msgspec
 from msgspec import Struct
@@ -20,7 +20,7 @@ class ChunkRun(Struct, frozen=True, array_like=True):
 
 
 class FileRecord(RecordContent, frozen=True, kw_only=True, omit_defaults=True):
-    """A file of a team. `chunks`: where its content lies. `is_complete`: its upload has ended."""
+    """A file of a team. `chunks`: where its content lies. `is_complete`: whether all of it is stored."""
 
     expires_at: float
     filename: str

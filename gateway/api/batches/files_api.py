@@ -31,7 +31,7 @@ from gateway.store.team_records import RecordKind
 FILE_PREFIXES = ("/v1/files", "/openai/v1/files")
 _ONE_FILE = [f"{prefix}/{{file_id:str}}" for prefix in FILE_PREFIXES]
 MAX_FILE_BYTES = 200 << 20
-# Beside the file, a form has its boundaries and a few short texts.
+# Besides the file, a form has its boundaries and a few short texts.
 MAX_FORM_BYTES = MAX_FILE_BYTES + (1 << 20)
 MAX_FILENAME_LENGTH = 255
 _PURPOSES = (INPUT_PURPOSE, OUTPUT_PURPOSE)
@@ -66,7 +66,7 @@ async def upload_file(request: HttpRequest) -> Response[bytes]:
 
 
 async def _read_upload(request: HttpRequest) -> tuple[UploadFields, ImageData, str]:
-    """Reads the form. A large file waits on the disk."""
+    """Reads the form. A large file lies on the disk until it is stored."""
     headers = request.headers
     if not is_form(headers.get("content-type", "")):
         message = f"Unsupported Content-Type: send the file in a form as {FORM_MEDIA_TYPE}."
@@ -88,7 +88,7 @@ def _validate_upload(fields: UploadFields) -> ImageData:
         message = f"Invalid value for 'purpose': must be {INPUT_PURPOSE}; this gateway stores only files of batches."
         raise ApiError(400, "invalid_value", message, param="purpose")
     if not isinstance(fields.file, UploadedFile):
-        message = "Invalid value for 'file': must be a file, with a file name, not a text."
+        message = "Invalid value for 'file': must be a file, not text. Send the part with a file name."
         raise ApiError(400, "invalid_value", message, param="file")
     if len(fields.file.data) > MAX_FILE_BYTES:
         message = f"The file is larger than {MAX_FILE_BYTES >> 20} MiB. Split it into several files."

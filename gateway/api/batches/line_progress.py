@@ -1,16 +1,16 @@
-"""Which lines of a batch have their results stored."""
+"""The progress of a batch: which of its lines have a stored result."""
 
 from gateway.api.batches.batch_records import BatchProgress
 from gateway.api.batches.file_content import LinePosition
 
-# A line that takes long holds up the lines this far behind it.
+# How far the lines that are started may be ahead of the first one without a result.
 MAX_LINES_AHEAD = 1_000
 
 
 class LineProgress:
     """The progress of one batch. Lines are written in any order.
 
-    `_ends`: the lines from the first one that is not written on, in their order, with their offsets.
+    `_ends`: the offset after each started line, from the first one that is not written, in the order of the file.
     """
 
     def __init__(self, progress: BatchProgress) -> None:
@@ -21,7 +21,7 @@ class LineProgress:
         self.has_changed = False
 
     def start_line(self, number: int, end: int) -> bool:
-        """Notes the next line of the file. Returns False if its result is stored already."""
+        """Registers the next line of the file. Returns False if its result is stored already."""
         self._ends[number] = end
         self._advance()
         return number not in self._written and number > self._position.line
@@ -49,7 +49,7 @@ class LineProgress:
         )
 
     def _advance(self) -> None:
-        """Moves the position behind all lines that are written, without a gap."""
+        """Moves the position to the first line that is not written."""
         while self._ends and (number := next(iter(self._ends))) in self._written:
             self._position = LinePosition(number, self._ends.pop(number))
             self._written.discard(number)

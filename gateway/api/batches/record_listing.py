@@ -10,14 +10,17 @@ from gateway.api.query_params import parse_limit, read_query_params
 from gateway.store.team_records import MAX_PAGE_RECORDS, RecordKind, RecordPosition, TeamRecord
 
 RecordSerializer = Callable[[TeamRecord, dict[str, list[str]]], dict[str, Any] | None]
-# A page examines so many pages of records if a filter leaves few of them.
+# How many pages of records are read for one page of results, if a filter drops most records.
 MAX_SCANNED_PAGES = 10
 
 
 async def list_team_records(
     request: HttpRequest, kind: RecordKind, serialize: RecordSerializer, *filter_names: str
 ) -> dict[str, Any]:
-    """Lists the records that `serialize` does not drop, newest first. `after` is the last id of the previous page."""
+    """Lists the newest records first, without those for which `serialize` returns None.
+
+    The parameter `after` is the last id of the previous page.
+    """
     params = read_query_params(request, "limit", "after", "order", *filter_names)
     limit = parse_limit(params["limit"], MAX_PAGE_RECORDS)
     if params["order"] not in ([], ["desc"]):

@@ -9,7 +9,8 @@ from gateway.store.team_records import MAX_PAGE_RECORDS, RecordKind, RecordPosit
 
 
 def make_batch_not_found_error() -> ApiError:
-    return ApiError(404, "batch_not_found", "Batch not found. It may have been deleted, or belong to another team.")
+    message = "Batch not found. It may have been deleted, or belong to another team; GET /v1/batches lists yours."
+    return ApiError(404, "batch_not_found", message)
 
 
 async def get_team_batch(context: ApiContext, team: str, batch_id: str) -> Batch:
@@ -23,7 +24,7 @@ async def get_team_batch(context: ApiContext, team: str, batch_id: str) -> Batch
 async def iterate_open_batches(context: ApiContext, team: str) -> AsyncIterator[Batch]:
     """Yields the team's batches that have not ended, the newest first."""
     position: RecordPosition | None = None
-    # It may be open for longer than its completion window, while its last orders are followed.
+    # A batch may be open for longer than its completion window: until its last orders have ended.
     oldest = context.wall_clock() - 2 * context.timing.api.batch_window_seconds
     while records := await context.store.team_records.list_records(RecordKind.BATCH, team, MAX_PAGE_RECORDS, position):
         for record in records:

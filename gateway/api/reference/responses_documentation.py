@@ -31,14 +31,14 @@ MODEL_RESPONSE = ResponseDocumentation(
 )
 INCLUDE_PARAMETERS = (
     make_query_parameter("include", "Has no effect: an image has no further output."),
-    make_query_parameter("include[]", "The same, as OpenAI's SDKs send it."),
+    make_query_parameter("include[]", "The same as `include`, in the form that OpenAI's SDKs send."),
 )
 RESPONSES_DOCUMENTATION = {
     "create_response": RouteDocumentation(
         tag="Responses",
         summary="Create a response",
         description="Generates an image, or edits those of the input, with the tool `image_generation`. No text model "
-        "runs: the prompt reaches the image model as it is written. With `background` it responds at once.",
+        "runs: the prompt reaches the image model as it is written. With `background`, the response comes at once.",
         body=CreateResponseRequest,
         parameters=(IDEMPOTENCY_KEY,),
         responses={200: MODEL_RESPONSE},
@@ -77,9 +77,9 @@ RESPONSES_DOCUMENTATION = {
     "get_response": RouteDocumentation(
         tag="Responses",
         summary="Get a response",
-        description="Returns the response as it is now; with `stream`, its events, of which it waits for the last.",
+        description="Returns the response as it is now; with `stream`, its events until it ends.",
         parameters=(
-            make_query_parameter("stream", "`true`: as server-sent events."),
+            make_query_parameter("stream", "`true` returns server-sent events."),
             make_query_parameter(
                 "starting_after", "The `sequence_number` of the last event that you have.", {"type": "integer"}
             ),
@@ -93,7 +93,8 @@ RESPONSES_DOCUMENTATION = {
     "cancel_response": RouteDocumentation(
         tag="Responses",
         summary="Cancel a response",
-        description="Cancels its job. Running orders cannot be cancelled: it ends with what they deliver.",
+        description="Cancels the job of the response. Running orders cannot be cancelled: the job ends with what they "
+        "deliver.",
         responses={200: MODEL_RESPONSE},
         errors=("response_not_found", "job_not_found", "job_ended", "images_unavailable", "image_expired"),
         examples={},
@@ -115,7 +116,7 @@ RESPONSES_DOCUMENTATION = {
     "delete_response": RouteDocumentation(
         tag="Responses",
         summary="Delete a response",
-        description="Deletes its images and all its text at once. It may be repeated.",
+        description="Deletes the images and all text of the response at once. The request may be repeated.",
         responses={200: ResponseDocumentation("The response is deleted.", DeletedResponseBody)},
         errors=("response_not_found", "job_running", "images_unavailable"),
         examples={},

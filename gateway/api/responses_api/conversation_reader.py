@@ -1,7 +1,7 @@
 """Reads the `input` of a response: the text that becomes the prompt, and the images that it edits.
 
-The prompt is the text of the last user messages. Images of earlier messages count as far as a later image generation
-call does not replace them: in a chat that edits an image step by step, the last image is edited.
+The prompt is the text of the last user messages. Images of earlier messages are edited, too, unless a later image
+generation call replaces them: in a chat that edits an image step by step, only the last image is edited.
 """
 
 from collections.abc import Sequence
@@ -65,7 +65,7 @@ class _ImagePart(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class _ImageCall(Struct, frozen=True):
-    """Other fields describe the image. They are ignored, since clients return calls as they got them."""
+    """An image generation call. Its other fields are ignored: clients send calls back as they received them."""
 
     id: str | None = None
     result: str | None = None
@@ -84,7 +84,7 @@ _DETAIL_IGNORED = "detail_ignored: it has no effect: the image model decides how
 
 
 def read_conversation(input_items: str | Sequence[dict[str, Any]], previous_response_id: str | None) -> Conversation:
-    """Reads the input. Raises an ApiError that names an item which has no meaning for images."""
+    """Reads the input. If an item cannot be used for images, raises an ApiError that names it."""
     previous = _refer_to_previous_images(previous_response_id)
     if isinstance(input_items, str):
         return Conversation(_require_prompt([input_items]), previous)
@@ -176,7 +176,7 @@ def _read_part(part: dict[str, Any], param: str) -> _Entry:
 
 def _read_image_part(part: _ImagePart, param: str) -> _Entry:
     if part.image_url is None:
-        message = f"Missing required parameter: '{param}.image_url'."
+        message = f"Missing required parameter: '{param}.image_url'. Send an https URL or a data URI."
         raise ApiError(400, "missing_required_parameter", message, param=f"{param}.image_url")
     warnings = (_DETAIL_IGNORED,) if part.detail not in (None, "auto") else ()
     return _Entry("other", images=(part.image_url,), warnings=warnings)

@@ -1,4 +1,4 @@
-"""Reads the image tool of a request for a response, and refuses what asks for anything but images."""
+"""Reads the image tool of a request for a response, and refuses tools that make anything but images."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
@@ -32,12 +32,12 @@ class ImageTool(Struct, frozen=True, kw_only=True):
 
 
 def read_image_tool(request: CreateResponseRequest) -> ImageTool:
-    """Returns the one image tool. Raises ApiError if the request has no such tool, others, or does not want it."""
+    """Returns the image tool. Raises ApiError unless it is the only tool, and `tool_choice` allows it."""
     for position, tool in enumerate(request.tools):
         _require_image_tool(tool, f"tools[{position}]")
     if len(request.tools) != 1:
-        count = f"there are {len(request.tools)} tools" if request.tools else "the request has no tool"
-        message = f"This gateway makes images only, with one tool, and {count}. {_ADD_TOOL}."
+        count = f"{len(request.tools)} tools" if request.tools else "no tool"
+        message = f"The request has {count}, but needs one: this gateway makes images only. {_ADD_TOOL}."
         raise ApiError(400, "missing_required_parameter", message, param="tools")
     _require_possible_choice(request.tool_choice)
     values = {name: value for name, value in request.tools[0].items() if value is not None and name != "type"}

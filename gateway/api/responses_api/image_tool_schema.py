@@ -11,13 +11,13 @@ _NAME = "ImageGenerationTool"
 
 
 def add_tool_schema(schemas: Schema) -> Schema:
-    """Returns the schemas of the bodies with that of the tool, to which a request for a response refers."""
+    """Adds the schema of the tool to those of the bodies. That of a request for a response refers to it."""
     edit_properties = schemas[EditRequest.__name__]["properties"]
     properties: dict[str, Any] = {
         "type": {"type": "string", "const": IMAGE_TOOL, "description": "The only tool."},
         "action": {
             "enum": ["auto", "generate", "edit", None],
-            "description": "`auto`: edits if the input has an image.",
+            "description": "`auto` edits if the input has an image, and generates otherwise.",
         },
         "input_image_mask": edit_properties["mask"],
         **{name: edit_properties[name] for name in TOOL_PARAMETERS},

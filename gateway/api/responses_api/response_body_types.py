@@ -59,7 +59,7 @@ class ResponseUsageBody(TypedDict):
 
 
 class ToolUsageBody(TypedDict):
-    """The same tokens by kind."""
+    """The tokens of `usage`, by kind."""
 
     image_gen: UsageBody
 
@@ -95,7 +95,7 @@ class ModelResponseBody(TypedDict):
     max_output_tokens: None
     max_tool_calls: None
     metadata: dict[str, str]
-    model: Annotated[str, Meta(description="As the request named it, or the image model.")]
+    model: Annotated[str, Meta(description="The model that the request named; otherwise the image model.")]
     output: list[ImageCallBody]
     parallel_tool_calls: bool
     previous_response_id: OptionalText

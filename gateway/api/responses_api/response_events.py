@@ -1,4 +1,4 @@
-"""The events of a streamed response, from any of them on.
+"""The events of a streamed response: all, or those after the last one that the client has.
 
 A failed job ends its stream with `response.failed`, and with an `error` event, from which OpenAI's SDKs raise an
 exception.

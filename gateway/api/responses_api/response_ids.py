@@ -1,4 +1,4 @@
-"""Ids of responses and of their image generation calls. They contain the id of the job, so that none is stored."""
+"""Ids of responses and of their image generation calls. They contain the id of the job, so no other id is stored."""
 
 import re
 

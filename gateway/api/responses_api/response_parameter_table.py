@@ -1,6 +1,6 @@
 """The rows of the parameter table for `POST /v1/responses`, except those of its image tool.
 
-The tool's parameters are those of the other routes: `parameter_table.py` has them.
+The tool has the parameters of the other routes, which are in `parameter_table.py`.
 """
 
 from typing import Annotated, Any, ClassVar, Literal
@@ -19,7 +19,7 @@ _NO_TEXT_CACHE = "no text model runs, so no prompt is cached"
 
 
 class CreateResponseRequest(JobOptions, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`POST /v1/responses`."""
+    """The body of `POST /v1/responses`."""
 
     max_body_bytes: ClassVar[int] = MAX_BODY_BYTES
 
@@ -48,7 +48,7 @@ class CreateResponseRequest(JobOptions, frozen=True, kw_only=True, forbid_unknow
             MAPPED,
             "An image model; or any chat model, which does not run.",
             "gpt-5",
-            note="With a chat model, the tool's `model` makes the image, by default the first one.",
+            note="With a chat model, the tool's `model` makes the image, by default the first one of `models.yaml`.",
         ),
     ] = None
     tool_choice: Annotated[
@@ -68,7 +68,7 @@ class CreateResponseRequest(JobOptions, frozen=True, kw_only=True, forbid_unknow
         bool,
         Parameter(
             APPLIED,
-            "Whether to respond at once; `GET /v1/responses/{id}` has the images later.",
+            "Whether to respond at once. `GET /v1/responses/{id}` returns the images later.",
             True,
             fix_spelling=read_boolean,
         ),
@@ -92,7 +92,7 @@ class CreateResponseRequest(JobOptions, frozen=True, kw_only=True, forbid_unknow
             WARNED,
             "Instructions for a text model.",
             "Be brief.",
-            note="Not part of the prompt, as system and developer messages.",
+            note="Like system and developer messages, they are not part of the prompt.",
             replace=warn_unless("instructions", ("",), "no text model runs, and the prompt is the user's text alone"),
         ),
     ] = None
@@ -109,7 +109,7 @@ class CreateResponseRequest(JobOptions, frozen=True, kw_only=True, forbid_unknow
         dict[str, Any] | None,
         Parameter(
             WARNED,
-            "The form of the text.",
+            "The format of the text.",
             {"format": {"type": "text"}},
             note="No text is written, so JSON formats are refused.",
             replace=warn_unless("text", ({}, {"format": {"type": "text"}}), "no text is written"),

@@ -112,7 +112,7 @@ async def list_input_items(request: HttpRequest, response_id: str) -> Response[b
 
 @delete(RESPONSE_PATHS, status_code=200, opt=GENERATE)
 async def delete_response(request: HttpRequest, response_id: str) -> Response[bytes]:
-    """Deletes the images and all text of the response's job. It may be repeated."""
+    """Deletes the images and all text of the response's job. Safe to repeat."""
     job_id = parse_response_id(response_id)
     if job_id is None:
         raise _make_not_found_error()
@@ -130,7 +130,7 @@ async def _find_response_job(request: HttpRequest, response_id: str) -> Job:
 
 
 def _make_not_found_error() -> ApiError:
-    message = "Response not found. It may have been deleted, or belong to another team."
+    message = "Response not found. It may have been deleted, or belong to another team; GET /v1/jobs lists yours."
     return ApiError(404, "response_not_found", message, param="response_id")
 
 

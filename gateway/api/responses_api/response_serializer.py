@@ -33,7 +33,7 @@ _STATUSES: dict[JobState, ResponseStatus] = {
 
 class ResponseView(Struct, frozen=True, kw_only=True):
     """A job as a response. `contents`: the JSON values of the images, by index. `safety_identifier`: as the request
-    sent it; it is not stored, so later responses have none."""
+    sent it. It is not stored, so only the response to that request has it."""
 
     job: Job
     request: SavedRequest
@@ -47,7 +47,7 @@ class ResponseView(Struct, frozen=True, kw_only=True):
 
     @property
     def status(self) -> ResponseStatus:
-        """An ended job with some of its images, which is not complete, is incomplete."""
+        """The status of the job. A failed or expired job with some of its images is `incomplete`."""
         status = _STATUSES[self.job.state]
         return "incomplete" if status == "failed" and self.images else status
 

@@ -64,11 +64,15 @@ def _refuse_json_text(request: CreateResponseRequest) -> None:
 def _choose_operation(tool: ImageTool, conversation: Conversation) -> Operation:
     """Returns `edit` if there are images, unless the tool names an action."""
     if tool.action == "edit" and not conversation.images:
-        message = "The tool's action is edit, and there is no image. Send an input_image or previous_response_id."
+        message = (
+            "The tool's action is 'edit', but the input has no image. Send an input_image or previous_response_id."
+        )
         raise ApiError(400, "missing_required_parameter", message, param="input")
     is_edit = bool(conversation.images) and tool.action != "generate"
     if tool.input_image_mask is not None and not is_edit:
-        message = "A mask needs an image that it belongs to. Send an input_image or previous_response_id."
+        message = (
+            "A mask needs an image to edit. Send an input_image or previous_response_id, without action 'generate'."
+        )
         raise ApiError(400, "missing_required_parameter", message, param="input")
     return Operation.EDIT if is_edit else Operation.GENERATE
 

@@ -1,4 +1,4 @@
--- Saves a record of a team if the stored one has the version before it. Returns 1 if so.
+-- Saves a record of a team if the stored one has the previous version. Returns 1 if it is saved, otherwise 0.
 local settings = cmsgpack.unpack(ARGV[1])
 --include clock
 local key, list, due = KEYS[1], KEYS[2], KEYS[3]
