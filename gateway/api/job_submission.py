@@ -223,7 +223,7 @@ def _to_submitted_job(result: CreateJobResult) -> SubmittedJob:
 
 def _to_replayed_job(duplicate: IdempotencyMatch) -> SubmittedJob:
     if isinstance(duplicate, IdempotencyKeyReused):
-        message = "This Idempotency-Key was used with another request body. Use a new key for a new request."
+        message = "This Idempotency-Key was used with another route or body. Use a new key for a new request."
         raise ApiError(422, "idempotency_key_reused", message)
     return SubmittedJob(duplicate.job_id, is_replayed=True)
 

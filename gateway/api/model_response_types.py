@@ -35,7 +35,7 @@ class ResolutionTierBody(TypedDict):
 
 
 class ModelSizesBody(TypedDict):
-    """The rules for sizes."""
+    """The rules for sizes. `usual`: the default size, and those that models are made for."""
 
     multiple_of: int
     max_edge: int

@@ -106,7 +106,7 @@ def _serialize_capabilities(model: Model, operations: list[Operation]) -> dict[s
 
 def _serialize_sizes(model: Model, prices: PricesByCell) -> dict[str, Any]:
     """Serializes the rules for sizes, and the resolution tiers that are sold."""
-    law = model.size_law
+    law, default_size = model.size_law, (model.width, model.height)
     sold = {cell.resolution for cell in prices}
     return {
         "multiple_of": law.edge_step,
@@ -114,7 +114,7 @@ def _serialize_sizes(model: Model, prices: PricesByCell) -> dict[str, Any]:
         "max_ratio": law.max_ratio,
         "min_pixels": law.min_pixels,
         "max_pixels": law.max_pixels,
-        "usual": [f"{width}x{height}" for width, height in law.usual_sizes],
+        "usual": [f"{width}x{height}" for width, height in dict.fromkeys((default_size, *law.usual_sizes))],
         "resolutions": [
             {"resolution": tier.name, "max_pixels": tier.max_pixels, "usual_pixels": tier.usual_pixels}
             for tier in law.tiers

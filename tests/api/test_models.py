@@ -50,6 +50,9 @@ def test_model_has_capabilities_sizes_and_defaults(gateway: RunningGateway) -> N
     }
     assert [tier["resolution"] for tier in model["sizes"]["resolutions"]] == ["1k", "2k", "4k"]
     assert (model["sizes"]["max_edge"], model["sizes"]["multiple_of"]) == (3840, 16)
+    usual = model["sizes"]["usual"]
+    assert usual[0] == model["defaults"]["size"] == "1024x1024"
+    assert sorted(set(usual)) == sorted(usual)
     assert model["max_images"] == 10
 
 
