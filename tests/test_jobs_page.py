@@ -2,14 +2,13 @@
 
 import json
 import re
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.harness.gateway_runner import ROOT, RunningGateway, run_sandboxed_gateway
-from tests.test_readme import README_URL
+from tests.harness.page_examples import run_bash_example
 
 PAGE = (ROOT / "docs" / "jobs.md").read_text()
 SETUP, *EXAMPLES = re.findall(r"```bash\n(.*?)```", PAGE, re.DOTALL)
@@ -23,9 +22,7 @@ def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningGateway
 
 
 def run_example(gateway: RunningGateway, folder: Path, example: str, job_id: str = "") -> str:
-    script = f"set -euo pipefail\nJOB={job_id}\n{SETUP.replace(README_URL, gateway.url)}\n{example}"
-    command = ["bash", "-c", script]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=60, check=True).stdout
+    return run_bash_example(gateway, folder, f"JOB={job_id}\n{SETUP}\n{example}")
 
 
 def test_examples_run_as_printed(gateway: RunningGateway, tmp_path: Path) -> None:

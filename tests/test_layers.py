@@ -228,6 +228,13 @@ def test_simulated_sellers_do_not_import_each_other(path: Path) -> None:
         assert imported & SANDBOX_SELLERS <= {own[0]}
 
 
+def test_no_test_module_imports_another() -> None:
+    """What several of them need is in a module without tests."""
+    imports = [(get_module_name(path), name) for path in list_modules("tests") for name in iterate_imports(path)]
+    assert len(imports) > 1_000
+    assert not [(module, name) for module, name in imports if re.match(r"tests\.(\w+\.)*test_", name)]
+
+
 @pytest.mark.parametrize(
     "package", ["gateway", "providers", "sandbox", "tests/unit", "tests/contract", "docs", "bench"]
 )

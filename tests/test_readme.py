@@ -17,10 +17,10 @@ from gateway.config.schema import CONFIG_FILES
 from gateway.settings import ENV_OPTIONS
 from tests.harness.cli_runner import run_command
 from tests.harness.gateway_runner import CONFIG, ROOT, RunningGateway, run_sandboxed_gateway
+from tests.harness.page_examples import README_URL
 from tests.harness.sample_images import make_image
 
 README = (ROOT / "README.md").read_text()
-README_URL = "http://127.0.0.1:8080"
 
 
 def find_code_blocks(language: str) -> list[str]:

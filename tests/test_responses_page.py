@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.harness.gateway_runner import ROOT, RunningGateway, run_sandboxed_gateway
-from tests.test_readme import README_URL
+from tests.harness.page_examples import README_URL
 
 EXAMPLES = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "responses.md").read_text(), re.DOTALL)
 

@@ -7,7 +7,7 @@ import httpx
 
 from gateway.api.charge_sentences import CHARGE_SENTENCES
 
-JOBS_PATH, IMAGES_PATH = "/v1/jobs", "/v1/images/generations"
+JOBS_PATH, IMAGES_PATH, EDITS_PATH = "/v1/jobs", "/v1/images/generations", "/v1/images/edits"
 JSON_HEADERS = {"content-type": "application/json"}
 OPENAI_PREFIXES = (
     *("/v1/images", "/v1/models", "/v1/files", "/v1/batches", "/v1/responses"),

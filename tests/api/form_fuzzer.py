@@ -3,9 +3,8 @@
 from collections.abc import Sequence
 
 from tests.api.byte_fuzzer import ByteFuzzer
-from tests.api.error_responses import JOBS_PATH
+from tests.api.error_responses import EDITS_PATH, JOBS_PATH
 from tests.api.parallel_requests import RawRequest
-from tests.api.test_edits import EDITS_PATH
 from tests.harness.form_bodies import BOUNDARY, make_part
 from tests.harness.sample_images import encode_data_uri, make_image
 

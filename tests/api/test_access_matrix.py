@@ -4,7 +4,7 @@ Another team's resource gets exactly the response of one that does not exist.
 """
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import httpx
@@ -13,10 +13,8 @@ from litestar.handlers import HTTPRouteHandler
 
 from gateway.api.access_control import get_declared_scope
 from gateway.api.application import ROUTE_HANDLERS
-from gateway.api.responses_api.response_ids import make_response_id
 from gateway.store.api_keys import Scope
-from tests.api.error_responses import JOBS_PATH
-from tests.api.job_requests import BODY
+from tests.api.team_resources import RESOURCE_MAKERS
 from tests.harness.gateway_runner import ADMIN_KEY, RunningGateway, make_client
 from tests.harness.key_admin import create_key
 
@@ -124,34 +122,6 @@ def classify(answer: httpx.Response, scope: Scope | None) -> str:
     if code in ("missing_api_key", "invalid_api_key", "api_key_revoked"):
         return "unauthenticated"
     return "forbidden" if code == "insufficient_scope" else "allowed"
-
-
-def create_job(client: httpx.Client) -> str:
-    answer = client.post(JOBS_PATH, json=BODY, headers={"prefer": "wait=30"})
-    assert answer.status_code == 200, answer.text
-    return str(answer.json()["id"])
-
-
-def upload_file(client: httpx.Client) -> str:
-    answer = client.post("/v1/files", data={"purpose": "batch"}, files={"file": ("requests.jsonl", b"not JSON")})
-    assert answer.status_code == 200, answer.text
-    return str(answer.json()["id"])
-
-
-def create_batch(client: httpx.Client) -> str:
-    body = {"input_file_id": upload_file(client), "endpoint": "/v1/images/generations", "completion_window": "24h"}
-    answer = client.post("/v1/batches", json=body)
-    assert answer.status_code == 200, answer.text
-    return str(answer.json()["id"])
-
-
-# Creates the resource that a path parameter names. A new kind of resource needs an entry, and an id in UNKNOWN_IDS.
-RESOURCE_MAKERS: dict[str, Callable[[httpx.Client], str]] = {
-    "job_id": create_job,
-    "response_id": lambda client: make_response_id(create_job(client)),
-    "file_id": upload_file,
-    "batch_id": create_batch,
-}
 
 
 @pytest.fixture(scope="module")

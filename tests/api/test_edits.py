@@ -11,14 +11,13 @@ from uuid import uuid4
 import httpx
 import pytest
 
-from tests.api.error_responses import JOBS_PATH, expect_final_error
+from tests.api.error_responses import EDITS_PATH, JOBS_PATH, expect_final_error
 from tests.api.raw_http import POST_IMAGE, connect
 from tests.harness.form_bodies import BOUNDARY, FORM_CONTENT_TYPE, FORM_HEADERS, make_form, make_part
 from tests.harness.gateway_runner import RunningGateway
 from tests.harness.sample_images import decode_image, encode_data_uri, make_image
 from tests.harness.wait import wait_for_value
 
-EDITS_PATH = "/v1/images/edits"
 EDIT_PATHS = [
     EDITS_PATH,
     "/images/edits",

@@ -1,16 +1,14 @@
 """Rate limits of an API key and of its team: 429 with Retry-After, and both families of headers."""
 
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any
 
 import httpx
 import openai
 import pytest
 
-from tests.api.error_responses import IMAGES_PATH, JOBS_PATH, expect_final_error, parse_error
+from tests.api.error_responses import IMAGES_PATH, JOBS_PATH, expect_final_error
 from tests.api.job_requests import BODY
+from tests.api.limited_clients import expect_rate_limit, open_limited_client
 from tests.harness.gateway_runner import RunningGateway, make_client
 from tests.harness.key_admin import READ_PATH, create_key, is_accepted
 
@@ -18,22 +16,6 @@ WAIT = {"prefer": "wait=30"}
 # A structured field (RFC 9651): a list of strings with parameters.
 ITEM = r'"[a-z-]+"(?:;[a-z]+=(?:\d+|"[a-z-]+"))+'
 LIST_OF_ITEMS = re.compile(rf"{ITEM}(?:, {ITEM})*")
-
-
-@contextmanager
-def open_limited_client(gateway: RunningGateway, **limits: int) -> Iterator[httpx.Client]:
-    created = create_key(gateway, limits=limits)
-    with make_client(gateway.url, created["key"]) as client:
-        yield client
-
-
-def expect_rate_limit(answer: httpx.Response) -> dict[str, Any]:
-    assert answer.status_code == 429, answer.text
-    assert 1 <= int(answer.headers["retry-after"]) <= 120
-    assert answer.headers["x-should-retry"] == "true"
-    error = parse_error(answer)
-    assert (error["code"], error["type"]) == ("rate_limit_exceeded", "rate_limit_error")
-    return error
 
 
 def test_requests_beyond_the_limit_get_429(gateway: RunningGateway) -> None:

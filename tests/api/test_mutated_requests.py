@@ -7,7 +7,7 @@ from tests.api.error_responses import INTERNAL_TRACES
 from tests.api.form_fuzzer import FormFuzzer
 from tests.api.parallel_requests import AnsweredRequest, RawRequest, send_requests
 from tests.api.request_fuzzers import JsonFuzzer, PathFuzzer, RouteFuzzer
-from tests.api.test_access_matrix import RESOURCE_MAKERS
+from tests.api.team_resources import RESOURCE_MAKERS
 from tests.harness.gateway_runner import ADMIN_KEY, RunningGateway
 
 JSON_COUNT, FORM_COUNT, ROUTE_COUNT, PATH_COUNT = 10_000, 3_500, 5_000, 1_500

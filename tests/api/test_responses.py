@@ -10,9 +10,9 @@ import pytest
 
 from gateway.api.responses_api.response_ids import make_response_id
 from tests.api.error_responses import IMAGES_PATH, expect_final_error, parse_error
+from tests.api.limited_clients import expect_rate_limit, open_limited_client
 from tests.api.raw_http import POST_IMAGE, connect
 from tests.api.stored_jobs import FinishedJob
-from tests.api.test_limits_of_api_keys import expect_rate_limit, open_limited_client
 from tests.harness.gateway_runner import RunningGateway
 from tests.harness.sample_images import decode_image
 

@@ -10,8 +10,7 @@ import openai
 import pytest
 from openai.types import ImagesResponse
 
-from tests.clients.openai_sdk import MODEL
-from tests.clients.test_gateway_python import make_gateway_client
+from tests.clients.openai_sdk import MODEL, make_gateway_client
 from tests.harness.gateway_runner import RunningGateway
 from tests.harness.sample_images import decode_image, encode_data_uri, make_image
 

@@ -1,5 +1,8 @@
-"""Shorter times than the product's, for gateways in tests."""
+"""Shorter times than the product's, for gateways in tests, and a list of all times."""
 
+from collections.abc import Iterator
+
+from msgspec import Struct
 from msgspec.structs import replace
 
 from gateway.timeouts_and_intervals import (
@@ -23,6 +26,16 @@ CLOSE_AT_ONCE = OpenDuration(initial_seconds=0.0, max_seconds=0.0)
 def change_timing(base: Timing, **changes: dict[str, object]) -> Timing:
     """Returns `base` with changed fields: `change_timing(FAST_TIMINGS, orders={"slot_timeout_seconds": 0.5})`."""
     return replace(base, **{part: replace(getattr(base, part), **fields) for part, fields in changes.items()})
+
+
+def iterate_values(struct: Struct, path: str = "") -> Iterator[tuple[str, float]]:
+    """Yields each value with its dotted name."""
+    for name in struct.__struct_fields__:
+        value = getattr(struct, name)
+        if isinstance(value, Struct):
+            yield from iterate_values(value, f"{path}{name}.")
+        else:
+            yield f"{path}{name}", value
 
 
 # Short times for all that tests wait for. An order that succeeds may take as long as with the product's times, because

@@ -1,10 +1,7 @@
 """The times of the gateway: names, consistent defaults, and the times that a job keeps."""
 
-from collections.abc import Iterator
-
 import msgspec
 import pytest
-from msgspec import Struct
 
 from gateway.jobs.commit import decode_job
 from gateway.jobs.first_commit import build_first_commit
@@ -12,20 +9,11 @@ from gateway.jobs.job import RecoveryMethod
 from gateway.jobs.job_update_types import ResponseLost
 from gateway.jobs.next_actions import SearchOrder, derive_actions
 from gateway.timeouts_and_intervals import JobTiming, OpenDuration, Timing
+from tests.harness.timings import iterate_values
 from tests.unit.jobs.job_scenario import START, JobScenario, make_new_job, make_route_entry
 
 # Fields without a unit.
 COUNTS = {"attempt_timeout_factor", "max_tries", "min_retries"}
-
-
-def iterate_values(struct: Struct, path: str = "") -> Iterator[tuple[str, float]]:
-    """Yields each value with its dotted name."""
-    for name in struct.__struct_fields__:
-        value = getattr(struct, name)
-        if isinstance(value, Struct):
-            yield from iterate_values(value, f"{path}{name}.")
-        else:
-            yield f"{path}{name}", value
 
 
 DEFAULTS = dict(iterate_values(Timing()))

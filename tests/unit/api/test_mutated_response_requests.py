@@ -10,18 +10,10 @@ from gateway.api.api_errors import ApiError
 from gateway.api.parameter_definition import get_parameters
 from gateway.api.parameter_normalization import normalize_fields
 from gateway.api.request_body_reader import to_struct
+from gateway.api.responses_api.response_ids import make_call_id, make_response_id
 from gateway.api.responses_api.response_translation import ResponseParams
 from tests.api.request_fuzzers import ODD_VALUES
-from tests.unit.api.test_response_requests import (
-    CATALOGUE,
-    JOB_ID,
-    TOOL,
-    make_call,
-    make_call_id,
-    make_image_part,
-    make_message,
-    make_response_id,
-)
+from tests.unit.api.conversation_factory import CATALOGUE, JOB_ID, TOOL, make_call, make_image_part, make_message
 
 COUNT = 1_500
 WORDS = [

@@ -17,12 +17,9 @@ from gateway.api.responses_api.image_tool_schema import add_tool_schema
 from gateway.api.responses_api.response_ids import make_call_id, make_response_id, parse_call_id, parse_response_id
 from gateway.api.responses_api.response_parameter_table import CreateResponseRequest
 from gateway.api.responses_api.response_translation import ResponseParams
-from tests.unit.routing.catalogue_factory import make_catalogue
+from tests.unit.api.conversation_factory import CATALOGUE, JOB_ID, TOOL, make_call, make_image_part, make_message
 
-CATALOGUE = make_catalogue(())
 MODEL = next(iter(CATALOGUE.models))
-JOB_ID = "job_07" + "a" * 26
-TOOL = {"type": "image_generation"}
 ROWS = list(get_parameters(CreateResponseRequest).items())
 # Every parameter of OpenAI's responses (SDK 3.54).
 OPENAI_PARAMS = {
@@ -49,21 +46,6 @@ def refuse(*arguments: Any, **fields: Any) -> ApiError:
         parse_params(*arguments, **fields)
     assert raised.value.status == 400
     return raised.value
-
-
-def make_message(role: str, *parts: Any) -> dict[str, Any]:
-    return {
-        "role": role,
-        "content": [{"type": "input_text", "text": part} if isinstance(part, str) else part for part in parts],
-    }
-
-
-def make_image_part(url: str) -> dict[str, Any]:
-    return {"type": "input_image", "image_url": url}
-
-
-def make_call(index: int = 0, **fields: Any) -> dict[str, Any]:
-    return {"type": "image_generation_call", "id": make_call_id(JOB_ID, index), "status": "completed", **fields}
 
 
 def list_images(params: ResponseParams) -> list[Any]:

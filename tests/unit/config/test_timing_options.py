@@ -17,8 +17,8 @@ from gateway.gateway_lifecycle import Gateway
 from gateway.settings import load_settings
 from gateway.timeouts_and_intervals import DEFAULT_JOB_TIMING, OrderTiming, Timing
 from providers import ADAPTERS
+from tests.harness.timings import iterate_values
 from tests.unit.config.sample_config import SAMPLE_ENVIRON, SAMPLE_FILES, write_config
-from tests.unit.test_timeouts_and_intervals import iterate_values
 
 # Litestar announces changes of its next version. A gateway process ignores these warnings, too.
 pytestmark = pytest.mark.filterwarnings("ignore::litestar.exceptions.LitestarDeprecationWarning")
