@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from gateway.api.api_errors import ApiError
-from gateway.api.request_body_reader import decode_json_object
+from gateway.api.request_body_reader import decode_json_object, make_duplicate_error
 from gateway.api.validation_errors import MAX_NAME_LENGTH
 
 MAX_NAME_DEPTH = 4
@@ -41,11 +41,11 @@ def _add_value(fields: dict[str, Any], name: str, text: str) -> None:
     for key in outer_keys:
         target = target.setdefault(key, {})
         if not isinstance(target, dict):
-            raise _contradiction_error(name)
+            raise make_duplicate_error(name)
     # An empty pair of brackets appends.
     key = last_key or f"{len(target)}"
     if key in target:
-        raise _contradiction_error(name)
+        raise make_duplicate_error(name)
     target[key] = text
 
 
@@ -58,12 +58,6 @@ def _split_name(name: str) -> list[str]:
         message = f"Invalid form field '{short_name}': write names like 'provider[only][]'."
         raise ApiError(400, "invalid_value", message, param=short_name)
     return keys
-
-
-def _contradiction_error(name: str) -> ApiError:
-    short_name = name[:MAX_NAME_LENGTH]
-    message = f"Duplicate parameter '{short_name}': send it once, or as a list with '{short_name}[]'."
-    return ApiError(400, "duplicate_parameter", message, param=short_name)
 
 
 def _convert_value(name: str, value: Any) -> Any:

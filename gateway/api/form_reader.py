@@ -140,7 +140,8 @@ class _PartReceiver:
             self._file = FileReceiver(self._limiter)
         elif self._file_name:
             short_name = self._name[:MAX_NAME_LENGTH]
-            message = f"Invalid value for '{short_name}': must be text, not a file."
+            file_name = self._file_fields[0]
+            message = f"Invalid value for '{short_name}': must be text, not a file. Send the file as '{file_name}'."
             raise ApiError(400, "invalid_value", message, param=short_name)
 
     async def _finish_part(self) -> None:

@@ -124,11 +124,13 @@ def _reject_duplicate_names(pairs: list[tuple[str, Any]]) -> None:
     names: set[str] = set()
     for name, _ in pairs:
         if name in names:
-            short_name = name[:MAX_NAME_LENGTH]
-            raise ApiError(
-                400, "duplicate_parameter", f"Duplicate parameter '{short_name}': send it once.", param=short_name
-            )
+            raise make_duplicate_error(name)
         names.add(name)
+
+
+def make_duplicate_error(name: str) -> ApiError:
+    short_name = name[:MAX_NAME_LENGTH]
+    return ApiError(400, "duplicate_parameter", f"Duplicate parameter '{short_name}': send it once.", param=short_name)
 
 
 def to_struct(value: Mapping[str, Any], struct_type: type[StructT], parent: str = "") -> StructT:

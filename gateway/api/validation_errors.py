@@ -74,8 +74,13 @@ def _find_refusal(path: str, struct_type: type[Struct]) -> str:
 
 def _list_inner_structs(name: str, struct_type: type[Struct]) -> list[type[Struct]]:
     """Returns the structs that the values of a field may be, or may contain."""
-    field_types = {field.name: field.type for field in inspect.type_info(struct_type).fields}  # type: ignore[attr-defined]  # a struct
-    return [inner.cls for inner in _iterate_types(field_types[name]) if isinstance(inner, inspect.StructType)]
+    return [inner.cls for inner in _list_field_types(name, struct_type) if isinstance(inner, inspect.StructType)]
+
+
+def _list_field_types(name: str, struct_type: type[Struct]) -> list[inspect.Type]:
+    """Returns the types that a field may have or contain; none if there is no such field."""
+    fields = inspect.type_info(struct_type).fields  # type: ignore[attr-defined]  # a struct
+    return [inner for field in fields if field.name == name for inner in _iterate_types(field.type)]
 
 
 def _iterate_types(field_type: inspect.Type) -> Iterator[inspect.Type]:
@@ -84,8 +89,8 @@ def _iterate_types(field_type: inspect.Type) -> Iterator[inspect.Type]:
         case inspect.UnionType(types=types):
             for member_type in types:
                 yield from _iterate_types(member_type)
-        case inspect.VarTupleType(item_type=item_type):
-            yield from _iterate_types(item_type)
+        case inspect.Metadata(type=inner_type) | inspect.CollectionType(item_type=inner_type):
+            yield from _iterate_types(inner_type)
 
 
 def make_unknown_param_error(parent: str, name: str, known_names: Iterable[str]) -> ApiError:
@@ -95,8 +100,13 @@ def make_unknown_param_error(parent: str, name: str, known_names: Iterable[str])
 
 
 def _format_allowed_values(path: str, struct_type: type[Struct]) -> str:
-    field_types = {field.name: field.type for field in inspect.type_info(struct_type).fields}  # type: ignore[attr-defined]  # a struct
-    choices = _list_choices(field_types[path]) if path in field_types else []
+    """Formats the values that the parameter may have. `path`: it may be within another one, such as `scopes[0]`."""
+    types: list[inspect.Type] = []
+    struct_types = [struct_type]
+    for name in _NAME.findall(path):
+        types = [inner for owner in struct_types for inner in _list_field_types(name, owner)]
+        struct_types = [inner.cls for inner in types if isinstance(inner, inspect.StructType)]
+    choices = [choice for inner in types for choice in _list_choices(inner)]
     return f"must be {'one of ' if len(choices) > 1 else ''}{', '.join(choices)}" if choices else "unknown value"
 
 
@@ -106,8 +116,6 @@ def _list_choices(field_type: inspect.Type) -> list[str]:
             return [str(value).lower() if isinstance(value, bool) else str(value) for value in values]
         case inspect.EnumType(cls=cls):
             return [str(member.value) for member in cls]
-        case inspect.UnionType(types=types):
-            return [choice for member_type in types for choice in _list_choices(member_type)]
         case _:
             return []
 
