@@ -17,7 +17,7 @@ from gateway.store.redis.command_pipeline import MAX_PIPELINES, CommandPipeline,
 from gateway.store.redis.scripts import Script
 
 _CONNECTION_OPTIONS: dict[str, Any] = {
-    "socket_connect_timeout": 1.0,
+    "socket_connect_timeout": 2.0,
     "socket_timeout": 2.0,
     "socket_keepalive": True,
     "health_check_interval": 15,
