@@ -40,6 +40,7 @@ WHAT_TO_DO = {
     "client_left": "No client receives it: it only appears in metrics.",
     "draining": "Retry: another replica, or the restarted one, answers.",
     "duplicate_custom_id": "Give each line of the file its own `custom_id`.",
+    "duplicate_header": "Send the header that `param` names once.",
     "duplicate_parameter": "Send each parameter once.",
     "head_timeout": "Retry.",
     "file_in_use": "Cancel the batch that the message names, or wait for its end.",
@@ -62,6 +63,7 @@ WHAT_TO_DO = {
     "invalid_custom_id": "Use a text that identifies the line.",
     "invalid_form": "Build the form with an HTTP client library, and let it set the `Content-Type`.",
     "invalid_idempotency_key": "Use for example a UUID.",
+    "invalid_host": "Send one `Host` header, as every HTTP client library does.",
     "invalid_image": "Send a complete still PNG, JPEG or WebP.",
     "invalid_image_mode": "Send a PNG mask with an alpha channel.",
     "invalid_image_url": "Use a public URL that responds without login, or send the image in the request.",
@@ -95,6 +97,7 @@ WHAT_TO_DO = {
     "too_many_downloads": "Retry, or send the images in the request.",
     "unknown_parameter": "Remove or correct the parameter that `param` names.",
     "unsupported_encoding": "Send the body uncompressed.",
+    "unsupported_transfer_encoding": "Send the body uncompressed, with `Content-Length` or in chunks.",
     "unsupported_image_media_type": "Convert the image to PNG, JPEG or WebP.",
     "unsupported_media_type": "Set `Content-Type: application/json`; routes with input images accept forms, too.",
     "unsupported_parameter": "Omit the parameter that `param` names, or do what the message says.",
@@ -179,9 +182,10 @@ Every error code of the API. The body on routes of OpenAI's API is `{{"error": {
 ## Requests
 
 The message of a `POST` by a client ends with one sentence about the charge, which the table omits: "{NOT_CHARGED}" if
-no job exists for the request, otherwise "{CHARGED_IF_DELIVERED}" `malformed_request`, `head_timeout` and
-`headers_too_large` end with "{NOT_CHARGED}" on any method. Other requests cannot order: sellers' callbacks
-(`POST /callbacks/…`), the admin API, quotes and what is done with an existing job. Their errors have no such
+no job exists for the request, otherwise "{CHARGED_IF_DELIVERED}" `malformed_request`, `invalid_host`,
+`unsupported_transfer_encoding`, `head_timeout` and `headers_too_large` end with "{NOT_CHARGED}" on any method. Other
+requests cannot order: sellers' callbacks (`POST /callbacks/…`), the admin API, quotes and what is done with an
+existing job. Their errors have no such
 sentence.
 
 {errors_table}

@@ -14,6 +14,7 @@ from gateway.access.principal import Principal, list_limited_owners
 from gateway.api.api_context import ApiContext
 from gateway.api.api_errors import ApiError
 from gateway.api.authentication import authenticate
+from gateway.api.request_head_checks import reject_conflicting_headers
 from gateway.store.api_keys import Scope
 
 _SCOPE = "scope"
@@ -43,8 +44,10 @@ def require_declared_scopes(handlers: Iterable[BaseRouteHandler]) -> None:
 async def authorize_request(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
     """Authenticates the request, and keeps its principal and team in the request's state.
 
-    Raises ApiError: 401 without a valid key, 403 if the key lacks the scope. Runs before the body is read.
+    Raises ApiError: 400 if a header contradicts itself, 401 without a valid key, 403 if the key lacks the scope. Runs
+    before the body is read.
     """
+    reject_conflicting_headers(connection.scope["headers"])
     scope = get_declared_scope(handler)
     if scope is None:
         return

@@ -103,7 +103,7 @@ class Application(Litestar):
         )
         try:
             if not await lifecycle.answer_preflight():
-                await super().__call__(scope, lifecycle.incoming_body, lifecycle.send)
+                await super().__call__(lifecycle.scope, lifecycle.incoming_body, lifecycle.send)
         except asyncio.CancelledError:
             await lifecycle.send_shutdown_error()
             raise

@@ -6,7 +6,6 @@ from litestar.exceptions import HTTPException
 
 from gateway.api.api_context import HttpRequest
 from gateway.api.api_errors import ApiError
-from gateway.api.request_lifecycle import UNROUTED_METHOD
 from gateway.api.server_error_responses import internal_error, service_unavailable_error
 from gateway.api.unknown_routes import describe_unknown_route
 from gateway.assets.storage import ObjectNotFound, StorageError, StorageUnavailable
@@ -69,8 +68,9 @@ def _translate_http_exception(request: HttpRequest, error: HTTPException) -> Api
         routes = [route.path_format for route in request.app.routes]
         return ApiError(404, "route_not_found", describe_unknown_route(request.scope["path"], routes))
     if error.status_code == 405:
-        method = "OPTIONS" if request.method == UNROUTED_METHOD else request.method
-        message = f"This route does not support {method}. Use a method of the Allow header."
+        message = (
+            f"This route does not support {request.scope['state']['client_method']}. Use a method of the Allow header."
+        )
         return ApiError(405, "method_not_allowed", message, headers=_build_allow_header(error))
     return ApiError(error.status_code, "invalid_request", "Invalid request. Check its path and headers.")
 
@@ -78,6 +78,7 @@ def _translate_http_exception(request: HttpRequest, error: HTTPException) -> Api
 def _build_allow_header(error: HTTPException) -> dict[str, str]:
     """Lists the route's methods in `Allow`."""
     headers: dict[str, Any] = {name.lower(): value for name, value in (error.headers or {}).items()}
-    # Litestar would list OPTIONS, which is not supported here.
-    methods = [name for name in headers.get("allow", "").split(", ") if name not in ("", "OPTIONS")]
+    # Litestar would list OPTIONS, which is not supported here, but not HEAD, which is supported wherever GET is.
+    methods = {name for name in headers.get("allow", "").split(", ") if name not in ("", "OPTIONS")}
+    methods |= {"HEAD"} if "GET" in methods else set()
     return {"allow": ", ".join(sorted(methods))} if methods else {}

@@ -13,6 +13,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from gateway.api.api_errors import ApiError
 from gateway.api.charge_sentences import NOT_CHARGED
 from gateway.api.http_1_0_responses import send_without_chunks
+from gateway.api.request_head_checks import find_head_error
 from gateway.api.request_ids import REQUEST_ID_HEADER, get_or_create_request_id
 from gateway.events import EventSink, RequestCompleted
 from gateway.timeouts_and_intervals import ApiTiming
@@ -94,6 +95,7 @@ class HttpProtocol(HttpToolsProtocol):
         self._pending_header_bytes = 0
         self._is_in_headers = self._is_input_ignored = False
         self._deferred_error: ApiError | None = None
+        self._head_error: ApiError | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # uvicorn narrows it, too
         super().connection_made(transport)
@@ -119,7 +121,7 @@ class HttpProtocol(HttpToolsProtocol):
             self._feed_parser(data)
         except HttpParserError:
             self.logger.warning("Invalid HTTP request received.")
-            self._send_error(MALFORMED_REQUEST_ERROR)
+            self._send_error(self._head_error or MALFORMED_REQUEST_ERROR)
         if self._pending_header_bytes > MAX_HEADER_BYTES:
             self._send_error(HEADERS_TOO_LARGE_ERROR)
         elif not self._is_responding():
@@ -153,6 +155,9 @@ class HttpProtocol(HttpToolsProtocol):
             if self.parser.get_method() == b"CONNECT":
                 raise ValueError("CONNECT is not supported")
             return
+        self._head_error = find_head_error(self.parser.get_http_version(), self.headers)
+        if self._head_error is not None:
+            raise ValueError(self._head_error.message)
         super().on_headers_complete()
         # From now on the parser adds trailers. They must not reach the request's handler: neither this gateway nor a
         # proxy in front of it has validated them.

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from litestar import HttpMethod, Response, route
+from litestar import Response, get
 
 from gateway.api.access_control import PUBLIC
 from gateway.api.api_context import HttpRequest, get_context
@@ -11,7 +11,7 @@ from gateway.api.image_download_responses import build_stored_image_response
 from gateway.assets.signed_urls import FILES_PATH
 
 
-@route("/files/{key:path}", http_method=[HttpMethod.GET, HttpMethod.HEAD], status_code=200, opt=PUBLIC)
+@get("/files/{key:path}", opt=PUBLIC)
 async def get_image_file(request: HttpRequest, key: str) -> Response[Any]:
     """Streams the image.
 

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from litestar import HttpMethod, Response, route
+from litestar import Response, get
 
 from gateway.api.access_control import READ
 from gateway.api.api_context import ApiContext, HttpRequest, get_context
@@ -17,12 +17,7 @@ from gateway.engine.job_documents import StoredImage
 from gateway.jobs.job import Job
 
 
-@route(
-    "/v1/jobs/{job_id:str}/images/{index:str}",
-    http_method=[HttpMethod.GET, HttpMethod.HEAD],
-    status_code=200,
-    opt=READ,
-)
+@get("/v1/jobs/{job_id:str}/images/{index:str}", opt=READ)
 async def get_job_image(request: HttpRequest, job_id: str, index: str) -> Response[Any]:
     """Returns the image. `?w=320` returns a WebP of that width; `?download=1` makes browsers save it as a file."""
     context = get_context(request)

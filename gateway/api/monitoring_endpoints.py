@@ -1,20 +1,18 @@
 """Endpoints for monitoring: liveness, readiness, metrics."""
 
-from litestar import HttpMethod, Response, get, route
+from litestar import Response, get
 
 from gateway.api.access_control import PUBLIC
 from gateway.api.api_context import HttpRequest
 from gateway.api.json_responses import json_response
 
-READ_METHODS = [HttpMethod.GET, HttpMethod.HEAD]
 
-
-@route("/livez", http_method=READ_METHODS, status_code=200, media_type="text/plain", opt=PUBLIC)
+@get("/livez", media_type="text/plain", opt=PUBLIC)
 async def livez() -> str:
     return "ok\n"
 
 
-@route("/readyz", http_method=READ_METHODS, status_code=200, opt=PUBLIC)
+@get("/readyz", opt=PUBLIC)
 async def readyz(request: HttpRequest) -> Response[bytes]:
     """Responds whether the gateway accepts jobs, with the reasons if it does not."""
     state = request.app.state["describe_readiness"]()

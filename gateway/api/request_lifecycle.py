@@ -42,6 +42,8 @@ class RequestLifecycle:
 
     Handlers find `response_memory` in the state, and `streams`, to which they add open images. The memory is released
     and the streams are closed when the request ends.
+
+    A HEAD request is handled as a GET request whose body is not sent: `scope` is that of the GET request.
     """
 
     def __init__(
@@ -52,21 +54,27 @@ class RequestLifecycle:
         response_memory: MemoryReservation,
         cross_origin_headers: CrossOriginHeaders,
     ) -> None:
-        self._scope, self._send, self.incoming_body = scope, send, incoming_body
+        self._method: str = scope["method"]
+        if self._method == "HEAD":
+            # A copy: the server must not send a body.
+            scope = {**scope, "method": "GET"}
+        self.scope, self._send, self.incoming_body = scope, send, incoming_body
         self._response_memory, self._cross_origin_headers = response_memory, cross_origin_headers
         self._started_at, self._status, self._is_response_started = perf_counter(), 500, False
         self.request_id = get_or_create_request_id(scope["headers"])
         scope["headers"] = merge_header_lines(scope["headers"], b"prefer")
-        self._method: str = scope["method"]
         self._preflight_headers = cross_origin_headers.build_preflight(scope)
         if self._method == "OPTIONS":
             scope["method"] = UNROUTED_METHOD  # type: ignore[typeddict-item]  # intended: no route has this method
         self._state: dict[str, Any] = scope.setdefault("state", {})
         self._streams: list[ClosableStream] = []
         self._state |= {"request_id": self.request_id, "incoming_body": incoming_body}
+        self._state["client_method"] = self._method
         self._state |= {"streams": self._streams, "response_memory": response_memory}
 
     async def send(self, message: Message) -> None:
+        if self._method == "HEAD" and self._is_response_started:
+            return
         if message["type"] == "http.response.start":
             self._status, self._is_response_started = message["status"], True
             gateway_headers = [
@@ -74,10 +82,13 @@ class RequestLifecycle:
                 *self._build_overhead_header(),
                 *self._build_limit_headers(),
                 *self._build_close_header(),
-                *(self._cross_origin_headers.build(self._scope) if self._preflight_headers is None else ()),
+                *(self._cross_origin_headers.build(self.scope) if self._preflight_headers is None else ()),
             ]
             message["headers"] = [*message["headers"], *gateway_headers]
         await self._send(message)
+        if self._method == "HEAD":
+            # The response is complete, so that a stream of events or an image ends here.
+            await self._send({"type": "http.response.body", "body": b"", "more_body": False})
 
     async def answer_preflight(self) -> bool:
         """Answers the request if it is one by which a browser asks for permission. Returns whether it is one."""
@@ -92,9 +103,9 @@ class RequestLifecycle:
         if self._is_response_started:
             return
         error = service_unavailable_error(
-            self._scope, "draining", "This gateway is shutting down.", SHUTDOWN_RETRY_SECONDS
+            self.scope, "draining", "This gateway is shutting down.", SHUTDOWN_RETRY_SECONDS
         )
-        content, media_type = error.render(self._scope["path"], self.request_id, select_charge_sentence(self._scope))
+        content, media_type = error.render(self.scope["path"], self.request_id, select_charge_sentence(self.scope))
         headers = {"content-type": media_type, "content-length": str(len(content)), **error.build_response_headers()}
         raw = [(name.encode(), value.encode()) for name, value in headers.items()]
         await self.send({"type": "http.response.start", "status": error.status, "headers": raw})
@@ -131,7 +142,7 @@ class RequestLifecycle:
         return RequestCompleted(
             id=self.request_id,
             method=self._method if self._method in KNOWN_METHODS else "other",
-            route=self._scope.get("path_template") or "unknown",
+            route=self.scope.get("path_template") or "unknown",
             status=self._status,
             seconds=perf_counter() - self._started_at,
             waited_seconds=self._state.get("waited_seconds", 0.0),
@@ -154,7 +165,7 @@ class RequestLifecycle:
     def _build_close_header(self) -> list[tuple[bytes, bytes]]:
         """Builds the header that closes the connection of a client that still waits for `100 Continue`, and so will not
         send its body."""
-        expects_continue = any(name == b"expect" for name, _ in self._scope["headers"])
+        expects_continue = any(name == b"expect" for name, _ in self.scope["headers"])
         return [(b"connection", b"close")] if expects_continue and not self.incoming_body.is_started else []
 
 

@@ -147,8 +147,6 @@ def test_compressed_body_is_rejected(gateway: RunningGateway) -> None:
     ("header", "status"),
     [
         (b"Authorization: Bearer \xff\xfe\r\n", b"401"),
-        (b"Authorization: Bearer nobody\r\nAuthorization: Bearer igw_sandbox\r\n", b"401"),
-        (b"Authorization: Bearer igw_sandbox\r\nHost: a/admin?x=#\r\n", b"400"),
         (b"Authorization: Bearer igw_sandbox\r\nX-Forwarded-Host: evil\r\n", b"400"),
         ("Authorization: Bearer igw_sandbox\r\nX-Stainless-Retry-Count: ٣\r\n".encode(), b"400"),
         (b"Authorization: Bearer igw_sandbox\r\nX-Stainless-Retry-Count: " + b"9" * 5_000 + b"\r\n", b"400"),
@@ -158,7 +156,12 @@ def test_compressed_body_is_rejected(gateway: RunningGateway) -> None:
 def test_unusual_header_values_are_handled(gateway: RunningGateway, header: bytes, status: bytes) -> None:
     received = send_raw(
         gateway,
-        b"POST /v1/jobs HTTP/1.1\r\n" + header + b"Content-Type: application/json\r\n" + LENGTH_HEADER + b"\r\n" + BODY,
+        b"POST /v1/jobs HTTP/1.1\r\nHost: x\r\n"
+        + header
+        + b"Content-Type: application/json\r\n"
+        + LENGTH_HEADER
+        + b"\r\n"
+        + BODY,
     )
     assert received.startswith(b"HTTP/1.1 " + status)
     assert b"x-request-id: req_" in received

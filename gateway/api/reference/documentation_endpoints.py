@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from hashlib import sha256
 
 import msgspec
-from litestar import HttpMethod, Response, route
+from litestar import Response, get
 from litestar.handlers import HTTPRouteHandler
 from msgspec import Struct
 
@@ -19,7 +19,6 @@ from gateway.api.reference.reference_markdown import render_llms_txt, render_mar
 from gateway.api.reference.reference_page import CONTENT_SECURITY_POLICY, render_page
 from gateway.catalogue import Catalogue
 
-READ_METHODS = [HttpMethod.GET, HttpMethod.HEAD]
 DISCOVERY_LINKS = '</docs.md>; rel="alternate"; type="text/markdown", </llms.txt>; rel="describedby"; type="text/plain"'
 
 
@@ -60,22 +59,22 @@ def _make_document(content: bytes, media_type: str) -> ServedDocument:
     return ServedDocument(content, media_type, f'"{sha256(content).hexdigest()[:20]}"')
 
 
-@route("/openapi.json", http_method=READ_METHODS, status_code=200, opt=PUBLIC)
+@get("/openapi.json", opt=PUBLIC)
 async def get_openapi(request: HttpRequest) -> Response[bytes]:
     return await _serve_document(request, "openapi")
 
 
-@route("/docs", http_method=READ_METHODS, status_code=200, opt=PUBLIC)
+@get("/docs", opt=PUBLIC)
 async def get_reference_page(request: HttpRequest) -> Response[bytes]:
     return await _serve_document(request, "page")
 
 
-@route("/docs.md", http_method=READ_METHODS, status_code=200, opt=PUBLIC)
+@get("/docs.md", opt=PUBLIC)
 async def get_reference_markdown(request: HttpRequest) -> Response[bytes]:
     return await _serve_document(request, "markdown")
 
 
-@route("/llms.txt", http_method=READ_METHODS, status_code=200, opt=PUBLIC)
+@get("/llms.txt", opt=PUBLIC)
 async def get_llms_txt(request: HttpRequest) -> Response[bytes]:
     return await _serve_document(request, "llms")
 

@@ -105,7 +105,8 @@ def _list_paths(handler: HTTPRouteHandler) -> list[str]:
 
 
 def _get_method(handler: HTTPRouteHandler) -> str:
-    return next(str(method) for method in sorted(handler.http_methods) if method != "HEAD")
+    [method] = handler.http_methods
+    return str(method)
 
 
 def _build_header(description: str) -> Schema:
