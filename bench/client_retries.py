@@ -171,7 +171,7 @@ def start_gateway_behind_proxy(folder: Path, sandbox: RunningSandbox) -> Iterato
 
 
 def _count_requests(gateway: FlowGateway) -> float:
-    return gateway.read_metric("igw_http_request_seconds_count", route=ROUTE)
+    return gateway.read_metric("igw_http_requests_total", route=ROUTE)
 
 
 def main() -> None:

@@ -144,7 +144,7 @@ def send_flood(url: str, requests_per_second: float, extra_fields: Mapping[str, 
 
 
 def count_unhealthy_cells(target: GatewayProcess) -> int:
-    return len(re.findall(r"^igw_cell_healthy\{.*\} 0\.0$", target.get("/metrics").text, re.MULTILINE))
+    return len(re.findall(r"^igw_cell_circuit_breaker_state\{.*\} 2\.0$", target.get("/metrics").text, re.MULTILINE))
 
 
 class DeadLinkBenchmark:

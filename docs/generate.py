@@ -20,12 +20,11 @@ from errors_page import (
     build_failure_rows,
     render_errors_body,
 )
+from metrics_page import render_metrics_body
 from operations_tables import (
     LOG_EVENTS_HEAD,
-    METRICS_HEAD,
     SETTINGS_HEAD,
     build_log_event_rows,
-    build_metrics_rows,
     build_settings_rows,
     replace_sections,
 )
@@ -165,10 +164,13 @@ def render_states_page() -> str:
 def render_operations_page() -> str:
     sections = {
         "settings": render_table(SETTINGS_HEAD, build_settings_rows()),
-        "metrics": render_table(METRICS_HEAD, build_metrics_rows()),
         "lines": render_table(LOG_EVENTS_HEAD, build_log_event_rows()),
     }
     return replace_sections(DOCS_FOLDER / "operations.md", sections)
+
+
+def render_metrics_page() -> str:
+    return GENERATED_NOTICE + render_metrics_body(render_table)
 
 
 def render_errors_page() -> str:
@@ -199,6 +201,7 @@ PAGES = {
     "clients.md": render_clients_page,
     "errors.md": render_errors_page,
     "faults.md": render_faults_page,
+    "metrics.md": render_metrics_page,
     "parameters.md": render_parameters_page,
     "providers.md": render_providers_page,
     "states.md": render_states_page,

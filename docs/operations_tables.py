@@ -1,19 +1,14 @@
-"""Builds the generated tables of `operations.md`: settings, metrics and log events."""
+"""Builds the generated tables of `operations.md`: settings and log events."""
 
 import re
-from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 from gateway import events
 from gateway.events import get_event_name
 from gateway.settings import ENV_OPTIONS
-from gateway.telemetry.gauges import GAUGES
-from gateway.telemetry.metrics import Metrics
 
 Row = tuple[str, ...]
 SETTINGS_HEAD: Row = ("Variable", "Default", "Meaning")
-METRICS_HEAD: Row = ("Metric", "Labels", "Meaning")
 LOG_EVENTS_HEAD: Row = ("`event`", "Fields", "Meaning")
 
 
@@ -22,18 +17,6 @@ def build_settings_rows() -> list[Row]:
         (f"`{option.name}`", f"`{option.default}`" if option.default else "none", option.help)
         for option in ENV_OPTIONS.values()
     ]
-
-
-def build_metrics_rows() -> list[Row]:
-    """Lists the metrics by their scraped names: counters end in _total."""
-    metrics: list[Any] = list(Metrics().registry._collector_to_names)
-    counters = [
-        (f"{metric._name}{'_total' if metric._type == 'counter' else ''}", metric._labelnames, metric._documentation)
-        for metric in metrics
-    ]
-    gauges = [(name, labels, description) for name, (description, labels) in GAUGES.items()]
-    entries: Iterable[tuple[str, tuple[str, ...], str]] = [*counters, *gauges]
-    return [(f"`{name}`", ", ".join(labels) or "–", description) for name, labels, description in entries]
 
 
 def build_log_event_rows() -> list[Row]:

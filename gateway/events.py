@@ -126,6 +126,7 @@ class LedgerEntryPosted(AttemptEvent, frozen=True, kw_only=True):
 class PriceMismatch(AttemptEvent, frozen=True, kw_only=True):
     """A seller charged a different price per image (micro-USD) than configured."""
 
+    model: str
     expected_price: int
     charged_price: int
 
@@ -236,7 +237,8 @@ class ConfigReloaded(Event, frozen=True, kw_only=True):
 class RequestCompleted(Event, frozen=True, kw_only=True):
     """A request was completed.
 
-    `route` is the pattern, never the path. `waited_seconds`: part of `seconds` spent waiting for the job.
+    `route` is the pattern, never the path. `waited_seconds`: part of `seconds` spent waiting for the job,
+    if the request is about one.
     """
 
     id: str
@@ -244,7 +246,7 @@ class RequestCompleted(Event, frozen=True, kw_only=True):
     route: str
     status: int
     seconds: float
-    waited_seconds: float = 0.0
+    waited_seconds: float | None = None
     team: str | None = None
     job: str | None = None
 

@@ -30,7 +30,7 @@ from gateway.settings import Settings, load_signing_secrets
 from gateway.slewing_clock import SlewingClock
 from gateway.store.base import DAY_SECONDS, Store
 from gateway.task_supervisor import SupervisedTask, TaskSupervisor
-from gateway.telemetry.gauges import collect_gauges
+from gateway.telemetry.gauges import GaugeReader
 from gateway.telemetry.logs import EventLogger
 from gateway.telemetry.metrics import Metrics
 from gateway.timeouts_and_intervals import Timing
@@ -212,7 +212,8 @@ class Gateway:
         )
         app.state["context"] = components.api_context
         app.state["callback_handler"] = components.callback_handler
-        self.metrics.register_gauges(partial(collect_gauges, components.engine, self.catalogue, self.supervisor))
+        gauge_reader = GaugeReader(components.engine, self.catalogue, self.supervisor)
+        self.metrics.read_gauges(gauge_reader.readers)
         await self._start_access_tasks(components, exit_stack)
         components.engine.start(self.supervisor)
         exit_stack.push_async_callback(components.engine.drain, 0.0)

@@ -145,7 +145,7 @@ class RequestLifecycle:
             route=self.scope.get("path_template") or "unknown",
             status=self._status,
             seconds=perf_counter() - self._started_at,
-            waited_seconds=self._state.get("waited_seconds", 0.0),
+            waited_seconds=self._state.get("waited_seconds"),
             team=self.team,
             job=self._state.get("job_id"),
         )

@@ -92,6 +92,7 @@ def _emit_attempt_ended(context: EngineContext, job: Job, attempt: Attempt) -> N
             PriceMismatch(
                 **identify_offer(job, route_entry),
                 attempt=attempt.number,
+                model=job.model,
                 expected_price=expected_cost // attempt.delivered_count,
                 charged_price=attempt.cost // attempt.delivered_count,
             )

@@ -9,6 +9,7 @@ question was sent: an order that was sent before the breaker opened proves nothi
 outcome arrives.
 """
 
+from enum import IntEnum
 from math import inf, isnan
 from typing import Annotated, NamedTuple
 
@@ -31,6 +32,14 @@ def clamp_retry_after(retry_after: float | None, timing: HealthTiming) -> float:
     if retry_after is None or isnan(retry_after):
         return timing.default_retry_after_seconds
     return min(max(retry_after, timing.min_retry_after_seconds), timing.max_retry_after_seconds)
+
+
+class BreakerState(IntEnum):
+    """State of a circuit breaker. The worst has the highest number."""
+
+    CLOSED = 0
+    HALF_OPEN = 1
+    OPEN = 2
 
 
 class Trip(Struct, frozen=True, array_like=True):
@@ -83,6 +92,11 @@ class CircuitBreaker:
         if self._trip is not None and not self._trip.max_open_seconds and now >= self._trip.open_until:
             self._close()
         return self._trip
+
+    def get_state(self, now: float) -> BreakerState:
+        if self.get_trip(now) is None:
+            return BreakerState.CLOSED
+        return BreakerState.HALF_OPEN if self.is_half_open(now) else BreakerState.OPEN
 
     def is_half_open(self, now: float) -> bool:
         """Returns whether the open time is over. Then the next probe, or the one in flight, decides."""

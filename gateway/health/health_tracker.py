@@ -14,7 +14,7 @@ from msgspec import Struct
 from gateway.catalogue import Catalogue, SellerAccount
 from gateway.config.value_types import Secret, sha256_hex
 from gateway.health.account_and_cell_health import AccountHealth, CellHealth
-from gateway.health.circuit_breaker import BreakerSnapshot, CircuitBreaker
+from gateway.health.circuit_breaker import BreakerSnapshot, BreakerState, CircuitBreaker
 from gateway.health.health_snapshot import (
     CellKey,
     CellSnapshot,
@@ -192,6 +192,16 @@ class HealthTracker:
             faithful=cell is None or cell.fidelity_breaker.allows_request(now),
             deliveries=conformance.count if has_enough_deliveries else 0,
         )
+
+    def get_account_breaker_state(self, account: str, now: float) -> BreakerState:
+        known = self._accounts.get(account)
+        return known.breaker.get_state(now) if known else BreakerState.CLOSED
+
+    def get_cell_breaker_state(self, key: HealthKey, now: float) -> BreakerState:
+        """Returns the worse state of the breakers of the cell and of its account: both must let an order pass."""
+        cell = self._cells.get(key.cell_key)
+        cell_state = cell.breaker.get_state(now) if cell else BreakerState.CLOSED
+        return max(cell_state, self.get_account_breaker_state(key.account, now))
 
     def _get_stats(
         self, cell_key: CellKey, cell: CellHealth | None, now: float

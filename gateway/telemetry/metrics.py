@@ -1,181 +1,112 @@
-"""Counts events as Prometheus metrics.
+"""Counts events as Prometheus metrics."""
 
-Label values come from closed sets: names in the configuration, states, fault kinds and routes.
-"""
-
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Mapping
+from functools import cache
 from typing import Any
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, disable_created_metrics, generate_latest
-from prometheus_client.core import GaugeMetricFamily
-from prometheus_client.registry import Collector
+from prometheus_client import generate_latest
 
 from gateway import events
+from gateway.jobs.job import JobState
 from gateway.jobs.transition_tables import LedgerLine
 from gateway.money import MICROS_PER_USD
+from gateway.telemetry import metric_table as table
+from gateway.telemetry.metric_families import MetricFamilies, Samples
+from gateway.telemetry.metric_table import MetricRow
 from providers.orders import Cell
 
-HTTP_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5, 15, 30, 60, 120, 300)
-ORDER_BUCKETS = (0.05, 0.1, 0.25, 0.5, 1, 2, 3, 5, 8, 12, 20, 30, 45, 60, 90, 120, 180, 300, 600)
-CELL_KEY_LABELS = ("operation", "resolution", "quality")
+# The prefixes of other paths to the same routes, as Azure's and older clients use them.
+_ALIAS_PREFIXES = ("/openai/deployments/{deployment}", "/openai/v1", "/openai")
+_UNVERSIONED_PATHS = ("/images/", "/responses", "/models", "/batches")
+FIRST_CLIENT_ERROR, FIRST_SERVER_ERROR = 400, 500
 
 
 class Metrics:
     """An event sink: updates the metrics of this process and renders them."""
 
     def __init__(self) -> None:
-        # The `_created` series would be a third of all series, and nothing uses them.
-        disable_created_metrics()  # type: ignore[no-untyped-call]  # the library has no types here
-        self.registry = CollectorRegistry()
-        # In this order they are rendered.
-        self._create_request_metrics()
-        self._create_job_metrics()
-        self._create_money_metrics()
-        self._create_seller_metrics()
-        self._create_operation_metrics()
-
-    def _create_request_metrics(self) -> None:
-        self._requests = self._create_histogram(
-            "igw_http_request_seconds",
-            "Seconds from a request to the end of its response.",
-            ("route", "method", "status"),
-            HTTP_BUCKETS,
-        )
-        self._overhead = self._create_histogram(
-            "igw_http_overhead_seconds",
-            "Seconds of igw_http_request_seconds without those spent waiting for a job.",
-            ("route",),
-            HTTP_BUCKETS,
-        )
-
-    def _create_job_metrics(self) -> None:
-        self._jobs = self._create_histogram(
-            "igw_job_seconds", "Seconds from a job's acceptance to its final state.", ("model", "state"), ORDER_BUCKETS
-        )
-        self._attempts = self._create_histogram(
-            "igw_attempt_seconds",
-            "Seconds from an attempt's start to its end.",
-            ("seller", "model", "outcome"),
-            ORDER_BUCKETS,
-        )
-
-    def _create_money_metrics(self) -> None:
-        self._images = self._create_counter(
-            "igw_images_delivered", "Images delivered.", ("team", "seller", "model", *CELL_KEY_LABELS)
-        )
-        self._spend = self._create_counter(
-            "igw_spend_usd",
-            "Money spent in USD, by ledger line: capture, orphan, suspected, excess.",
-            ("team", "seller", "model", *CELL_KEY_LABELS, "line"),
-        )
-        self._spend_corrections = self._create_counter(
-            "igw_spend_corrections_usd",
-            "Amounts of igw_spend_usd that turned out not to have been charged.",
-            ("team", "seller", "model", *CELL_KEY_LABELS, "line"),
-        )
-
-    def _create_seller_metrics(self) -> None:
-        self._failovers = self._create_counter(
-            "igw_failovers", "Orders sent to another seller after a failure.", ("from_seller", "to_seller", "reason")
-        )
-        self._price_mismatches = self._create_counter(
-            "igw_price_mismatches",
-            "Orders for which the seller did not charge its configured price.",
-            ("seller", *CELL_KEY_LABELS),
-        )
-        self._reclaims = self._create_counter(
-            "igw_jobs_reclaimed", "Jobs claimed after the lease of their previous worker expired."
-        )
-
-    def _create_operation_metrics(self) -> None:
-        self._rate_limited = self._create_counter(
-            "igw_rate_limited",
-            "Requests refused because of a rate limit of the team or of the API key.",
-            ("team", "owner", "limit"),
-        )
-        self._batches = self._create_counter("igw_batches", "Batches that ended, by status.", ("team", "status"))
-        self._batch_lines = self._create_counter(
-            "igw_batch_lines", "Lines of batches that ended, by outcome: completed or failed.", ("team", "outcome")
-        )
-        self._errors = self._create_counter("igw_internal_errors", "Internal errors by component.", ("component",))
-        self._task_failures = self._create_counter("igw_task_failures", "Failures of supervised tasks.", ("task",))
-        self._callbacks = self._create_counter(
-            "igw_callbacks", "Callbacks received, by outcome.", ("adapter", "outcome")
-        )
-        self._reloads = self._create_counter(
-            "igw_config_reloads", "Configuration reloads, by outcome: applied or rejected.", ("outcome",)
-        )
-        self._accepted_jobs = self._create_counter("igw_jobs_accepted", "Jobs accepted.", ("team", "model", "policy"))
-
-    def _create_histogram(
-        self, name: str, description: str, labels: tuple[str, ...], buckets: tuple[float, ...]
-    ) -> Histogram:
-        return Histogram(name, description, labels, buckets=buckets, registry=self.registry)
-
-    def _create_counter(self, name: str, description: str, labels: tuple[str, ...] = ()) -> Counter:
-        return Counter(name, description, labels, registry=self.registry)
+        self._families = MetricFamilies()
 
     def __call__(self, event: events.Event) -> None:
         if handler := _HANDLERS.get(type(event)):
             handler(self, event)
 
     def render(self) -> bytes:
-        return generate_latest(self.registry)
+        return generate_latest(self._families.registry)
 
-    def register_gauges(self, collect_gauges: Callable[[], Iterator[GaugeMetricFamily]]) -> None:
-        """Registers gauges that are collected at each scrape."""
-        self.registry.register(_GaugeCollector(collect_gauges))
+    def read_gauges(self, readers: Mapping[MetricRow, Callable[[], Samples]]) -> None:
+        """Reads these gauges at each scrape from now on. The readers must not do any I/O."""
+        for row, read_samples in readers.items():
+            self._families.gauges[row].read_samples = read_samples
+
+    def set_gauge(self, row: MetricRow, samples: Mapping[tuple[str, ...], float]) -> None:
+        """Replaces all series of a gauge: label values, in the order of the row, and value of each."""
+        self._families.gauges[row].set_samples(samples)
+
+    def _count(self, row: MetricRow, *label_values: str, amount: float = 1) -> None:
+        self._families.counters[row].get(*label_values).inc(amount)
+
+    def _observe(self, row: MetricRow, value: float, *label_values: str) -> None:
+        self._families.histograms[row].get(*label_values).observe(max(0.0, value))
 
     # --- one handler per event class
 
     def _on_request_completed(self, event: events.RequestCompleted) -> None:
-        self._requests.labels(event.route, event.method, str(event.status)).observe(event.seconds)
-        self._overhead.labels(event.route).observe(max(0.0, event.seconds - event.waited_seconds))
+        route = get_canonical_route(event.route)
+        self._count(table.HTTP_REQUESTS, route, event.method, str(event.status))
+        if not FIRST_CLIENT_ERROR <= event.status < FIRST_SERVER_ERROR:
+            self._observe(table.HTTP_REQUEST_DURATION, event.seconds, route, f"{event.status // 100}xx")
+        if event.waited_seconds is not None:
+            self._observe(table.HTTP_OVERHEAD, event.seconds - event.waited_seconds, route)
 
     def _on_job_accepted(self, event: events.JobAccepted) -> None:
-        self._accepted_jobs.labels(event.team, event.model, event.policy).inc()
+        self._count(table.JOBS_ACCEPTED, event.team, event.model, event.policy)
 
     def _on_job_ended(self, event: events.JobEnded) -> None:
-        self._jobs.labels(event.model, event.state).observe(event.seconds)
+        self._count(table.JOBS_ENDED, event.team, event.model, event.state, event.fault or "none")
+        if event.state is JobState.COMPLETED:
+            self._observe(table.JOB_DURATION, event.seconds, event.model, *_list_cell_labels(event.cell))
 
     def _on_attempt_ended(self, event: events.AttemptEnded) -> None:
-        outcome = str(event.fault or "delivered")
-        self._attempts.labels(event.seller, event.model, outcome).observe(event.seconds)
+        self._count(table.ATTEMPTS_ENDED, event.seller, event.model, event.fault or "delivered")
+        if event.fault is None:
+            labels = event.seller, event.model, *_list_cell_labels(event.cell)
+            self._observe(table.ATTEMPT_DURATION, event.seconds, *labels)
 
     def _on_ledger_entry_posted(self, event: events.LedgerEntryPosted) -> None:
-        labels = (event.team, event.seller, event.model, *_cell_label_values(event.cell))
-        counter = self._spend if event.amount >= 0 else self._spend_corrections
-        counter.labels(*labels, event.line).inc(abs(event.amount) / MICROS_PER_USD)
+        labels = event.team, event.seller, event.model, event.cell.resolution, event.cell.quality
+        spend = table.SPEND if event.amount >= 0 else table.SPEND_CORRECTIONS
+        self._count(spend, *labels, event.line, amount=abs(event.amount) / MICROS_PER_USD)
         if event.line is LedgerLine.CAPTURE and event.images > 0:
-            self._images.labels(*labels).inc(event.images)
+            self._count(table.IMAGES_DELIVERED, *labels, amount=event.images)
 
     def _on_failover_started(self, event: events.FailoverStarted) -> None:
-        self._failovers.labels(event.from_seller, event.to_seller, str(event.reason or "none")).inc()
+        self._count(table.FAILOVERS, event.from_seller, event.to_seller, event.reason or "none")
 
     def _on_price_mismatch(self, event: events.PriceMismatch) -> None:
-        self._price_mismatches.labels(event.seller, *_cell_label_values(event.cell)).inc()
+        self._count(table.PRICE_MISMATCHES, event.seller, event.model, *_list_cell_labels(event.cell))
 
     def _on_rate_limit_exceeded(self, event: events.RateLimitExceeded) -> None:
-        self._rate_limited.labels(event.team, event.owner, event.limit).inc()
+        self._count(table.RATE_LIMITED_REQUESTS, event.team, event.owner, event.limit)
 
     def _on_job_reclaimed(self, event: events.JobReclaimed) -> None:
-        self._reclaims.inc()
+        self._count(table.JOBS_RECLAIMED)
 
     def _on_batch_ended(self, event: events.BatchEnded) -> None:
-        self._batches.labels(event.team, event.status).inc()
-        self._batch_lines.labels(event.team, "completed").inc(event.completed)
-        self._batch_lines.labels(event.team, "failed").inc(event.failed)
+        self._count(table.BATCHES_ENDED, event.team, event.status)
+        self._count(table.BATCH_LINES, event.team, "completed", amount=event.completed)
+        self._count(table.BATCH_LINES, event.team, "failed", amount=event.failed)
 
     def _on_error_reported(self, event: events.ErrorReported) -> None:
-        self._errors.labels(event.component).inc()
+        self._count(table.INTERNAL_ERRORS, event.component)
         if event.task is not None:
-            self._task_failures.labels(event.task).inc()
+            self._count(table.TASK_FAILURES, event.task)
 
     def _on_callback_handled(self, event: events.CallbackHandled) -> None:
-        self._callbacks.labels(event.adapter, event.outcome).inc()
+        self._count(table.CALLBACKS, event.adapter, event.outcome)
 
     def _on_config_reloaded(self, event: events.ConfigReloaded) -> None:
-        self._reloads.labels("applied" if event.applied else "rejected").inc()
+        self._count(table.CONFIG_RELOADS, "applied" if event.applied else "rejected")
 
 
 _HANDLERS: dict[type[events.Event], Callable[[Metrics, Any], None]] = {
@@ -195,13 +126,14 @@ _HANDLERS: dict[type[events.Event], Callable[[Metrics, Any], None]] = {
 }
 
 
-class _GaugeCollector(Collector):
-    def __init__(self, collect_gauges: Callable[[], Iterator[GaugeMetricFamily]]) -> None:
-        self._collect_gauges = collect_gauges
+@cache
+def get_canonical_route(route: str) -> str:
+    """Returns the route below `/v1` for the other paths to it. There are as few values as routes."""
+    for prefix in _ALIAS_PREFIXES:
+        if route.startswith(prefix):
+            return "/v1" + route.removeprefix(prefix)
+    return "/v1" + route if route.startswith(_UNVERSIONED_PATHS) else route
 
-    def collect(self) -> Iterator[GaugeMetricFamily]:
-        return self._collect_gauges()
 
-
-def _cell_label_values(cell: Cell) -> tuple[str, str, str]:
+def _list_cell_labels(cell: Cell) -> tuple[str, str, str]:
     return cell.operation, cell.resolution, cell.quality

@@ -137,10 +137,12 @@ def test_each_cell_is_ordered_at_its_price(
 def test_metrics_and_quotes_have_the_words_of_the_model(fable_gateway: RunningGateway) -> None:
     order_job(fable_gateway, quality="ultra")
     metrics = fable_gateway.http.get("/metrics").text
-    labels = 'model="fable",operation="generate",quality="ultra",resolution="small"'
+    labels = 'model="fable",quality="ultra",resolution="small"'
     delivered = [line for line in metrics.splitlines() if line.startswith("igw_images_delivered_total{")]
     assert any(labels in line for line in delivered), delivered
-    health = [line for line in metrics.splitlines() if line.startswith("igw_cell_healthy{") and MODEL in line]
+    health = [
+        line for line in metrics.splitlines() if line.startswith("igw_cell_circuit_breaker_state{") and MODEL in line
+    ]
     cells = {tuple(re.findall(r'(?:resolution|quality)="(\w+)"', line))[::-1] for line in health}
     assert cells == set(DIRECT_PRICES)
     quote = fable_gateway.http.post("/v1/quotes", json={"prompt": "a fox", "model": MODEL, "quality": "ultra"}).json()

@@ -125,7 +125,7 @@ def test_prompt_of_60_mib_is_rejected_by_its_character_limit(gateway: RunningGat
 
 
 def count_requests(gateway: RunningGateway, status: str) -> float:
-    return gateway.read_metric("igw_http_request_seconds_count", status=status)
+    return gateway.read_metric("igw_http_requests_total", status=status)
 
 
 def test_disconnect_during_a_body_causes_no_internal_error(gateway: RunningGateway) -> None:

@@ -235,8 +235,8 @@ def test_rotated_key_closes_the_circuit_breaker_of_its_account(
         assert post_job(client, "next-key", "runapi", 30).json()["status"] == "completed"
 
 
-def _is_healthy(gateway: GatewayProcess, seller: str) -> bool:
-    return gateway.read_metric("igw_cell_healthy", seller=seller) > 0
+def _is_healthy(gateway: GatewayProcess, account: str) -> bool:
+    return gateway.read_metric("igw_account_circuit_breaker_state", account=account) == 0
 
 
 def _is_rejected(gateway: GatewayProcess) -> bool:

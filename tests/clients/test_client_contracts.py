@@ -230,7 +230,7 @@ def fail(client: RunningClient, gateway: RunningGateway, case: ErrorCase, **opti
 
 
 def count_requests(gateway: RunningGateway) -> float:
-    return sum(gateway.read_metric("igw_http_request_seconds_count", route=route) for route in ROUTES)
+    return sum(gateway.read_metric("igw_http_requests_total", route=route) for route in ROUTES)
 
 
 @pytest.mark.one_in(7)

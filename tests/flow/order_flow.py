@@ -24,6 +24,8 @@ from tests.store.raw_store import RawStore
 
 PROMPT = "a lighthouse at dawn"
 CELL_LABELS = ("seller", "model", "operation", "resolution", "quality")
+# The value of a metric of a circuit breaker that blocks orders.
+OPEN_BREAKER = 2
 JobJson = dict[str, Any]
 
 
@@ -84,11 +86,12 @@ class FlowGateway(GatewayProcess):
         return dict(answer.raise_for_status().json())
 
     def read_cell_health(self, **labels: str) -> dict[tuple[str, ...], bool]:
-        """Returns the health of all cells with these labels, by seller, model, operation, resolution and quality."""
-        samples = re.findall(r"^igw_cell_healthy\{(.*)\} (\S+)$", self.get("/metrics").text, re.MULTILINE)
+        """Returns whether the breaker lets orders pass, for all cells with these labels: by seller, model, operation,
+        resolution and quality."""
+        samples = re.findall(r"^igw_cell_circuit_breaker_state\{(.*)\} (\S+)$", self.get("/metrics").text, re.MULTILINE)
         cells = [(dict(re.findall(r'(\w+)="([^"]*)"', text)), float(value)) for text, value in samples]
         return {
-            tuple(cell[name] for name in CELL_LABELS): bool(value)
+            tuple(cell[name] for name in CELL_LABELS): value < OPEN_BREAKER
             for cell, value in cells
             if labels.items() <= cell.items()
         }
@@ -184,7 +187,7 @@ class OrderFlow:
     def count_callback_responses(self, status: int) -> float:
         """Counts the callbacks answered with this status since the gateway started."""
         return self.gateway.read_metric(
-            "igw_http_request_seconds_count",
+            "igw_http_requests_total",
             route="/callbacks/{adapter}/{job_id}/{attempt}/{signature}",
             status=str(status),
         )

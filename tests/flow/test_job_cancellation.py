@@ -115,4 +115,4 @@ def test_job_is_cancelled_at_another_replica_within_a_second(redis_replicas: Rep
 
 
 def count_cancelled(*gateways: FlowGateway) -> float:
-    return sum(gateway.read_metric("igw_job_seconds_count", state="cancelled") for gateway in gateways)
+    return sum(gateway.read_metric("igw_jobs_ended_total", outcome="cancelled") for gateway in gateways)

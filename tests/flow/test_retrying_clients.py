@@ -123,7 +123,7 @@ def send_with_client(request: pytest.FixtureRequest) -> SendRequest:
 
 
 def count_requests(flow: OrderFlow) -> float:
-    return flow.gateway.read_metric("igw_http_request_seconds_count", route=ROUTE)
+    return flow.gateway.read_metric("igw_http_requests_total", route=ROUTE)
 
 
 def run_case(flow: OrderFlow, case: Case, send_request: SendRequest) -> tuple[int, float]:

@@ -55,9 +55,8 @@ def is_unhealthy(gateway: FlowGateway, seller: str) -> bool:
     return bool(cell_health) and not any(cell_health.values())
 
 
-def count_healthy_cells(gateway: FlowGateway, seller: str, **labels: str) -> float:
-    """Returns the number of healthy cells by the metric."""
-    return gateway.read_metric("igw_cell_healthy", seller=seller, **labels)
+def count_healthy_cells(gateway: FlowGateway, seller: str, **labels: str) -> int:
+    return sum(gateway.read_cell_health(seller=seller, **labels).values())
 
 
 def test_account_that_rejects_the_api_key_is_avoided_by_all_replicas(

@@ -1,0 +1,37 @@
+"""Builds `metrics.md` from the table of metrics."""
+
+from collections.abc import Callable, Iterable
+
+from gateway.telemetry.metric_table import SECTIONS, MetricKind, MetricRow
+
+Row = tuple[str, ...]
+METRICS_HEAD: Row = ("Metric", "Type", "Labels", "Meaning")
+
+
+def build_metric_rows(metrics: Iterable[MetricRow]) -> list[Row]:
+    return [(f"`{row.name}`", _describe_type(row), ", ".join(row.labels) or "–", row.help) for row in metrics]
+
+
+def _describe_type(row: MetricRow) -> str:
+    if row.kind is not MetricKind.HISTOGRAM:
+        return row.kind
+    return f"{row.kind}: {', '.join(f'{bound:g}' for bound in row.buckets)}"
+
+
+def render_metrics_body(render_table: Callable[[Row, Iterable[Row]], str]) -> str:
+    sections = "\n".join(
+        f"## {title}\n\n{render_table(METRICS_HEAD, build_metric_rows(metrics))}" for title, metrics in SECTIONS.items()
+    )
+    return f"""
+# Metrics
+
+`GET /metrics` needs no API key. Each process has its own values: sum counters and histograms over all replicas.
+
+- A label has the same name everywhere. Its values are names in the configuration, routes, states or
+  [faults](faults.md): never text of a request. `reason` is a fault, or `none`.
+- `route` is the pattern of the path. Other paths to the same route, as Azure's or older clients use them, count as the
+  one below `/v1`; `unknown` is every path that does not exist.
+- The buckets of a histogram are listed behind its type, in seconds where its name says so.
+- Nothing is read from the store when Prometheus scrapes.
+
+{sections}"""

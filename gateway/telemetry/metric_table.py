@@ -1,0 +1,204 @@
+"""All metrics of the gateway: `Metrics` and the gauges are made from this table, and `docs/metrics.md` describes it.
+
+Names follow Prometheus: base units, the unit last, `_total` for counters. Label values come from closed sets: names in
+the configuration, routes, states, fault kinds. They never come from a request.
+"""
+
+from enum import StrEnum
+from itertools import product
+
+from msgspec import Struct
+
+from gateway.events import CallbackOutcome
+from providers import ADAPTERS
+
+CELL_LABELS = ("seller", "model", "operation", "resolution", "quality")
+# Without the operation: with it, these metrics would have twice as many series.
+MONEY_LABELS = ("team", "seller", "model", "resolution", "quality")
+# Each bucket of a histogram is one series for each set of labels, so there are few.
+REQUEST_BUCKETS = (0.01, 0.1, 1, 10, 60, 300)
+OVERHEAD_BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1)
+IMAGE_BUCKETS = (2, 5, 10, 15, 25, 40, 60, 120, 300, 600)
+
+
+class MetricKind(StrEnum):
+    """Type of a metric. A gauge is read when it is scraped, the others count events."""
+
+    COUNTER = "counter"
+    GAUGE = "gauge"
+    HISTOGRAM = "histogram"
+
+
+class MetricRow(Struct, frozen=True):
+    """One metric. `buckets`: of a histogram. `initial_values`: for each label its values, if all series exist with the
+    value 0 before the first event. So alerts see the first event as an increase."""
+
+    name: str
+    kind: MetricKind
+    help: str
+    labels: tuple[str, ...] = ()
+    buckets: tuple[float, ...] = ()
+    initial_values: tuple[tuple[str, ...], ...] = ()
+
+    @property
+    def initial_label_sets(self) -> list[tuple[str, ...]]:
+        """The label values of the series that exist before the first event."""
+        return list(product(*self.initial_values)) if self.initial_values or not self.labels else []
+
+
+def _counter(
+    name: str, description: str, labels: tuple[str, ...] = (), initial_values: tuple[tuple[str, ...], ...] = ()
+) -> MetricRow:
+    return MetricRow(name, MetricKind.COUNTER, description, labels, initial_values=initial_values)
+
+
+def _gauge(name: str, description: str, labels: tuple[str, ...] = ()) -> MetricRow:
+    return MetricRow(name, MetricKind.GAUGE, description, labels)
+
+
+def _histogram(name: str, description: str, labels: tuple[str, ...], buckets: tuple[float, ...]) -> MetricRow:
+    return MetricRow(name, MetricKind.HISTOGRAM, description, labels, buckets)
+
+
+# --- requests
+
+HTTP_REQUESTS = _counter("igw_http_requests_total", "HTTP requests that were answered.", ("route", "method", "status"))
+HTTP_REQUEST_DURATION = _histogram(
+    "igw_http_request_duration_seconds",
+    "Time from a request to the end of its response. Without requests that were refused (4xx), which take no time.",
+    ("route", "status_class"),
+    REQUEST_BUCKETS,
+)
+HTTP_OVERHEAD = _histogram(
+    "igw_http_overhead_seconds",
+    "Time that the gateway itself took for a request that waited for images: without the time it waited for the job.",
+    ("route",),
+    OVERHEAD_BUCKETS,
+)
+RATE_LIMITED_REQUESTS = _counter(
+    "igw_rate_limited_requests_total",
+    "Requests refused because of a rate limit; `owner`: of the team or of the API key.",
+    ("team", "owner", "limit"),
+)
+
+# --- jobs
+
+JOBS_ACCEPTED = _counter("igw_jobs_accepted_total", "Jobs accepted.", ("team", "model", "policy"))
+JOBS_ENDED = _counter(
+    "igw_jobs_ended_total",
+    "Jobs that ended, by final state and, without images, by the fault that ended them.",
+    ("team", "model", "outcome", "reason"),
+)
+JOB_DURATION = _histogram(
+    "igw_job_duration_seconds",
+    "Time from the acceptance of a job to its images. Only jobs that completed.",
+    ("model", "operation", "resolution", "quality"),
+    IMAGE_BUCKETS,
+)
+JOBS_IN_FLIGHT = _gauge("igw_jobs_in_flight", "Jobs that this process is working on.")
+JOBS_RECLAIMED = _counter(
+    "igw_jobs_reclaimed_total", "Jobs that this process took over from a process that stopped working on them."
+)
+BATCHES_ENDED = _counter("igw_batches_ended_total", "Batches that ended.", ("team", "outcome"))
+BATCH_LINES = _counter(
+    "igw_batch_lines_total", "Lines of batches that ended, by outcome: completed or failed.", ("team", "outcome")
+)
+
+# --- orders and sellers
+
+ATTEMPTS_ENDED = _counter(
+    "igw_attempts_ended_total",
+    "Orders that ended, by outcome: `delivered`, or the fault.",
+    ("seller", "model", "outcome"),
+)
+ATTEMPT_DURATION = _histogram(
+    "igw_attempt_duration_seconds",
+    "Time from an order to its images in storage. Only orders that delivered all of their images.",
+    CELL_LABELS,
+    IMAGE_BUCKETS,
+)
+FAILOVERS = _counter(
+    "igw_failovers_total",
+    "Orders placed with another seller because the order at the first one failed.",
+    ("from_seller", "to_seller", "reason"),
+)
+CELL_BREAKER_STATE = _gauge(
+    "igw_cell_circuit_breaker_state",
+    "Circuit breaker of a cell, or of its account if that is worse: 0 closed, 1 half-open, 2 open.",
+    CELL_LABELS,
+)
+ACCOUNT_BREAKER_STATE = _gauge(
+    "igw_account_circuit_breaker_state",
+    "Circuit breaker of an account: 0 closed, 1 half-open, 2 open.",
+    ("account",),
+)
+CELL_CONFORMANCE = _gauge(
+    "igw_cell_conformance_ratio",
+    "Share of the recent deliveries that matched their order; absent while there are too few.",
+    CELL_LABELS,
+)
+ACCOUNT_ORDERS = _gauge("igw_account_orders_in_flight", "Orders in flight at an account.", ("account",))
+CALLBACKS = _counter(
+    "igw_callbacks_total",
+    "Callbacks received from sellers, by result.",
+    ("adapter", "outcome"),
+    (tuple(name for name, adapter in ADAPTERS.items() if adapter.callback), tuple(CallbackOutcome)),
+)
+
+# --- money
+
+IMAGES_DELIVERED = _counter("igw_images_delivered_total", "Images delivered and paid for.", MONEY_LABELS)
+SPEND = _counter(
+    "igw_spend_usd_total",
+    "Money in USD booked, by line of the ledger: `capture` (delivered images, which teams pay), `orphan` (charged, "
+    "not delivered), `suspected` (perhaps charged), `excess` (charged beyond the hold).",
+    (*MONEY_LABELS, "line"),
+)
+SPEND_CORRECTIONS = _counter(
+    "igw_spend_corrections_usd_total",
+    "Amounts of igw_spend_usd_total that were booked back, since it turned out that they were not charged.",
+    (*MONEY_LABELS, "line"),
+)
+PRICE_MISMATCHES = _counter(
+    "igw_price_mismatches_total", "Orders that the seller did not charge at its configured price.", CELL_LABELS
+)
+
+# --- the process
+
+INTERNAL_ERRORS = _counter(
+    "igw_internal_errors_total", "Internal errors. While all is well there are none.", ("component",)
+)
+TASK_FAILURES = _counter("igw_task_failures_total", "Failures of long-running tasks.", ("task",))
+TASK_UP = _gauge("igw_task_up", "1 while a long-running task works, 0 while it is down and restarted.", ("task",))
+CONFIG_RELOADS = _counter(
+    "igw_config_reloads_total",
+    "Changes of the configuration: applied, or rejected because of problems.",
+    ("outcome",),
+    (("applied", "rejected"),),
+)
+
+SECTIONS: dict[str, tuple[MetricRow, ...]] = {
+    "Requests": (HTTP_REQUESTS, HTTP_REQUEST_DURATION, HTTP_OVERHEAD, RATE_LIMITED_REQUESTS),
+    "Jobs": (
+        JOBS_ACCEPTED,
+        JOBS_ENDED,
+        JOB_DURATION,
+        JOBS_IN_FLIGHT,
+        JOBS_RECLAIMED,
+        BATCHES_ENDED,
+        BATCH_LINES,
+    ),
+    "Orders and sellers": (
+        ATTEMPTS_ENDED,
+        ATTEMPT_DURATION,
+        FAILOVERS,
+        CELL_BREAKER_STATE,
+        ACCOUNT_BREAKER_STATE,
+        CELL_CONFORMANCE,
+        ACCOUNT_ORDERS,
+        CALLBACKS,
+    ),
+    "Money": (IMAGES_DELIVERED, SPEND, SPEND_CORRECTIONS, PRICE_MISMATCHES),
+    "The process": (INTERNAL_ERRORS, TASK_FAILURES, TASK_UP, CONFIG_RELOADS),
+}
+METRIC_TABLE = tuple(row for rows in SECTIONS.values() for row in rows)

@@ -1,0 +1,97 @@
+"""The table of metrics: names, labels, and that each row is fed."""
+
+import re
+from unittest.mock import MagicMock
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from gateway import events
+from gateway.api.application import ROUTE_HANDLERS
+from gateway.events import Event
+from gateway.telemetry.gauges import GaugeReader
+from gateway.telemetry.metric_table import METRIC_TABLE, MetricKind, MetricRow
+from gateway.telemetry.metrics import Metrics, get_canonical_route
+from tests.unit.telemetry.sample_events import SAMPLE_EVENTS
+
+LABELS = {
+    *("team", "seller", "account", "model", "operation", "resolution", "quality", "route", "outcome", "reason"),
+    *("method", "status", "status_class", "policy", "owner", "limit", "line", "from_seller", "to_seller"),
+    *("adapter", "component", "task"),
+}
+# Names end in a unit, except counts of things.
+UNITS = ("_seconds", "_bytes", "_usd", "_ratio", "_state")
+
+
+def read_values(metrics: Metrics) -> dict[str, float]:
+    """Returns the sum of the series of each counter and histogram, by the name in the table."""
+    families = text_string_to_metric_families(metrics.render().decode())
+    return {
+        f"{family.name}_total" if family.type == "counter" else family.name: sum(
+            sample.value for sample in family.samples if sample.name.endswith(("_total", "_count"))
+        )
+        for family in families
+    }
+
+
+@pytest.mark.parametrize("row", METRIC_TABLE, ids=lambda row: row.name)
+def test_row_keeps_the_naming_rules(row: MetricRow) -> None:
+    assert re.fullmatch(r"igw_[a-z]+(_[a-z]+)*", row.name)
+    assert row.name.endswith("_total") == (row.kind is MetricKind.COUNTER)
+    assert bool(row.buckets) == (row.kind is MetricKind.HISTOGRAM)
+    assert list(row.buckets) == sorted(set(row.buckets))
+    assert set(row.labels) <= LABELS, "a label has one name in all metrics"
+    assert re.fullmatch(r"[A-Z0-9].{12,}\.", row.help)
+    assert not row.initial_values or len(row.initial_values) == len(row.labels)
+    if row.kind is MetricKind.HISTOGRAM:
+        assert row.name.endswith(UNITS)
+
+
+def test_names_are_unique() -> None:
+    assert len({row.name for row in METRIC_TABLE}) == len(METRIC_TABLE)
+
+
+def test_each_counter_and_histogram_is_fed_by_an_event() -> None:
+    metrics = Metrics()
+    before = read_values(metrics)
+    for event in SAMPLE_EVENTS:
+        metrics(event)
+    after = read_values(metrics)
+    counted = [row.name for row in METRIC_TABLE if row.kind is not MetricKind.GAUGE]
+    assert [name for name in counted if not after[name] > before[name]] == []
+
+
+def test_each_gauge_is_read() -> None:
+    readers = GaugeReader(MagicMock(), MagicMock(), MagicMock()).readers
+    assert set(readers) == {row for row in METRIC_TABLE if row.kind is MetricKind.GAUGE}
+
+
+def test_only_the_table_has_metrics() -> None:
+    families = list(text_string_to_metric_families(Metrics().render().decode()))
+    assert [family.name for family in families] == [row.name.removesuffix("_total") for row in METRIC_TABLE]
+
+
+def test_each_event_class_has_a_sample() -> None:
+    classes = {
+        kind
+        for kind in vars(events).values()
+        if isinstance(kind, type) and issubclass(kind, Event) and not kind.__subclasses__()
+    }
+    assert {type(event) for event in SAMPLE_EVENTS} == classes
+
+
+def test_initial_series_are_zero_until_the_first_event() -> None:
+    text = Metrics().render().decode()
+    assert 'igw_config_reloads_total{outcome="rejected"} 0.0' in text
+    assert 'igw_callbacks_total{adapter="runapi",outcome="forged"} 0.0' in text
+    assert "igw_jobs_reclaimed_total 0.0" in text
+
+
+def test_paths_to_the_same_route_count_as_one() -> None:
+    paths = {re.sub(r":\w+\}", "}", path) for handler in ROUTE_HANDLERS for path in handler.paths}
+    routes = {get_canonical_route(path) for path in paths}
+    assert routes < paths, "each is a path that exists"
+    assert not [route for route in routes if route.startswith("/openai/")]
+    assert get_canonical_route("/images/edits") == "/v1/images/edits"
+    assert get_canonical_route("/openai/deployments/{deployment}/images/edits") == "/v1/images/edits"
+    assert get_canonical_route("/files/{key}") == "/files/{key}"
