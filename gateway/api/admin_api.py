@@ -1,5 +1,6 @@
 """The admin API: API keys, teams and the events of what admins did. For admin keys only."""
 
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
@@ -27,6 +28,7 @@ from gateway.api.api_context import ApiContext, HttpRequest, get_context
 from gateway.api.api_errors import ApiError
 from gateway.api.authentication import get_principal
 from gateway.api.json_responses import json_response
+from gateway.api.query_params import parse_limit, read_query_params
 from gateway.api.request_body_reader import MAX_BODY_BYTES_WITHOUT_IMAGES, parse_json_object, read_body, to_struct
 from gateway.config.schema import TeamConfig
 from gateway.events import ApiKeyChanged
@@ -37,6 +39,8 @@ from gateway.store.ledger_totals import BudgetBalance
 
 KEYS_PATH, EVENTS_PATH, TEAMS_PATH = "/v1/admin/keys", "/v1/admin/events", "/v1/admin/teams"
 MAX_SOURCE_LENGTH = 200
+# Of the keys and events of a page.
+DEFAULT_LIMIT, MAX_LIMIT = 100, 1_000
 BodyT = TypeVar("BodyT", bound=Struct)
 
 
@@ -53,10 +57,30 @@ async def create_key(request: HttpRequest) -> Response[bytes]:
 
 @get(KEYS_PATH, opt=ADMIN)
 async def list_keys(request: HttpRequest) -> Response[bytes]:
-    """Lists API keys, the newest first; with `?team=`, those of a team."""
+    """Lists API keys, the newest first; with `?team=`, those of a team. `?limit=` and `?after=` select a page."""
     context = get_context(request)
-    listed = await context.key_administration.list_keys(request.query_params.get("team"))
-    return _list_response([serialize_key(key, context.wall_clock()) for key in listed])
+    params = read_query_params(request, "team", "limit", "after")
+    limit = parse_limit(params["limit"], MAX_LIMIT, DEFAULT_LIMIT)
+    listed = await context.key_administration.list_keys(_get_value(params["team"]))
+    start = _find_position(listed, params["after"])
+    page = listed[start : start + limit]
+    has_more = len(listed) > start + limit
+    return _list_response([serialize_key(key, context.wall_clock()) for key in page], has_more)
+
+
+def _get_value(values: list[str]) -> str | None:
+    return values[0] if values else None
+
+
+def _find_position(listed: tuple[ListedKey, ...], after: list[str]) -> int:
+    """Returns the index of the first key of the page."""
+    if not after:
+        return 0
+    ids = [entry.key.id for entry in listed]
+    if after[0] not in ids:
+        message = "Invalid value for 'after': no such key in this list. List again without it."
+        raise ApiError(400, "invalid_value", message, param="after")
+    return ids.index(after[0]) + 1
 
 
 @get(f"{KEYS_PATH}/{{key_id:str}}", opt=ADMIN)
@@ -102,11 +126,10 @@ async def _revoke(request: HttpRequest, key_id: str) -> Response[bytes]:
 @get(EVENTS_PATH, opt=ADMIN)
 async def list_admin_events(request: HttpRequest) -> Response[bytes]:
     """Lists what admins did, the newest first. `?limit=` and `?after=` select a page."""
-    limit = request.query_params.get("limit", "100")
-    if not (limit.isascii() and limit.isdigit() and 1 <= int(limit[:9]) <= 1_000):
-        raise ApiError(400, "invalid_value", "Invalid value for 'limit': must be 1 to 1000.", param="limit")
+    params = read_query_params(request, "limit", "after")
+    limit = parse_limit(params["limit"], MAX_LIMIT, DEFAULT_LIMIT)
     try:
-        page = await get_context(request).key_administration.list_events(int(limit), request.query_params.get("after"))
+        page = await get_context(request).key_administration.list_events(limit, _get_value(params["after"]))
     except ValueError:
         message = "Invalid value for 'after': use 'last_id' of the previous page."
         raise ApiError(400, "invalid_value", message, param="after") from None
@@ -117,17 +140,22 @@ async def list_admin_events(request: HttpRequest) -> Response[bytes]:
 async def list_teams(request: HttpRequest) -> Response[bytes]:
     """Lists the configured teams with their limits and what they have spent."""
     context = get_context(request)
+    read_query_params(request)
     keys = await context.key_administration.list_keys()
     now, teams = context.wall_clock(), []
+    configured_counts = Counter(key.team for key in context.catalogue().configured_keys.values())
     for name, config in context.catalogue().teams.items():
         active = [key for key in keys if key.key.team == name and key.key.get_status(now) == "active"]
+        key_counts = {"configured": configured_counts[name], "active": len(active)}
         windows = list_budget_windows(now)
         balances = await context.store.load_balances(name, *windows)
-        teams.append(_serialize_team(name, config, [balances[window] for window in windows], len(active)))
+        teams.append(_serialize_team(name, config, [balances[window] for window in windows], key_counts))
     return _list_response(teams)
 
 
-def _serialize_team(name: str, config: TeamConfig, balances: list[BudgetBalance], key_count: int) -> dict[str, Any]:
+def _serialize_team(
+    name: str, config: TeamConfig, balances: list[BudgetBalance], key_counts: dict[str, int]
+) -> dict[str, Any]:
     limits = zip(("day", "month"), (config.budget.day, config.budget.month), balances, strict=True)
     return {
         "object": "team",
@@ -140,7 +168,7 @@ def _serialize_team(name: str, config: TeamConfig, balances: list[BudgetBalance]
             window: {"limit": _to_usd(limit), "spent": _to_usd(balance.spent), "held": _to_usd(balance.held)}
             for window, limit, balance in limits
         },
-        "keys": {"configured": len(config.keys), "active": key_count},
+        "keys": key_counts,
     }
 
 

@@ -70,7 +70,7 @@ class BudgetBody(TypedDict):
 
 
 class KeyCountBody(TypedDict):
-    """The number of API keys: in the configuration, and active ones of the store."""
+    """The number of API keys that work: those of the configuration in force, and the active ones of the store."""
 
     configured: int
     active: int

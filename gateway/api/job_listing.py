@@ -18,6 +18,7 @@ from gateway.store.job_pages import MAX_PAGE_JOBS, JobFilter, JobPosition
 
 JOBS_PATH = "/v1/jobs"
 MAX_LABELS = 8
+_LIST_FILTERS = ("status", "label")
 ResultT = TypeVar("ResultT")
 
 
@@ -29,7 +30,9 @@ async def list_jobs(request: HttpRequest) -> Response[bytes]:
     fewer jobs than `limit` and still `has_more`: each page examines a limited number of jobs.
     """
     context, team = get_context(request), get_team(request)
-    params = read_query_params(request, "limit", "after", "status", "model", "key", "since", "label")
+    params = read_query_params(
+        request, "limit", "after", "status", "model", "key", "since", "label", repeatable=("status", "label")
+    )
     limit = parse_limit(params["limit"], MAX_PAGE_JOBS)
     job_filter = _parse_filter(context, params)
     after = await _find_position(context, team, params["after"][-1]) if params["after"] else None

@@ -72,9 +72,10 @@ def parse_prefer_wait(header: str | None) -> float | None:
     return min(float(match[1]), MAX_WAIT_SECONDS) if match else None
 
 
-def parse_wait_param(text: str | None) -> float:
-    if text is None:
+def parse_wait_param(texts: list[str]) -> float:
+    if not texts:
         return 0.0
+    [text] = texts
     if not text.isascii() or not text.isdigit():
         raise ApiError(
             400, "invalid_value", "Invalid value for 'wait': must be a whole number of seconds.", param="wait"

@@ -14,6 +14,7 @@ from gateway.api.job_submission import SubmittedJob
 from gateway.api.job_wait import confirm_job, parse_prefer_wait, parse_wait_param, wait_for_job
 from gateway.api.json_responses import build_job_headers, build_poll_headers, build_replay_headers, json_response
 from gateway.api.parameter_table import CreateJobRequest
+from gateway.api.query_params import read_query_params
 from gateway.api.request_parsing import parse_request
 from gateway.api.response_types import JobBody
 from gateway.api.serializers import URL_TTL_SECONDS, JobView, serialize_job
@@ -53,7 +54,7 @@ async def _submit_job(request: HttpRequest) -> SubmittedJob:
 async def get_job(request: HttpRequest, job_id: str) -> Response[bytes]:
     """Returns the job; with `?wait=N`, when it has ended or after N seconds."""
     context = get_context(request)
-    job = await wait_for_job(request, job_id, parse_wait_param(request.query_params.get("wait")))
+    job = await wait_for_job(request, job_id, parse_wait_param(read_query_params(request, "wait")["wait"]))
     headers = build_job_headers(job) | build_poll_headers(job, context.wall_clock())
     headers["etag"] = _build_etag(job, context.wall_clock())
     if has_matching_etag(request, headers["etag"]):

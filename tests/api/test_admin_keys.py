@@ -170,6 +170,34 @@ def test_teams_are_listed_with_limits_and_spend(gateway: RunningGateway, admin: 
     assert {"design", "marketing", "sandbox"} <= set(teams)
 
 
+def test_keys_of_the_configuration_in_force_are_counted(admin: httpx.Client) -> None:
+    """A sandbox accepts the key of its own team only, not those of teams.yaml."""
+    teams = {team["name"]: team["keys"]["configured"] for team in admin.get(TEAMS_PATH).json()["data"]}
+    assert {name: count for name, count in teams.items() if count} == {"sandbox": 1}
+
+
+def test_list_of_keys_has_pages(gateway: RunningGateway, admin: httpx.Client) -> None:
+    created = [create_key(gateway, team="marketing")["id"] for _ in range(3)]
+    assert [key["team"] for key in admin.get(KEYS_PATH, params={"limit": 1}).json()["data"]] == ["marketing"]
+    params: dict[str, str | int] = {"team": "marketing", "limit": 2}
+    first = admin.get(KEYS_PATH, params=params).json()
+    assert [key["id"] for key in first["data"]] == [created[2], created[1]]
+    assert (first["has_more"], first["last_id"]) == (True, created[1])
+    second = admin.get(KEYS_PATH, params=params | {"after": first["last_id"]}).json()
+    assert second["first_id"] == created[0]
+    last = admin.get(KEYS_PATH, params={"team": "marketing", "limit": 1_000, "after": first["last_id"]}).json()
+    assert not last["has_more"]
+
+
+def test_page_of_keys_is_checked(gateway: RunningGateway, admin: httpx.Client) -> None:
+    other = create_key(gateway, team="design")["id"]
+    for params in ({"limit": "0"}, {"limit": "1001"}, {"limit": "x"}, {"after": "nope"}):
+        error = expect_final_error(admin.get(KEYS_PATH, params=params), 400, "invalid_value")
+        assert error["param"] in params
+    error = expect_final_error(admin.get(KEYS_PATH, params={"team": "marketing", "after": other}), 400, "invalid_value")
+    assert error["param"] == "after"
+
+
 @pytest.mark.parametrize("path", [KEYS_PATH, EVENTS_PATH, TEAMS_PATH])
 def test_admin_api_needs_an_admin_key(gateway: RunningGateway, path: str) -> None:
     error = expect_final_error(gateway.http.get(path), 403, "insufficient_scope")

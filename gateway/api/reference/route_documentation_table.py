@@ -22,6 +22,7 @@ from gateway.api.reference.route_documentation import (
     make_query_parameter,
 )
 from gateway.api.reference.shared_documentation import (
+    ADMIN_LIMIT,
     EXAMPLE_IMAGE,
     FAILED_JOB_ERRORS,
     IDEMPOTENCY_KEY,
@@ -290,8 +291,14 @@ ROUTE_DOCUMENTATION = {
     "list_keys": RouteDocumentation(
         tag="Administration",
         summary="List API keys",
-        parameters=(make_query_parameter("team", "Only keys of this team."),),
+        parameters=(
+            make_query_parameter("team", "Only keys of this team."),
+            make_query_parameter("limit", "Keys of a page.", ADMIN_LIMIT),
+            make_query_parameter("after", "`last_id` of the previous page."),
+        ),
         responses={200: ResponseDocumentation("The keys, the newest first.", ApiKeyListBody)},
+        errors=("invalid_value",),
+        examples={"default": ExampleRequest(query="team=design&limit=20")},
     ),
     "get_key": RouteDocumentation(
         tag="Administration",
@@ -326,7 +333,7 @@ ROUTE_DOCUMENTATION = {
         tag="Administration",
         summary="List what admins did",
         parameters=(
-            make_query_parameter("limit", "Events of a page.", {"type": "integer", "minimum": 1, "maximum": 1_000}),
+            make_query_parameter("limit", "Events of a page.", ADMIN_LIMIT),
             make_query_parameter("after", "`last_id` of the previous page."),
         ),
         responses={200: ResponseDocumentation("The events, the newest first.", AdminEventListBody)},

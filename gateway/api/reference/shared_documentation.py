@@ -1,5 +1,6 @@
 """Parts of the documentation that several routes share: parameters, headers, error codes and an example image."""
 
+from gateway.api.admin_api import DEFAULT_LIMIT, MAX_LIMIT
 from gateway.api.job_wait import MAX_WAIT_SECONDS
 from gateway.api.reference.route_documentation import make_header
 
@@ -8,6 +9,7 @@ EXAMPLE_IMAGE = (
     "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAEAAAABAAQAAAACCEkxzAAAAEklEQVR42mP4DwUMo4xRBukMAOPT/hAC2mzjAAAAAElF"
     "TkSuQmCC"
 )
+ADMIN_LIMIT = {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT, "default": DEFAULT_LIMIT}
 MAX_WAIT = {"type": "number", "minimum": 0, "maximum": MAX_WAIT_SECONDS}
 IDEMPOTENCY_KEY = make_header(
     "idempotency-key", "Requests with the same key share one job: a repetition orders nothing.", "5f9c1a02-order-17"

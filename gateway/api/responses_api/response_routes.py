@@ -38,6 +38,8 @@ from gateway.jobs.job import Job
 _PATH_PREFIXES = ("/v1/responses", "/openai/v1/responses", "/responses")
 RESPONSE_PATHS = [f"{prefix}/{{response_id:str}}" for prefix in _PATH_PREFIXES]
 INPUT_ITEM_PATHS = [f"{path}/input_items" for path in RESPONSE_PATHS]
+# As OpenAI's SDKs write the list of what to include. Everything is always included.
+INCLUDE = ("include", "include[]")
 CANCEL_PATHS = [f"{path}/cancel" for path in RESPONSE_PATHS]
 
 
@@ -84,7 +86,7 @@ async def _submit_response(request: HttpRequest) -> SubmittedResponse:
 @get(RESPONSE_PATHS, opt=READ)
 async def get_response(request: HttpRequest, response_id: str) -> Response[Any]:
     """Returns the response; with `?stream=true`, its events after the one that `starting_after` names."""
-    params = read_query_params(request, "stream", "starting_after", "include", "include[]", "include_obfuscation")
+    params = read_query_params(request, "stream", "starting_after", *INCLUDE, "include_obfuscation", repeatable=INCLUDE)
     job = await _find_response_job(request, response_id)
     if read_boolean((params["stream"] or ["false"])[-1]) is not True:
         return await _respond_with_job(request, job, {})
@@ -102,7 +104,7 @@ async def cancel_response(request: HttpRequest, response_id: str) -> Response[An
 @get(INPUT_ITEM_PATHS, opt=READ)
 async def list_input_items(request: HttpRequest, response_id: str) -> Response[bytes]:
     """Lists the input of the response: one message with the prompt and the input images, as signed URLs."""
-    params = read_query_params(request, "after", "limit", "order", "include", "include[]")
+    params = read_query_params(request, "after", "limit", "order", *INCLUDE, repeatable=INCLUDE)
     context, job = get_context(request), await _find_response_job(request, response_id)
     urls_expire_at = int(context.wall_clock()) + URL_TTL_SECONDS
     saved_request = await load_saved_request(context, job)
