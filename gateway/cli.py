@@ -7,6 +7,7 @@ if sys.argv[1:2] == ["serve"]:
     # Importing the rest takes a second; a SIGHUP (reload the configuration) must not end the process meanwhile.
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
 
+import os
 from importlib import import_module
 
 import click
@@ -45,6 +46,14 @@ def load_command(name: str) -> click.Command:
     return command
 
 
+def open_missing_streams() -> None:
+    """Opens the null device for standard streams that the caller closed (`>&-`), where Python has None. Otherwise the
+    next file that a command opens, such as a database, would get the number of a stream."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115
+
+
 @click.group(cls=LazyGroup, context_settings=CLICK_SETTINGS)
 @click.version_option(package_name="image-gateway", prog_name="image-gateway")
 @click.pass_context
@@ -53,6 +62,7 @@ def main(context: click.Context) -> None:
 
     The first commands use a running gateway, the others run and administer one.
     """
+    open_missing_streams()
     # Tests pass an object of their own, with shorter times.
     context.ensure_object(Timing)
 

@@ -12,6 +12,7 @@ import click
 from gateway.access.key_requests import DEFAULT_OVERLAP, CreateKeyRequest
 from gateway.commands.config_helpers import CONFIG_HELP
 from gateway.commands.key_admin_clients import Json, KeyAdmin, open_key_admin
+from gateway.commands.option_types import GatewayUrlType, VisibleTextType
 from gateway.commands.text_tables import print_table
 from gateway.config.schema import RateLimits
 from gateway.store.api_keys import Scope
@@ -28,9 +29,15 @@ def connection_options(command: Callable[P, ResultT]) -> Callable[P, ResultT]:
     for option in (
         click.option("--data", type=click.Path(path_type=Path), help="Without --url: folder of SQLite."),
         click.option("--config", type=click.Path(path_type=Path), help=f"Without --url. {CONFIG_HELP}"),
-        click.option("--admin-key", envvar="IGW_ADMIN_KEY", help="With --url: the admin key.  [env: IGW_ADMIN_KEY]"),
+        click.option(
+            "--admin-key",
+            type=VisibleTextType("admin key"),
+            envvar="IGW_ADMIN_KEY",
+            help="With --url: the admin key.  [env: IGW_ADMIN_KEY]",
+        ),
         click.option(
             "--url",
+            type=GatewayUrlType(),
             envvar="IGW_URL",
             help="Use this running gateway.  [env: IGW_URL; default: open the store, like `serve`]",
         ),

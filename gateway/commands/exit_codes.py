@@ -18,6 +18,7 @@ class ExitCode(IntEnum):
     UNREACHABLE = 7
     TIMED_OUT = 8
     CANCELLED = 9
+    UNCONFIRMED = 10
     INTERRUPTED = 130
 
 
@@ -29,9 +30,10 @@ EXIT_CODE_MEANINGS = {
     ExitCode.NOT_CHARGED: "the job failed; nothing was charged",
     ExitCode.PERHAPS_CHARGED: "the job failed, and a seller was or may have been paid: do not just repeat it",
     ExitCode.INCOMPLETE: "only some of the images were delivered",
-    ExitCode.UNREACHABLE: "the gateway is unreachable; a job that it accepted continues",
+    ExitCode.UNREACHABLE: "the gateway is unreachable; this command ordered nothing, and existing jobs continue",
     ExitCode.TIMED_OUT: "--timeout has passed; the job continues",
     ExitCode.CANCELLED: "the job was cancelled before any image was delivered",
+    ExitCode.UNCONFIRMED: "the gateway may have accepted the request, and did not confirm it: repeat it as printed",
     ExitCode.INTERRUPTED: "interrupted, such as by Ctrl-C; the job continues",
 }
 
@@ -46,6 +48,11 @@ class CommandFailed(click.ClickException):
 
     def format_message(self) -> str:
         return f"{self.message}\n{self.hint}" if self.hint else self.message
+
+
+def describe_output_error(error: OSError) -> str:
+    """Describes why standard output failed. The commands handle the errors of other files themselves."""
+    return f"Standard output cannot be written: {error.strerror}."
 
 
 def describe_exit_codes() -> str:

@@ -14,9 +14,9 @@ from rich.console import Console
 from gateway.catalogue import Catalogue, Model
 from gateway.commands.config_helpers import config_option, load_catalogue_for_planning, print_messages
 from gateway.commands.job_report import explain_job
+from gateway.commands.option_types import GatewayUrlType, JobIdType, SecondsRange, VisibleTextType, parse_pairs
 from gateway.commands.plan_tables import print_plan
 from gateway.commands.quote_report import explain_live
-from gateway.commands.shared_options import parse_pairs
 from gateway.config.value_types import Usd
 from gateway.routing.decision_record import decode_decision_record, replay_plan
 from gateway.routing.plan import Plan, RoutingError, RoutingLimits, RoutingQuery, make_plan, make_plan_with_policy
@@ -41,17 +41,6 @@ class UsdType(click.ParamType[int]):
             return Usd.parse(str(value))
         except ValueError as error:
             self.fail(str(error), param, ctx)
-
-
-class SecondsType(click.FloatRange):
-    """A number of seconds. Rejects nan, which would pass every comparison."""
-
-    def __init__(self) -> None:
-        super().__init__(min=0, max=86_400, min_open=True)
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        seconds = super().convert(value, param, ctx)
-        return seconds if seconds == seconds else self.fail(f"{value!r} is not a number of seconds", param, ctx)
 
 
 @click.command()
@@ -79,19 +68,30 @@ class SecondsType(click.FloatRange):
 )
 @click.option("--max-price", type=UsdType(), help="Maximum USD per image.")
 @click.option("--max-cost", type=UsdType(), help="Maximum USD per request.")
-@click.option("--max-seconds", type=SecondsType(), help="Maximum expected seconds (p90).")
+@click.option("--max-seconds", type=SecondsRange(0, 86_400, min_open=True), help="Maximum expected seconds (p90).")
 @click.option("--only", multiple=True, help="Use only this seller; may be repeated.")
 @click.option("--ignore", multiple=True, help="Exclude this seller; may be repeated.")
 @click.option("--metadata", multiple=True, callback=parse_pairs, help="name=value, for rules; may be repeated.")
 @click.option(
     "--record", type=click.File("rb"), help="Plan the request of this decision record instead; -: standard input."
 )
-@click.option("--live", metavar="URL", help="Ask the gateway at URL for its quote, instead of reading files.")
 @click.option(
-    "--job", metavar="ID", help="Instead of a plan: the attempts of this job, and what their sellers said. With --live."
+    "--live",
+    type=GatewayUrlType(),
+    metavar="URL",
+    help="Ask the gateway at URL for its quote, instead of reading files.",
 )
 @click.option(
-    "--key", envvar="IGW_KEY", help="With --live: a team's key; with --job, of the job's team.  [env: IGW_KEY]"
+    "--job",
+    type=JobIdType(),
+    metavar="ID",
+    help="Instead of a plan: the attempts of this job, and what their sellers said. With --live.",
+)
+@click.option(
+    "--key",
+    type=VisibleTextType("API key"),
+    envvar="IGW_KEY",
+    help="With --live: a team's key; with --job, of the job's team.  [env: IGW_KEY]",
 )
 @click.option("--json", "wants_json", is_flag=True, help="Print the plan, or the job, as JSON.")
 def explain(folder: Path, wants_json: bool, **options: Any) -> None:

@@ -30,8 +30,6 @@ def fetch_from_gateway(
         headers = {"authorization": f"Bearer {key}"}
         method = "GET" if body is None else "POST"
         response = httpx.request(method, f"{base}/v1{path}", json=body, headers=headers, timeout=TIMEOUT_SECONDS)
-    except (httpx.InvalidURL, httpx.UnsupportedProtocol, UnicodeEncodeError):
-        raise click.UsageError(f"Invalid gateway URL '{url}': use a form like http://127.0.0.1:8080") from None
     except httpx.HTTPError as error:
         message = f"{base} is unreachable ({type(error).__name__}). Is the gateway running?"
         raise click.ClickException(message) from None

@@ -14,11 +14,12 @@ from gateway.commands.exit_codes import describe_exit_codes
 from gateway.commands.job_client import JobClient, Json
 from gateway.commands.job_delivery import ResumeAdvice, add_resume_advice, deliver_job
 from gateway.commands.job_progress import print_line, report_progress
+from gateway.commands.option_types import SecondsRange, VisibleTextType, parse_pairs
 from gateway.commands.quote_report import print_quote_response
 from gateway.commands.shared_options import (
+    ClientCommand,
     connection_options,
     output_options,
-    parse_pairs,
     to_connection,
     to_output_files,
 )
@@ -32,7 +33,7 @@ PARAMETERS = (
 )
 
 
-@click.command(epilog=describe_exit_codes())
+@click.command(cls=ClientCommand, epilog=describe_exit_codes())
 @click.argument("prompt")
 @click.argument("more_images", nargs=-1, type=click.Path(), metavar="[IMAGE]...")
 @click.option(
@@ -52,12 +53,17 @@ PARAMETERS = (
 @click.option("--policy", help="How to choose the seller, like cheapest or fast.  [default: your team's]")
 @click.option("--max-price", metavar="USD", help="Maximum USD per image.")
 @click.option("--max-cost", metavar="USD", help="Maximum USD for all images.")
-@click.option("--max-seconds", type=click.FloatRange(0, 86_400, min_open=True), help="Maximum expected seconds (p90).")
+@click.option("--max-seconds", type=SecondsRange(0, 86_400, min_open=True), help="Maximum expected seconds (p90).")
 @click.option("--only", multiple=True, metavar="SELLER", help="Use only this seller; may be repeated.")
 @click.option("--ignore", multiple=True, metavar="SELLER", help="Do not use this seller; may be repeated.")
 @click.option("--label", "labels", multiple=True, help="A word to find the job with `jobs --label`; may be repeated.")
 @click.option("--metadata", multiple=True, callback=parse_pairs, help="name=value, for rules; may be repeated.")
-@click.option("--idempotency-key", metavar="KEY", help="Repeated commands with one key share one job.  [default: new]")
+@click.option(
+    "--idempotency-key",
+    type=VisibleTextType("--idempotency-key"),
+    metavar="KEY",
+    help="Repeated commands with one key share one job.  [default: new]",
+)
 @click.option("--quote", "wants_quote", is_flag=True, help="Order nothing: print sellers, prices and expected times.")
 @click.option("--no-wait", is_flag=True, help="Print the job's id and end; `image-gateway wait ID` gets the images.")
 @output_options
@@ -89,7 +95,7 @@ def generate(prompt: str, more_images: tuple[str, ...], **options: Any) -> None:
     advice = ResumeAdvice(options, idempotency_key=idempotency_key)
     with add_resume_advice(advice):
         with report_progress(options["quiet"]) as reporter:
-            client = JobClient(to_connection(options), reporter.show_message)
+            client = advice.client = JobClient(to_connection(options), reporter.show_message)
             job = client.submit_job(body, idempotency_key)
             advice.job_id = job.report.id
             if options["no_wait"]:
@@ -124,7 +130,9 @@ def _list_inputs(more_images: Iterable[str], options: dict[str, Any]) -> list[st
     """Lists the input images. Those after the first of --edit arrive as arguments after the prompt."""
     more_images = list(more_images)
     if more_images and not options["images"]:
-        raise click.UsageError(f"Unexpected argument '{more_images[0]}': put the prompt in quotes, images after --edit")
+        advice = "-q is --quiet, write --quality in full; " if options["quiet"] else ""
+        message = f"Unexpected argument '{more_images[0]}': {advice}put the prompt in quotes, images after --edit"
+        raise click.UsageError(message)
     if options["mask"] and not options["images"]:
         raise click.UsageError("--mask needs the image that it belongs to: add --edit IMAGE")
     return [*options["images"], *more_images]

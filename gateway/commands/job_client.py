@@ -50,8 +50,6 @@ class GatewayConnection(Struct, frozen=True, kw_only=True):
         key = self.key or (SANDBOX_KEY if self.is_local else None)
         if not key:
             raise click.UsageError("Missing API key: set --key or IGW_KEY")
-        if not (key.isascii() and key.isprintable()):
-            raise click.UsageError("Invalid API key: it has characters that no key has")
         return key
 
 
@@ -67,11 +65,14 @@ class JobClient:
 
     While the gateway is unreachable or busy, a request is repeated for `retry_seconds`: GET requests are harmless, and
     a repeated POST finds its first effect. `notify` receives a line when that begins.
+
+    `may_have_job`: whether the gateway may have accepted a job whose id it has not confirmed.
     """
 
     def __init__(self, connection: GatewayConnection, notify: Notify) -> None:
         self._connection, self._notify = connection, notify
-        self._has_responded = False
+        self.may_have_job = False
+        self._has_sent = False
         headers = {"authorization": f"Bearer {connection.require_key()}", "user-agent": "image-gateway-cli"}
         # A proxy of the environment is for other hosts than this one.
         self._http = httpx.Client(
@@ -151,28 +152,30 @@ class JobClient:
             self._sleep(_get_retry_after(outcome) or delay)
 
     def _try_once(self, method: str, url: str, options: Mapping[str, Any]) -> httpx.Response | httpx.HTTPError:
+        may_have_job = self.may_have_job
         try:
-            response = self._http.request(method, url, **options)
-        except (httpx.InvalidURL, httpx.UnsupportedProtocol, httpx.LocalProtocolError, UnicodeError):
-            message = f"Invalid gateway URL '{self._connection.url}': use a form like http://127.0.0.1:8080"
-            raise click.UsageError(message) from None
+            response = self._http.request(method, url, extensions={"trace": self._on_transport_event}, **options)
         except httpx.HTTPError as error:
-            # A request that was sent may have been processed, so it is worth more patience.
-            self._has_responded |= not isinstance(error, (httpx.ConnectError, httpx.ConnectTimeout, httpx.ProxyError))
             return error
-        self._has_responded = True
+        if response.status_code < 500 and not response.is_success:
+            self.may_have_job = may_have_job
         return response
+
+    def _on_transport_event(self, name: str, info: Mapping[str, Any]) -> None:
+        """Notes that a request is being sent: it may be processed. The one to a proxy that connects does not count."""
+        if name.endswith("send_request_headers.started") and info["request"].method != b"CONNECT":
+            self._has_sent = self.may_have_job = True
 
     def _require_patience(self, outcome: httpx.Response | httpx.HTTPError, started_at: float) -> None:
         """Raises CommandFailed when the request has been repeated for long enough."""
         self._require_time()
         limit = self._connection.retry_seconds
-        limit = limit if self._has_responded else min(limit, FIRST_CONTACT_SECONDS)
+        limit = limit if self._has_sent else min(limit, FIRST_CONTACT_SECONDS)
         if time.monotonic() - started_at < limit:
             return
         if isinstance(outcome, httpx.Response):
-            raise _refusal_error(outcome, ExitCode.UNREACHABLE)
-        advice = "" if self._has_responded else " Is the gateway running? Set its address with --url or IGW_URL."
+            raise _refusal_error(outcome, ExitCode.REFUSED if outcome.status_code < 500 else ExitCode.UNREACHABLE)
+        advice = "" if self._has_sent else " Is the gateway running? Set its address with --url or IGW_URL."
         raise CommandFailed(ExitCode.UNREACHABLE, self._describe(outcome) + advice)
 
     def _require_time(self) -> None:
@@ -193,6 +196,10 @@ class JobClient:
         if response.status_code == 401 and self._connection.key is None:
             message = f"{self._connection.base_url} rejected the sandbox's key. Set your team's with --key or IGW_KEY."
             raise CommandFailed(ExitCode.REFUSED, message)
+        if response.next_request is not None:
+            target = response.next_request.url.copy_with(raw_path=b"/")
+            message = f"{self._connection.base_url} redirects to {target}: set --url or IGW_URL to the gateway itself"
+            raise CommandFailed(ExitCode.ERROR, message)
         _raise_refusal(response)
 
 

@@ -12,7 +12,14 @@ from gateway.commands.job_client import FetchedJob, JobClient, Json
 from gateway.commands.job_delivery import ResumeAdvice, add_resume_advice, deliver_job
 from gateway.commands.job_progress import describe_state, print_line, report_progress
 from gateway.commands.job_report import print_job
-from gateway.commands.shared_options import connection_options, output_options, to_connection, to_output_files
+from gateway.commands.option_types import JobIdType
+from gateway.commands.shared_options import (
+    ClientCommand,
+    connection_options,
+    output_options,
+    to_connection,
+    to_output_files,
+)
 from gateway.commands.text_tables import print_table
 
 JOB_COLUMNS = ("job", "created", "status", "images", "cost", "model", "error")
@@ -20,8 +27,8 @@ STATUSES = ("queued", "in_progress", "completed", "failed", "cancelled", "expire
 MAX_LISTED_JOBS = 100
 
 
-@click.command(epilog=describe_exit_codes())
-@click.argument("job_id", metavar="ID")
+@click.command(cls=ClientCommand, epilog=describe_exit_codes())
+@click.argument("job_id", type=JobIdType(), metavar="ID")
 @output_options
 @connection_options
 def wait(job_id: str, **options: Any) -> None:
@@ -44,7 +51,7 @@ def wait(job_id: str, **options: Any) -> None:
         deliver_job(client, job, options, output_files)
 
 
-@click.command()
+@click.command(cls=ClientCommand)
 @click.option("--status", multiple=True, type=click.Choice(STATUSES), help="May be repeated.")
 @click.option("--label", multiple=True, help="Jobs with all these labels; may be repeated.")
 @click.option("--model", help="Jobs of this model.")
@@ -82,8 +89,8 @@ def list_jobs(client: JobClient, limit: int, options: dict[str, Any]) -> list[Js
         params["after"] = page["last_id"]
 
 
-@click.command()
-@click.argument("job_id", metavar="ID")
+@click.command(cls=ClientCommand)
+@click.argument("job_id", type=JobIdType(), metavar="ID")
 @connection_options
 def job(job_id: str, wants_json: bool, **options: Any) -> None:
     """Show the job ID: its state, its plan, and what each seller did.
@@ -96,8 +103,8 @@ def job(job_id: str, wants_json: bool, **options: Any) -> None:
     _print_job(fetched, wants_json)
 
 
-@click.command()
-@click.argument("job_id", metavar="ID")
+@click.command(cls=ClientCommand)
+@click.argument("job_id", type=JobIdType(), metavar="ID")
 @connection_options
 def cancel(job_id: str, wants_json: bool, **options: Any) -> None:
     """Cancel the job ID. Orders that a seller already has are delivered and paid.

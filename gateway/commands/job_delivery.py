@@ -10,7 +10,7 @@ import click
 import msgspec
 from msgspec import Struct
 
-from gateway.commands.exit_codes import CommandFailed, ExitCode
+from gateway.commands.exit_codes import CommandFailed, ExitCode, describe_output_error
 from gateway.commands.job_client import FetchedJob, JobClient
 from gateway.commands.job_progress import print_line
 from gateway.commands.job_report import JobReport
@@ -32,16 +32,23 @@ _EXIT_CODES = {"moderation_blocked": ExitCode.REFUSED, "cancelled": ExitCode.CAN
 class ResumeAdvice(Struct):
     """Says how to come back for a job after the command has ended.
 
-    `options`: those of the command. Without `job_id` it is unknown whether the gateway has the job.
+    `options`: those of the command. `client`: says whether the gateway may have a job without a known `job_id`.
     """
 
     options: dict[str, Any]
     job_id: str | None = None
     idempotency_key: str | None = None
+    client: JobClient | None = None
+
+    @property
+    def is_unconfirmed(self) -> bool:
+        return self.job_id is None and self.client is not None and self.client.may_have_job
 
     def format_hint(self) -> str:
         if self.job_id is not None:
             return f"The gateway has the job. Get its images with: {self._format_wait_command(self.job_id)}"
+        if not self.is_unconfirmed:
+            return "The gateway did not accept the request. Nothing was ordered."
         return (
             "The gateway may have accepted the request. To get its job instead of a second one, repeat the command "
             f"with --idempotency-key {self.idempotency_key}"
@@ -62,10 +69,12 @@ def add_resume_advice(advice: ResumeAdvice) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        print_line("Interrupted; the job continues.")
-        print_line(advice.format_hint())
-        raise SystemExit(ExitCode.INTERRUPTED) from None
+        raise CommandFailed(ExitCode.INTERRUPTED, "Interrupted.", advice.format_hint()) from None
+    except OSError as error:
+        raise CommandFailed(ExitCode.ERROR, describe_output_error(error), advice.format_hint()) from None
     except CommandFailed as error:
+        if advice.is_unconfirmed and error.exit_code != ExitCode.TIMED_OUT:
+            raise CommandFailed(ExitCode.UNCONFIRMED, error.message, advice.format_hint()) from None
         if error.exit_code in _CODES_BEFORE_END:
             error.hint = advice.format_hint()
         raise

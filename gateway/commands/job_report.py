@@ -1,18 +1,14 @@
 """Explains a job of a running gateway: its attempts, and what each seller said."""
 
-import re
-
 import click
 import msgspec
 from msgspec import Struct
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from gateway.commands.gateway_api_client import fetch_from_gateway, parse_report
-from gateway.commands.plan_tables import make_table
+from gateway.commands.plan_tables import print_rows
 
-_JOB_ID = re.compile(r"[A-Za-z0-9_-]{1,100}", re.ASCII)
 ATTEMPT_COLUMNS = ("", "seller", "images", "outcome", "seconds", "cost", "the seller said")
 
 
@@ -107,8 +103,6 @@ def explain_job(job_id: str, url: str | None, key: str | None, wants_json: bool)
     """Prints the job as a table, or the gateway's response as JSON. Raises a ClickException if it cannot be read."""
     if url is None:
         raise click.UsageError("--job requires the URL of the gateway that has the job: set --live")
-    if not _JOB_ID.fullmatch(job_id):
-        raise click.UsageError(f"Invalid job id '{job_id}'")
     not_found_message = f"Job {job_id} not found. It may have been deleted, or belong to another team than the key."
     response = fetch_from_gateway(url, key, f"/jobs/{job_id}", not_found_message)
     if wants_json:
@@ -129,19 +123,20 @@ def print_job(console: Console, job: JobReport) -> None:
         console.print(Text(f"{job.error.code}: {job.error.message}", style="red"))
     for warning in job.warnings:
         console.print(Text(warning, style="yellow"))
-    console.print(_make_attempts_table(job) if job.attempts else Text("no order was sent"))
+    if job.attempts:
+        rows = [_to_row(number, attempt) for number, attempt in enumerate(job.attempts, 1)]
+        print_rows(console, ATTEMPT_COLUMNS, rows)
+    else:
+        console.print(Text("no order was sent"))
 
 
-def _make_attempts_table(job: JobReport) -> Table:
-    table = make_table("bold", ATTEMPT_COLUMNS)
-    for number, attempt in enumerate(job.attempts, 1):
-        table.add_row(
-            str(number),
-            attempt.seller,
-            f"{attempt.delivered} of {len(attempt.images)}",
-            Text(attempt.outcome, style="green" if attempt.outcome == "delivered" else "yellow"),
-            "–" if attempt.seconds is None else f"{attempt.seconds:.1f}",
-            f"${attempt.cost:g}",
-            Text(attempt.explanation or "–"),
-        )
-    return table
+def _to_row(number: int, attempt: AttemptReport) -> tuple[str | Text, ...]:
+    return (
+        str(number),
+        attempt.seller,
+        f"{attempt.delivered} of {len(attempt.images)}",
+        Text(attempt.outcome, style="green" if attempt.outcome == "delivered" else "yellow"),
+        "–" if attempt.seconds is None else f"{attempt.seconds:.1f}",
+        f"${attempt.cost:g}",
+        Text(attempt.explanation or "–"),
+    )

@@ -87,10 +87,6 @@ class RemoteKeyAdmin:
                     params=params,
                     headers={"authorization": f"Bearer {self._key}"},
                 )
-        except (httpx.InvalidURL, httpx.UnsupportedProtocol, UnicodeEncodeError):
-            raise click.UsageError(
-                f"Invalid gateway URL '{self._base}': use a form like http://127.0.0.1:8080"
-            ) from None
         except httpx.HTTPError as error:
             message = f"{self._base} is unreachable ({type(error).__name__}). Is the gateway running?"
             raise click.ClickException(message) from None

@@ -15,6 +15,8 @@ from providers.orders import Format
 STDOUT = "-"
 # Formats by the extensions that mean them.
 FORMATS_BY_EXTENSION = {**{f".{name}": name.value for name in Format}, ".jpg": Format.JPEG.value}
+# Formats of images that no model makes: a PNG in such a file would surprise other programs.
+OTHER_EXTENSIONS = (".avif", ".bmp", ".heic", ".heif", ".jxl", ".tif", ".tiff")
 EXTENSIONS = {Format.JPEG.value: "jpg"}
 
 
@@ -40,6 +42,7 @@ class OutputFiles(Struct, frozen=True):
 
     def require_writable(self, image_count: int) -> None:
         """Raises UsageError if the images could not be written. Called before anything is ordered."""
+        _require_possible_format(self.output)
         if self.is_stdout:
             return _require_piped_stdout(image_count)
         folder = self._get_folder()
@@ -53,8 +56,7 @@ class OutputFiles(Struct, frozen=True):
     def write_image(self, job: JobReport, image: JobImage, data: bytes) -> str:
         """Writes the image and returns its path. Raises CommandFailed if that is impossible."""
         if self.is_stdout:
-            sys.stdout.buffer.write(data)
-            sys.stdout.buffer.flush()
+            _write_to_stdout(data)
             return STDOUT
         path = self._choose_path(job, image)
         try:
@@ -68,7 +70,7 @@ class OutputFiles(Struct, frozen=True):
         return str(path)
 
     def _is_folder(self) -> bool:
-        return self.output is None or self.output.endswith(os.sep) or Path(self.output).is_dir()
+        return not self.output or self.output.endswith(os.sep) or os.path.isdir(self.output)
 
     def _get_folder(self) -> Path:
         return Path(self.output or ".") if self._is_folder() else Path(self.output or ".").parent
@@ -90,11 +92,24 @@ def _add_number(path: Path, index: int, image_count: int) -> Path:
     return path.with_name(f"{path.stem}-{index + 1:0{len(str(image_count))}}{path.suffix}")
 
 
+def _require_possible_format(output: str | None) -> None:
+    extension = Path(output or "").suffix.lower()
+    if extension in OTHER_EXTENSIONS:
+        raise click.UsageError(f"--output {output}: no model makes {extension} files. Use .png, .jpg or .webp")
+
+
 def _require_piped_stdout(image_count: int) -> None:
     if image_count > 1:
         raise click.UsageError("--output - takes one image: omit -n")
     if sys.stdout.isatty():
         raise click.UsageError("--output - would write an image to the terminal: redirect it, or use --show")
+
+
+def _write_to_stdout(data: bytes) -> None:
+    """Writes past Python's buffer, which would keep what cannot be written, and fail again at the end."""
+    rest = memoryview(data)
+    while rest:
+        rest = rest[os.write(sys.stdout.fileno(), rest) :]
 
 
 def _make_folder(folder: Path) -> None:
@@ -106,7 +121,13 @@ def _make_folder(folder: Path) -> None:
 
 def _require_free(path: Path, is_forced: bool) -> None:
     """Raises UsageError if the path exists. With --force only a file may be replaced: never a device or a folder."""
-    if os.path.lexists(path) and not (is_forced and path.is_file()):
+    try:
+        path.lstat()
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise click.UsageError(f"{path} cannot be written: {error.strerror}") from None
+    if not (is_forced and path.is_file()):
         advice = "use --force to replace it, or another --output" if path.is_file() else "choose another --output"
         raise click.UsageError(f"{path} exists: {advice}")
 

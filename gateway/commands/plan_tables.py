@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from rich.cells import cell_len
 from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
@@ -13,7 +14,11 @@ from gateway.routing.plan import Plan, RankedOffer
 from gateway.routing.plan_json import format_rule
 from providers.orders import Operation
 
-NUMBER_COLUMNS = {"quote", "per image", "orders", "expected", "price", "seconds", "cost"}
+NUMBER_COLUMNS = {"quote", "per image", "ceiling", "orders", "p50", "p90", "expected", "price", "seconds", "cost"}
+# Columns whose text may continue on the next line. A name or an amount is never split.
+TEXT_COLUMNS = {"the seller said"}
+PLAN_COLUMNS = ("", "seller", "quote", "per image", "orders", "expected", "fidelity")
+MIN_TEXT_WIDTH = 16
 CELL_PADDING = (0, 2, 0, 0)
 
 
@@ -21,27 +26,23 @@ def print_plan(console: Console, catalogue: Catalogue, plan: Plan) -> None:
     rule = format_rule(catalogue, plan) or "chosen by name"
     console.print(Text.assemble("policy ", (plan.policy, "bold"), f" ({rule}), config {plan.config_hash}"))
     if plan.ranked:
-        console.print(_make_plan_table(plan))
+        print_rows(console, PLAN_COLUMNS, [_to_row(position, ranked) for position, ranked in enumerate(plan.ranked, 1)])
         console.print()
     else:
         console.print(Text("no seller can fulfil this request", style="bold red"))
     console.print(_make_reasons_table(plan))
 
 
-def _make_plan_table(plan: Plan) -> Table:
-    table = make_table("bold", ("", "seller", "quote", "per image", "orders", "expected", "fidelity"))
-    for position, ranked in enumerate(plan.ranked, 1):
-        table.add_row(
-            str(position),
-            ranked.fit.offer.seller.name,
-            f"${format_usd(ranked.quote.total)}",
-            f"${format_usd(ranked.quote.per_image)}",
-            str(ranked.quote.orders),
-            f"{ranked.expected_seconds:g} s",
-            Text(ranked.fidelity, style="green" if ranked.fit.is_exact else "yellow"),
-            style="bold" if position == 1 else None,
-        )
-    return table
+def _to_row(position: int, ranked: RankedOffer) -> tuple[str | Text, ...]:
+    return (
+        str(position),
+        ranked.fit.offer.seller.name,
+        f"${format_usd(ranked.quote.total)}",
+        f"${format_usd(ranked.quote.per_image)}",
+        str(ranked.quote.orders),
+        f"{ranked.expected_seconds:g} s",
+        Text(ranked.fidelity, style="green" if ranked.fit.is_exact else "yellow"),
+    )
 
 
 def _make_reasons_table(plan: Plan) -> Table:
@@ -62,6 +63,35 @@ def _add_reasons(table: Table, position: str, seller: str, notes: Sequence[str],
         table.add_row(position if number == 0 else "", seller if number == 0 else "", Text(note), style=style)
 
 
+def print_rows(console: Console, headings: Sequence[str], rows: Sequence[Sequence[str | Text]]) -> None:
+    """Prints a table of ranked rows, the first in bold; in a terminal too narrow for it, a few lines for each row."""
+    table = make_table("bold", headings)
+    for number, row in enumerate(rows):
+        table.add_row(*row, style="" if number else "bold")
+    if _measure_width(headings, rows) <= console.width:
+        return console.print(table)
+    for number, row in enumerate(rows):
+        console.print(_join_cells(headings, row), style="" if number else "bold")
+
+
+def _measure_width(headings: Sequence[str], rows: Sequence[Sequence[str | Text]]) -> int:
+    """Measures the narrowest table that splits no name and no amount."""
+    columns = zip(headings, *rows, strict=True)
+    widths = [max(cell_len(str(cell)) for cell in column) for column in columns]
+    limits = (
+        MIN_TEXT_WIDTH if heading in TEXT_COLUMNS else width for heading, width in zip(headings, widths, strict=True)
+    )
+    return sum(map(min, widths, limits)) + CELL_PADDING[1] * len(headings)
+
+
+def _join_cells(headings: Sequence[str], row: Sequence[str | Text]) -> Text:
+    """Joins a row like `1 runapi: quote $0.06, per image $0.06`. Only commas end a line."""
+    position, name, *cells = row
+    named = zip(headings[2:], cells, strict=True)
+    parts = (Text.assemble(f"{heading} ", cell) for heading, cell in named)
+    return Text.assemble(position, " ", name, ": ", Text(", ").join(parts))
+
+
 def make_table(header_style: str, headings: Sequence[str], title: str | None = None) -> Table:
     """Makes an empty table of the command line's style."""
     styled_title = Text(title, style="bold") if title else None
@@ -75,7 +105,12 @@ def make_table(header_style: str, headings: Sequence[str], title: str | None = N
     )
     for heading in headings:
         # Fold, never truncate: two sellers' names must stay distinguishable.
-        table.add_column(heading, justify="right" if heading in NUMBER_COLUMNS else "left", overflow="fold")
+        table.add_column(
+            heading,
+            justify="right" if heading in NUMBER_COLUMNS else "left",
+            overflow="fold",
+            no_wrap=heading not in TEXT_COLUMNS,
+        )
     return table
 
 

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.text import Text
 
 from gateway.commands.gateway_api_client import fetch_from_gateway, parse_report
-from gateway.commands.plan_tables import make_table
+from gateway.commands.plan_tables import print_rows
 from gateway.money import format_usd
 
 INPUT_EDGE_PIXELS = 1024
@@ -107,17 +107,22 @@ def print_quote(console: Console, report: QuoteReport) -> None:
     console.print(Text.assemble("policy ", (report.policy, "bold"), f" ({rule}), config {report.config}"))
     if not report.ranked:
         console.print(Text("no seller can fulfil this request", style="bold red"))
-    table = make_table("bold", QUOTE_COLUMNS)
-    for position, quoted in enumerate(report.ranked, 1):
-        suffix = "" if quoted.measured else " expected"
-        prices = (f"${amount:g}" for amount in (quoted.price, quoted.price_per_image, quoted.ceiling))
-        seconds = (f"{seconds:g} s{suffix}" for seconds in (quoted.p50, quoted.p90))
-        table.add_row(str(position), quoted.seller, *prices, str(quoted.orders), *seconds, quoted.fidelity)
     if report.ranked:
-        console.print(table)
+        print_rows(
+            console, QUOTE_COLUMNS, [_to_row(position, quoted) for position, quoted in enumerate(report.ranked, 1)]
+        )
+    if not all(quoted.measured for quoted in report.ranked):
+        console.print(Text("~ expected by the configuration, not measured", style="dim"))
     for position, quoted in enumerate(report.ranked, 1):
         console.print(Text(f"{position} {quoted.seller}: {'; '.join(quoted.reasons)}"))
     for excluded in report.excluded:
         console.print(Text(f"out {excluded.seller}: {'; '.join(excluded.reasons)}", style="yellow"))
     for warning in report.warnings:
         console.print(Text(warning, style="yellow"))
+
+
+def _to_row(position: int, quoted: QuotedSeller) -> tuple[str, ...]:
+    prefix = "" if quoted.measured else "~"
+    prices = (f"${amount:g}" for amount in (quoted.price, quoted.price_per_image, quoted.ceiling))
+    seconds = (f"{prefix}{seconds:g} s" for seconds in (quoted.p50, quoted.p90))
+    return (str(position), quoted.seller, *prices, str(quoted.orders), *seconds, quoted.fidelity)

@@ -1,12 +1,15 @@
 """Options that several commands have."""
 
+import errno
 import time
 from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar
 
 import click
 
+from gateway.commands.exit_codes import CommandFailed, ExitCode, describe_output_error
 from gateway.commands.job_client import GatewayConnection
+from gateway.commands.option_types import GatewayUrlType, SecondsRange, VisibleTextType
 from gateway.commands.output_files import OutputFiles
 from gateway.commands.terminal_images import ImageProtocol
 
@@ -15,10 +18,18 @@ P = ParamSpec("P")
 DEFAULT_URL = "http://127.0.0.1:8080"
 
 
-def parse_pairs(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:
-    if invalid := [value for value in values if "=" not in value]:
-        raise click.BadParameter(f"{invalid[0]!r} is not name=value")
-    return dict(value.split("=", 1) for value in values)
+class ClientCommand(click.Command):
+    """A command that uses a running gateway: each way to end it has a message and a documented exit code."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            raise CommandFailed(ExitCode.INTERRUPTED, "Interrupted.") from None
+        except OSError as error:
+            if error.errno == errno.EPIPE:
+                raise
+            raise CommandFailed(ExitCode.ERROR, describe_output_error(error)) from None
 
 
 def add_options(*options: Callable[[Any], Any]) -> Callable[[Callable[P, ResultT]], Callable[P, ResultT]]:
@@ -33,13 +44,22 @@ def add_options(*options: Callable[[Any], Any]) -> Callable[[Callable[P, ResultT
 
 
 connection_options = add_options(
-    click.option("--url", envvar="IGW_URL", default=DEFAULT_URL, help=f"The gateway.  [env: IGW_URL; {DEFAULT_URL}]"),
     click.option(
-        "--key", envvar="IGW_KEY", help="Your team's key.  [env: IGW_KEY; the sandbox's, if the gateway is local]"
+        "--url",
+        type=GatewayUrlType(),
+        envvar="IGW_URL",
+        default=DEFAULT_URL,
+        help=f"The gateway.  [env: IGW_URL; {DEFAULT_URL}]",
+    ),
+    click.option(
+        "--key",
+        type=VisibleTextType("API key"),
+        envvar="IGW_KEY",
+        help="Your team's key.  [env: IGW_KEY; the sandbox's, if the gateway is local]",
     ),
     click.option(
         "--retry-seconds",
-        type=click.FloatRange(min=0),
+        type=SecondsRange(min=0),
         default=120.0,
         help="How long to retry while the gateway is unreachable or busy.  [default: 120; 5 before its first response]",
     ),
@@ -61,10 +81,8 @@ output_options = add_options(
         type=click.Choice([protocol.value for protocol in ImageProtocol]),
         help="Like --show, with this protocol.  [default: the terminal's]",
     ),
-    click.option(
-        "--timeout", type=click.FloatRange(min=0, min_open=True), help="Seconds to wait; the job then continues."
-    ),
-    click.option("-q", "--quiet", is_flag=True, help="No progress."),
+    click.option("--timeout", type=SecondsRange(min=0, min_open=True), help="Seconds to wait; the job then continues."),
+    click.option("-q", "--quiet", is_flag=True, help="No progress. -q is never --quality."),
 )
 
 

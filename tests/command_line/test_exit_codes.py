@@ -3,6 +3,7 @@
 import re
 import shlex
 import signal
+import socket
 
 import pytest
 
@@ -10,6 +11,7 @@ from gateway.api import request_body_reader
 from gateway.commands.exit_codes import EXIT_CODE_MEANINGS, ExitCode
 from gateway.commands.job_client import MAX_BODY_BYTES, SANDBOX_KEY
 from gateway.commands.sandbox_catalogue import SANDBOX_KEY as CATALOGUE_KEY
+from tests.command_line.answering_server import run_answering_server
 from tests.command_line.client_commands import ClientCommands
 from tests.harness.cli_runner import run_command
 from tests.harness.gateway_runner import ROOT, RunningGateway
@@ -85,6 +87,62 @@ def test_unreachable_gateway(commands: ClientCommands, command: tuple[str, ...])
     result = commands.run(*command, "--url", url, "--retry-seconds", "0")
     assert result.returncode == ExitCode.UNREACHABLE
     assert f"{url} is unreachable (ConnectError). Is the gateway running?" in result.stderr
+    assert ("Nothing was ordered." in result.stderr) == (command[0] == "generate")
+    assert "may have accepted" not in result.stderr, "nothing was sent"
+
+
+@pytest.mark.parametrize(
+    ("status", "exit_code", "message"),
+    [
+        (401, ExitCode.REFUSED, "rejected the sandbox's key. Set your team's"),
+        (402, ExitCode.REFUSED, "synthetic"),
+        (404, ExitCode.REFUSED, "synthetic"),
+        (429, ExitCode.REFUSED, "synthetic"),
+        (500, ExitCode.UNCONFIRMED, "with --idempotency-key cli-"),
+        (502, ExitCode.UNCONFIRMED, "with --idempotency-key cli-"),
+        (503, ExitCode.UNCONFIRMED, "with --idempotency-key cli-"),
+        (301, ExitCode.ERROR, "redirects to https://images.example.com/: set --url"),
+        (200, ExitCode.UNCONFIRMED, "with --idempotency-key cli-"),
+    ],
+)
+def test_answer_of_each_class(commands: ClientCommands, status: int, exit_code: ExitCode, message: str) -> None:
+    """The command says whether a job may exist: not after a refusal, perhaps after a failure of a server."""
+    with run_answering_server(status, b'{"error": {"message": "synthetic"}}') as url:
+        result = commands.run("generate", "a lighthouse", "--url", url, "--retry-seconds", "0.1")
+    assert result.returncode == exit_code, result.stderr
+    assert message in result.stderr
+    assert ("--idempotency-key" in result.stderr) == (exit_code == ExitCode.UNCONFIRMED)
+
+
+def test_gateway_that_disappears_while_waiting(commands: ClientCommands) -> None:
+    accepted = b'{"id": "job_1", "status": "queued", "model": "m", "n": 1, "attempts": []}'
+    with run_answering_server(202, accepted, answers=1) as url:
+        result = commands.run("generate", "a lighthouse", "--url", url, "--retry-seconds", "0.1")
+    assert result.returncode == ExitCode.UNREACHABLE
+    assert find_resume_command(result.stderr) == ["wait", "job_1", "--url", url]
+
+
+def test_interrupt_before_anything_was_sent(commands: ClientCommands) -> None:
+    url = f"http://127.0.0.1:{reserve_port()}"
+    with commands.start("generate", "a lighthouse", "--url", url) as running:
+        running.wait_for_stderr("Retrying.")
+        running.process.send_signal(signal.SIGINT)
+        assert running.wait() == ExitCode.INTERRUPTED
+    assert "Interrupted." in running.stderr
+    assert "Nothing was ordered." in running.stderr
+    assert "may have accepted" not in running.stderr
+
+
+def test_interrupt_while_the_request_has_no_answer(commands: ClientCommands) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        with commands.start("generate", "a", "--url", f"http://127.0.0.1:{server.getsockname()[1]}") as running:
+            connection, _ = server.accept()
+            with connection:
+                assert connection.recv(100).startswith(b"POST /v1/jobs")
+                running.process.send_signal(signal.SIGINT)
+                assert running.wait() == ExitCode.INTERRUPTED
+    assert "may have accepted the request" in running.stderr
+    assert "--idempotency-key cli-" in running.stderr
 
 
 def test_server_of_another_kind(commands: ClientCommands, gateway: RunningGateway) -> None:
@@ -117,7 +175,7 @@ def test_interrupt_leaves_the_job_running(commands: ClientCommands, gateway: Run
         running.wait_for_stderr(": in progress at ")
         running.process.send_signal(signal.SIGINT)
         assert running.wait() == ExitCode.INTERRUPTED, running.stderr
-    assert "Interrupted; the job continues." in running.stderr
+    assert "Interrupted." in running.stderr
     assert "Traceback" not in running.stderr
     gateway.sandbox.release_orders()
     assert commands.run_successfully(*find_resume_command(running.stderr)) == ["cat.png"]

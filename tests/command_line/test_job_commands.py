@@ -1,5 +1,9 @@
 """`jobs`, `cancel` and `generate --quote` against a running gateway."""
 
+import re
+
+import pytest
+
 from gateway.commands.exit_codes import ExitCode
 from tests.command_line.client_commands import ClientCommands
 from tests.harness.gateway_runner import RunningGateway
@@ -56,3 +60,22 @@ def test_quote_orders_nothing(commands: ClientCommands, gateway: RunningGateway)
     assert refused.returncode == ExitCode.REFUSED, refused.stderr
     assert len(gateway.sandbox.list_charges()) == charges
     assert commands.list_files() == files
+
+
+@pytest.mark.parametrize("columns", [30, 60, 70, 80, 200])
+def test_quote_splits_no_name_and_no_amount(commands: ClientCommands, columns: int) -> None:
+    quote = commands.run_json("generate", "a lighthouse", *LOW, "--quote")
+    result = commands.run("generate", "a lighthouse", *LOW, "--quote", COLUMNS=str(columns))
+    lines = result.stdout.splitlines()
+    assert max(map(len, lines)) <= columns
+    for seller in quote["ranked"]:
+        assert any(re.search(rf"\b{seller['seller']}\b.*", line) for line in lines), result.stdout
+        assert re.search(rf"\${seller['price']:g}\b", result.stdout), result.stdout
+
+
+@pytest.mark.parametrize("job_id", ["", "../admin", "job 1", "job_é"])
+@pytest.mark.parametrize("command", ["wait", "job", "cancel"])
+def test_invalid_id_is_refused_before_anything_is_sent(commands: ClientCommands, command: str, job_id: str) -> None:
+    result = commands.run(command, job_id)
+    assert result.returncode == ExitCode.INVALID_OPTIONS
+    assert f"Invalid job id '{job_id}'" in result.stderr

@@ -5,6 +5,7 @@ import socket
 import threading
 from urllib.parse import urlsplit
 
+from gateway.commands.exit_codes import ExitCode
 from tests.command_line.client_commands import ClientCommands
 from tests.harness.gateway_runner import RunningGateway
 from tests.harness.ports import reserve_port
@@ -47,7 +48,7 @@ def test_lost_response_says_how_to_get_the_job_and_buys_once(commands: ClientCom
     proxy = LosingProxy(gateway.url)
     lost = commands.run(*arguments, "--url", proxy.url, "--retry-seconds", "0.5")
     proxy.join()
-    assert lost.returncode == 7, lost.stderr
+    assert lost.returncode == ExitCode.UNCONFIRMED, lost.stderr
     match = re.search(r"repeat the command with --idempotency-key (\S+)", lost.stderr)
     assert match is not None, lost.stderr
     commands.run_successfully(*arguments, "--idempotency-key", match[1])

@@ -1,0 +1,56 @@
+"""Standard streams that are closed, full, or without a reader: each has a message, an exit code and no traceback."""
+
+import os
+import subprocess
+
+import pytest
+
+from gateway.commands.exit_codes import ExitCode
+from tests.command_line.client_commands import PROGRAM, ClientCommands
+from tests.harness.gateway_environ import get_clean_environ
+
+GENERATE = 'generate "a lighthouse" --quality low'
+
+
+def run_in_shell(commands: ClientCommands, line: str) -> "subprocess.CompletedProcess[str]":
+    """Runs the program with the redirections of the line."""
+    environ = {**get_clean_environ(), **commands.environ, "PATH": f"{os.path.dirname(PROGRAM)}:{os.environ['PATH']}"}
+    command = ["bash", "-c", f"image-gateway {line}"]
+    result = subprocess.run(
+        command, cwd=commands.folder, env=environ, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert "Traceback" not in result.stderr
+    assert "Exception ignored" not in result.stderr
+    return result
+
+
+@pytest.mark.parametrize(
+    ("line", "has_job"),
+    [(f"{GENERATE} -o -", True), (f"{GENERATE} -o cat.png", True), ("jobs", False), (f"{GENERATE} --quote", False)],
+)
+def test_full_standard_output_is_an_error(commands: ClientCommands, line: str, has_job: bool) -> None:
+    run_in_shell(commands, f"{GENERATE} -o earlier.png")
+    result = run_in_shell(commands, f"{line} > /dev/full")
+    assert result.returncode == ExitCode.ERROR
+    assert "Standard output cannot be written: No space left on device." in result.stderr
+    assert ("Get its images with: image-gateway wait job_" in result.stderr) == has_job
+
+
+def test_image_without_reader_is_kept_at_the_gateway(commands: ClientCommands) -> None:
+    result = run_in_shell(commands, f"{GENERATE} -o - | true; exit ${{PIPESTATUS[0]}}")
+    assert result.returncode == ExitCode.ERROR
+    assert "Broken pipe" in result.stderr
+    assert "Get its images with: image-gateway wait job_" in result.stderr
+
+
+@pytest.mark.parametrize("redirections", [">&-", "2>&-", "<&-", ">&- 2>&- <&-"])
+def test_closed_streams_do_not_keep_the_image_from_its_file(commands: ClientCommands, redirections: str) -> None:
+    result = run_in_shell(commands, f"{GENERATE} -o cat.png {redirections}")
+    assert result.returncode == ExitCode.DELIVERED, result.stderr
+    assert commands.open_image("cat.png").format == "PNG"
+
+
+def test_prompt_of_closed_standard_input_is_empty(commands: ClientCommands) -> None:
+    result = run_in_shell(commands, "generate - <&-")
+    assert result.returncode == ExitCode.INVALID_OPTIONS
+    assert "The prompt is empty" in result.stderr
