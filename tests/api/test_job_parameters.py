@@ -100,7 +100,7 @@ def test_job_whose_decision_record_has_expired_shows_no_plan(gateway: RunningGat
 
 
 def test_unfinished_job_shows_its_parameters_and_plan(gateway: RunningGateway) -> None:
-    gateway.sandbox.set_latency(1.0)
+    gateway.sandbox.hold_orders()
     body = {"prompt": "a lighthouse", "metadata": {"a": "b"}, "quality": "low"}
     job = gateway.http.post(JOBS_PATH, json=body).json()
     assert (job["effective"], job["expires_at"], job["kept_until"], job["images"]) == (None, None, None, [])

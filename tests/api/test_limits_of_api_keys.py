@@ -9,6 +9,7 @@ import pytest
 from tests.api.error_responses import IMAGES_PATH, JOBS_PATH, expect_final_error
 from tests.api.job_requests import BODY
 from tests.api.limited_clients import expect_rate_limit, open_limited_client
+from tests.clients.openai_sdk import make_gateway_client
 from tests.harness.gateway_runner import RunningGateway, make_client
 from tests.harness.key_admin import READ_PATH, create_key, is_accepted
 
@@ -61,12 +62,13 @@ def test_images_are_limited_by_their_number(gateway: RunningGateway) -> None:
 
 
 def test_concurrent_jobs_are_limited_until_one_ends(gateway: RunningGateway) -> None:
-    gateway.sandbox.set_latency(1.0)
+    gateway.sandbox.hold_orders()
     with open_limited_client(gateway, concurrent_jobs=1) as client:
         accepted = client.post(JOBS_PATH, json=BODY)
         assert accepted.status_code == 202
         error = expect_rate_limit(client.post(JOBS_PATH, json=BODY))
         assert "1 concurrent job for this API key" in error["message"]
+        gateway.sandbox.release_orders()
         assert client.get(accepted.headers["location"], params={"wait": 30}).json()["status"] == "completed"
         assert client.post(JOBS_PATH, json=BODY).status_code == 202
 
@@ -99,12 +101,11 @@ def test_openai_sdk_reports_the_limit(gateway: RunningGateway) -> None:
 
 def test_openai_sdk_waits_and_repeats_the_request(gateway: RunningGateway) -> None:
     """It waits for the five seconds of Retry-After while another job of the key runs."""
-    gateway.sandbox.set_latency(2.0)
+    gateway.sandbox.hold_orders()
     created = create_key(gateway, limits={"concurrent_jobs": 1})
     with make_client(gateway.url, created["key"]) as client:
         assert client.post(JOBS_PATH, json=BODY).status_code == 202
-    gateway.sandbox.set_latency(0.0)
-    with openai.OpenAI(api_key=created["key"], base_url=f"{gateway.url}/v1", max_retries=1) as sdk:
+    with make_gateway_client(gateway, api_key=created["key"], max_retries=1, release_orders_after=429) as sdk:
         response = sdk.images.with_raw_response.generate(prompt="a second lighthouse", model="gpt-image-2")
         assert (response.status_code, response.retries_taken) == (200, 1)
 

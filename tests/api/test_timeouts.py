@@ -198,7 +198,7 @@ def test_input_image_urls_use_no_body_memory(hasty_gateway: RunningGateway) -> N
 
 
 def test_waiting_client_holds_no_body_memory(hasty_gateway: RunningGateway) -> None:
-    hasty_gateway.sandbox.set_latency(3.0)
+    hasty_gateway.sandbox.hold_orders()
     image = b64encode(hasty_gateway.sandbox.fetch_sample_image(512, 512) + b"\0" * (9 * MIB // 2)).decode()
     edit = {"prompt": "a lighthouse", "operation": "edit", "image": {"b64_json": image}, "size": "1024x1024"}
     padded = json.dumps(edit).encode()
@@ -207,9 +207,10 @@ def test_waiting_client_holds_no_body_memory(hasty_gateway: RunningGateway) -> N
             waiting.sendall(POST_JOB + b"Prefer: wait=20\r\nContent-Length: %d\r\n\r\n" % len(padded) + padded)
             wait_until(lambda: hasty_gateway.http.get("/readyz").json()["jobs"], "the job runs")
             assert hasty_gateway.http.post(JOBS_PATH, content=padded, headers=JSON_HEADERS).status_code == 202
+            hasty_gateway.sandbox.release_orders()
             assert read_response(waiting).status == 200
     finally:
-        hasty_gateway.sandbox.set_latency(0.0)
+        hasty_gateway.sandbox.release_orders()
         hasty_gateway.wait_until_idle()
 
 

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import httpx
 import openai
 
 from tests.harness.gateway_runner import API_KEY, RunningGateway
@@ -21,8 +22,17 @@ def make_openai_client(sandbox: RunningSandbox, path: str = "/openai/v1", **opti
 
 
 def make_gateway_client(gateway: RunningGateway, **options: Any) -> openai.OpenAI:
-    """Makes the SDK with its defaults, including retries."""
-    http = openai.DefaultHttpxClient(trust_env=False)
+    """Makes the SDK with its defaults, including retries.
+
+    A response with the status `release_orders_after` lets the sandbox finish its orders before the SDK retries.
+    """
+    release_status = options.pop("release_orders_after", None)
+
+    def release_orders(response: httpx.Response) -> None:
+        if response.status_code == release_status:
+            gateway.sandbox.release_orders()
+
+    http = openai.DefaultHttpxClient(trust_env=False, event_hooks={"response": [release_orders]})
     return openai.OpenAI(
         base_url=f"{gateway.url}/v1", api_key=options.pop("api_key", API_KEY), http_client=http, **options
     )

@@ -207,12 +207,13 @@ def test_response_of_another_team_looks_like_none(gateway: RunningGateway, opena
 
 def test_running_response_is_edited_once_it_has_ended(gateway: RunningGateway, openai_client: openai.OpenAI) -> None:
     """The SDK retries by itself."""
-    gateway.sandbox.set_latency(1.0)
+    gateway.sandbox.hold_orders()
     first = create(openai_client, background=True)
     with pytest.raises(openai.ConflictError) as raised:
         create(openai_client.with_options(max_retries=0), "at night", previous_response_id=first.id)
     assert raised.value.code == "job_running"
-    second = create(openai_client.with_options(max_retries=5), "at night", previous_response_id=first.id)
+    with make_gateway_client(gateway, max_retries=5, release_orders_after=409) as retrying_client:
+        second = create(retrying_client, "at night", previous_response_id=first.id)
     assert second.output[0].action == "edit"
 
 

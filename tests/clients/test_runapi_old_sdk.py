@@ -151,14 +151,16 @@ def test_old_client_runs_every_tier_of_both_actions(sandbox: RunningSandbox) -> 
 
 @pytest.mark.parametrize("setting", ["also", "only"])
 def test_legacy_billing_block_has_the_fields_of_the_old_client(sandbox: RunningSandbox, setting: str) -> None:
-    sandbox.set_latency(0.3, vendor="runapi")
+    sandbox.hold_orders(vendor="runapi")
     cases = [
         make_case("text_to_image", ORDER_PARAMS, aspect_ratio="3:2", output_resolution="2k"),
         make_case("text_to_image", ORDER_PARAMS, aspect_ratio="3:2", output_resolution="2k") | {"method": "run"},
         make_case("text_to_image", ORDER_PARAMS) | {"method": "run"},
     ]
     with sandbox.override_switches("runapi", legacy_billing=setting, poll_retry_after=0.1):
-        running, completed = run_old_client(sandbox, cases[:2])
+        [running] = run_old_client(sandbox, cases[:1])
+        sandbox.release_orders()
+        [completed] = run_old_client(sandbox, cases[1:2])
         sandbox.inject_fault("fail", vendor="runapi", times=1)
         [failed] = run_old_client(sandbox, cases[2:])
 
