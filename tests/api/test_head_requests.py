@@ -123,7 +123,7 @@ def test_pipelined_head_and_get_are_answered_in_order(gateway: RunningGateway) -
 
 
 def test_head_is_counted_as_head(gateway: RunningGateway) -> None:
-    before = gateway.read_metric("igw_http_request_seconds_count", method="HEAD", route="/v1/models", status="200")
+    before = gateway.read_metric("igw_http_requests_total", method="HEAD", route="/v1/models", status="200")
     gateway.http.head("/v1/models")
-    after = gateway.read_metric("igw_http_request_seconds_count", method="HEAD", route="/v1/models", status="200")
+    after = gateway.read_metric("igw_http_requests_total", method="HEAD", route="/v1/models", status="200")
     assert after == before + 1

@@ -112,8 +112,8 @@ def test_openai_sdk_waits_and_repeats_the_request(gateway: RunningGateway) -> No
 
 def test_refusals_are_counted_in_metrics(gateway: RunningGateway) -> None:
     with open_limited_client(gateway, requests_per_minute=1) as client:
-        before = gateway.read_metric("igw_rate_limited_total", team="design", owner="key", limit="requests")
+        before = gateway.read_metric("igw_rate_limited_requests_total", team="design", owner="key", limit="requests")
         for _ in range(3):
             client.post(JOBS_PATH, json=BODY)
-        after = gateway.read_metric("igw_rate_limited_total", team="design", owner="key", limit="requests")
+        after = gateway.read_metric("igw_rate_limited_requests_total", team="design", owner="key", limit="requests")
         assert after - before == 2
