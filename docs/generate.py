@@ -99,6 +99,7 @@ def render_providers_page() -> str:
         ("Images arrive", lambda adapter: "with the response" if adapter.is_synchronous else "later"),
         ("Polled by ticket", lambda adapter: _format_yes_no(adapter.poll is not None)),
         ("Searched by reference", lambda adapter: _format_yes_no(adapter.search is not None)),
+        ("Account checked without an order", lambda adapter: _format_yes_no(adapter.check is not None)),
         ("Callbacks verified", lambda adapter: _format_yes_no(adapter.callback is not None)),
         ("Idempotency key sent", lambda adapter: _format_yes_no(adapter.has_idempotency_key)),
         (

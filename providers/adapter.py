@@ -9,6 +9,7 @@ from typing import Generic, TypeVar
 
 from msgspec import Struct
 
+from providers.account_status import AccountStatus
 from providers.faults import Fault
 from providers.order_status import NoAnswer, Progress
 from providers.orders import Capabilities, ImageBytes, ImageUrl, Order, OrderReference, Ticket
@@ -124,6 +125,7 @@ class Adapter(Struct, frozen=True, kw_only=True):
     """The adapter for one wire dialect, as a record of pure functions.
 
     `docs_url` and `checked_on`: the documentation that the adapter implements, and when both were last compared.
+    `check`: a free query that shows whether the API key is valid, with the balance if the seller has one.
     """
 
     name: str
@@ -135,6 +137,7 @@ class Adapter(Struct, frozen=True, kw_only=True):
     build_auth_headers: Callable[[str], Mapping[str, str]] = build_bearer_headers
     poll: Endpoint[Ticket, Progress] | None = None
     search: Endpoint[OrderReference, Progress] | None = None
+    check: Endpoint[None, AccountStatus | NoAnswer] | None = None
     callback: CallbackSpec | None = None
     input_transports: tuple[InputTransport, ...] = ()
     has_idempotency_key: bool = False

@@ -6,6 +6,7 @@ https://platform.openai.com/docs/api-reference/images. Assumptions beyond that: 
 from datetime import date
 
 from providers import parsing
+from providers.account_status import AccountStatus
 from providers.adapter import Adapter, Answer, Call, Endpoint, FormPart, Multipart
 from providers.call_builders import build_json_call
 from providers.faults import Fault, FaultKind, detect_content_refusal, fault_kind_from_status
@@ -22,7 +23,7 @@ from providers.orders import (
     UnsupportedOrder,
     check_supported,
 )
-from providers.parsing import JsonObject, ParseError, get_object, make_submit_reader
+from providers.parsing import JsonObject, ParseError, get_object, make_query_reader, make_submit_reader
 
 # The seller's error codes that are more precise than the HTTP status.
 FAULTS_BY_CODE = {
@@ -120,6 +121,17 @@ def _parse_usage(usage: JsonObject) -> TokenUsage | None:
     return TokenUsage(input_text=input_text, input_image=input_image, output=output)
 
 
+def to_check(_: None) -> Call:
+    """Builds the call that lists models: it is free, and requires the API key. There is no route for the balance."""
+    return Call(method="GET", location="/models")
+
+
+def from_check(answer: Answer) -> AccountStatus:
+    if not isinstance(parsing.parse_json_object(answer.body).get("data"), list):
+        raise ParseError(FaultKind.UNREADABLE, message="the answer has no list of models")
+    return AccountStatus()
+
+
 def parse_error(answer: Answer) -> Fault:
     try:
         envelope = get_object(parsing.parse_json_object(answer.body), "error")
@@ -142,6 +154,7 @@ ADAPTER = Adapter(
     capabilities=CAPABILITIES,
     parse_error=parse_error,
     submit=Endpoint(build_call=to_order, read_answer=make_submit_reader(from_order, parse_error)),
+    check=Endpoint(build_call=to_check, read_answer=make_query_reader(from_check, parse_error)),
     input_transports=(Multipart(),),
     is_synchronous=True,
 )

@@ -11,6 +11,7 @@ from urllib.parse import quote
 
 import msgspec
 
+from providers.account_status import AccountStatus
 from providers.adapter import Answer, UploadGrant
 from providers.faults import ChargeStatus, Fault, FaultKind
 from providers.order_status import Failed, NoAnswer, Progress, Ready, StatusNote
@@ -200,6 +201,24 @@ def _parse_amount(value: object) -> tuple[int | None, StatusNote | None]:
     if not 0 <= amount <= MAX_PLAUSIBLE_USD:
         return None, StatusNote.COST_IMPLAUSIBLE
     return round(amount * MICROS_PER_USD), None
+
+
+def parse_balance(value: object) -> int | None:
+    """Returns an amount in USD as micro-USD; it may be negative."""
+    try:
+        amount = Decimal(value.strip() if isinstance(value, str) else repr(value))
+    except (InvalidOperation, ValueError, RecursionError):
+        return None
+    return round(amount * MICROS_PER_USD) if amount.is_finite() and abs(amount) < MAX_COUNT else None
+
+
+def require_balance(*candidates: object) -> AccountStatus:
+    """Returns the first readable amount in USD as the balance, or raises a ParseError if there is none."""
+    balances = (parse_balance(candidate) for candidate in candidates if candidate is not None)
+    balance = next((balance for balance in balances if balance is not None), None)
+    if balance is None:
+        raise ParseError(FaultKind.UNREADABLE, message="the answer has no balance")
+    return AccountStatus(balance)
 
 
 def convert_to_usd(value: object, units_per_usd: int) -> str | None:

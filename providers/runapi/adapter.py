@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from providers import parsing
+from providers.account_status import AccountStatus
 from providers.adapter import Adapter, Answer, Call, CallbackSpec, Endpoint
 from providers.call_builders import build_json_call
 from providers.callback_signatures import verify_runapi_signature
@@ -103,6 +104,15 @@ def from_polled(answer: Answer) -> Progress:
     return progress
 
 
+def to_check(_: None) -> Call:
+    return Call(method="GET", location="/api/v1/me/balance")
+
+
+def from_check(answer: Answer) -> AccountStatus:
+    cents = parsing.parse_json_object(answer.body).get("balance_cents")
+    return parsing.require_balance(parsing.convert_to_usd(cents, units_per_usd=100))
+
+
 ADAPTER = Adapter(
     name="runapi",
     docs_url="https://runapi.ai/docs/api/gpt-image-2/text-to-image",
@@ -111,6 +121,7 @@ ADAPTER = Adapter(
     parse_error=parse_error,
     submit=Endpoint(build_call=to_task, read_answer=from_submit),
     poll=Endpoint(build_call=to_poll, read_answer=make_query_reader(from_polled, parse_error)),
+    check=Endpoint(build_call=to_check, read_answer=make_query_reader(from_check, parse_error)),
     callback=CallbackSpec(
         verify=verify_runapi_signature, parse_order_id=make_callback_reader("id"), id_header="x-callback-id"
     ),

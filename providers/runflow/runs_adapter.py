@@ -77,6 +77,7 @@ ADAPTER = Adapter(
     parse_error=shared_wire_format.parse_error,
     submit=Endpoint(build_call=to_run, read_answer=make_submit_reader(from_ordered, shared_wire_format.parse_error)),
     poll=shared_wire_format.POLL,
+    check=shared_wire_format.CHECK,
     search=Endpoint(build_call=to_search, read_answer=make_query_reader(from_search, shared_wire_format.parse_error)),
     callback=CallbackSpec(
         verify=lambda headers, body, secrets, _now: verify_runflow_signature(headers, body, secrets),

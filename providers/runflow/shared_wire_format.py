@@ -3,9 +3,10 @@
 from typing import Any
 
 from providers import parsing
+from providers.account_status import AccountStatus
 from providers.adapter import Answer, Call, Endpoint
 from providers.faults import Fault, FaultKind, detect_content_refusal, fault_kind_from_status
-from providers.order_status import Accepted, Failed, InProgress, Progress
+from providers.order_status import Accepted, Failed, InProgress, NoAnswer, Progress
 from providers.orders import (
     Capabilities,
     Feature,
@@ -190,6 +191,22 @@ def _from_polled(answer: Answer) -> Progress:
     return from_run(parsing.parse_json_object(answer.body), is_new=False)
 
 
+def _to_check(_: None) -> Call:
+    """Builds the call for the balance. A key without the scope credit_balance:read is answered with 403."""
+    return Call(method="GET", location="/v1/billing/balance")
+
+
+def _from_check(answer: Answer) -> AccountStatus:
+    """Parses the balance: two pages show it differently."""
+    body = parsing.parse_json_object(answer.body)
+    return parsing.require_balance(
+        body.get("balance"), parsing.convert_to_usd(body.get("balance_cents"), units_per_usd=100)
+    )
+
+
+CHECK: Endpoint[None, AccountStatus | NoAnswer] = Endpoint(
+    build_call=_to_check, read_answer=make_query_reader(_from_check, parse_error)
+)
 POLL: Endpoint[Ticket, Progress] = Endpoint(
     build_call=_to_poll, read_answer=make_query_reader(_from_polled, parse_error)
 )

@@ -78,7 +78,9 @@ def parametrize_cases(endpoint: str) -> list[Any]:
 
 def list_bodies(adapter: Adapter) -> list[bytes]:
     """Returns every body in the fixtures, as seeds for mutation."""
-    found_cases = [case for endpoint in ("submit", "poll", "search") for case in list_cases(adapter.name, endpoint)]
+    found_cases = [
+        case for endpoint in ("submit", "poll", "search", "check") for case in list_cases(adapter.name, endpoint)
+    ]
     found_cases += [
         case for endpoint in ("prepare", "put", "confirm") for case in list_upload_cases(adapter.name, endpoint)
     ]

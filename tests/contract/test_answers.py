@@ -35,6 +35,7 @@ CASES_REQUIRED_OF_ALL = {
     "redirect",
 }
 CASES_REQUIRED_OF_POLLED = {"working", "unknown status", "no status"}
+CASES_REQUIRED_OF_CHECKED = {"401", "403", "404", "429", "503 html", "not JSON", "another object"}
 CASES_REQUIRED_OF_TICKETED = {"accepted", "unknown status with an id"}
 
 
@@ -83,6 +84,12 @@ def test_search_answer_is_read_as_expected(adapter: Adapter, case: dict[str, Any
     )
 
 
+@pytest.mark.parametrize(("adapter", "case"), fixture_cases.parametrize_cases("check"))
+def test_check_answer_is_read_as_expected(adapter: Adapter, case: dict[str, Any]) -> None:
+    assert adapter.check is not None
+    assert status_to_plain_data(adapter.check.read_answer(fixture_cases.make_answer(case))) == get_expected_status(case)
+
+
 def _upload_parameters() -> list[Any]:
     return [
         pytest.param(adapter, step, case, id=f"{name}-{step}-{case['case']}")
@@ -113,6 +120,10 @@ def test_fixtures_cover_every_required_outcome(adapter: Adapter) -> None:
         }
         missing |= {case for case in CASES_REQUIRED_OF_ALL if case[:1].isdigit()} - poll_cases
     missing |= {case for case in CASES_REQUIRED_OF_ALL if case[:1].isdigit()} - submit_cases
+    if adapter.check is not None:
+        missing |= CASES_REQUIRED_OF_CHECKED - {
+            case["case"] for case in fixture_cases.list_cases(adapter.name, "check")
+        }
     assert missing == set()
 
 
@@ -120,6 +131,7 @@ def test_fixtures_cover_every_required_outcome(adapter: Adapter) -> None:
 def test_fixtures_exist_for_every_endpoint(adapter: Adapter) -> None:
     assert bool(fixture_cases.list_cases(adapter.name, "poll")) == (adapter.poll is not None)
     assert bool(fixture_cases.list_cases(adapter.name, "search")) == (adapter.search is not None)
+    assert bool(fixture_cases.list_cases(adapter.name, "check")) == (adapter.check is not None)
     assert bool(fixture_cases.load_fixture(adapter.name, "callback")) == (adapter.callback is not None)
     uploads = any(isinstance(route, Upload) for route in adapter.input_transports)
     assert all(

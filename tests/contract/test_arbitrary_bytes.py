@@ -8,6 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from providers.account_status import AccountStatus
 from providers.adapter import Adapter, Answer, Upload, UploadDone, UploadGrant
 from providers.faults import Fault, FaultKind
 from providers.order_status import Accepted, Failed, InProgress, NoAnswer, Progress, Ready, SearchResult, StatusNote
@@ -139,6 +140,13 @@ def check_fault(fault: Fault) -> None:
     assert fault.cost is None or 0 <= fault.cost <= MAX_PLAUSIBLE_USD * MICROS_PER_USD
 
 
+def check_account_status(status: AccountStatus | NoAnswer) -> None:
+    if isinstance(status, NoAnswer):
+        check_fault(status.fault)
+    else:
+        assert status.balance is None or type(status.balance) is int
+
+
 def read_with_every_endpoint(adapter: Adapter, answer: Answer) -> None:
     check_order_status(adapter.submit.read_answer(answer))
     check_fault(adapter.parse_error(answer))
@@ -146,6 +154,8 @@ def read_with_every_endpoint(adapter: Adapter, answer: Answer) -> None:
         check_order_status(adapter.poll.read_answer(answer))
     if adapter.search:
         check_order_status(adapter.search.read_answer(answer))
+    if adapter.check:
+        check_account_status(adapter.check.read_answer(answer))
     if adapter.callback:
         assert isinstance(adapter.callback.parse_order_id(answer.body), str | None)
     for route in adapter.input_transports:

@@ -7,6 +7,7 @@ import pytest
 from msgspec import structs
 
 from providers import ADAPTERS
+from providers.account_status import AccountStatus
 from providers.faults import ChargeStatus, FaultKind
 from providers.order_status import Failed, InProgress, NoAnswer, Ready
 from providers.orders import ImageBytes
@@ -100,6 +101,38 @@ def test_invalid_key_is_recognized(sandbox: RunningSandbox, name: str) -> None:
     failed = make_driver(sandbox, name, api_key="wrong").submit(make_order(ADAPTERS[name]))
     assert isinstance(failed, Failed)
     assert failed.fault.kind is FaultKind.INVALID_KEY
+
+
+@EACH_SELLER
+def test_account_check_shows_valid_key_and_balance_and_is_free(sandbox: RunningSandbox, name: str) -> None:
+    driver, vendor = make_driver(sandbox, name), VENDORS_BY_SELLER[name]
+    assert driver.adapter.check is not None
+    sandbox.set_balance(vendor, "12.34")
+    status = driver.call_endpoint(driver.adapter.check, None)
+    assert status in (AccountStatus(12_340_000), AccountStatus(None))
+    sandbox.set_balance(vendor, "0")
+    assert driver.call_endpoint(driver.adapter.check, None) in (AccountStatus(0), AccountStatus(None))
+    assert (status.balance is None) == (vendor == "openai")
+    assert sandbox.list_charges() == []
+    assert {entry["route"] for entry in sandbox.list_requests(vendor)} == {"account"}
+
+
+@EACH_SELLER
+def test_account_check_recognizes_invalid_key(sandbox: RunningSandbox, name: str) -> None:
+    driver = make_driver(sandbox, name, api_key="wrong")
+    assert driver.adapter.check is not None
+    status = driver.call_endpoint(driver.adapter.check, None)
+    assert isinstance(status, NoAnswer)
+    assert status.fault.kind is FaultKind.INVALID_KEY
+
+
+@pytest.mark.parametrize("shape", ["balance", "balance_cents"])
+def test_account_check_reads_both_shapes_of_runflow(sandbox: RunningSandbox, shape: str) -> None:
+    driver = make_driver(sandbox, "runflow_runs")
+    sandbox.set_balance("runflow", "12.34")
+    assert driver.adapter.check is not None
+    with sandbox.override_switches("runflow", balance_body=shape):
+        assert driver.call_endpoint(driver.adapter.check, None) == AccountStatus(12_340_000)
 
 
 @EACH_POLLED_SELLER
