@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Prepares a checkout in any state: `setup.sh run` for the product, `setup.sh dev` also for tests and checks,
-# `setup.sh bench` also for measurements.
+# `setup.sh bench` also for measurements, `setup.sh prometheus` the product and Prometheus.
 # It can be repeated and run twice at once; finished steps take a fraction of a second.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -96,17 +96,34 @@ find_openssl() {
     command -v openssl >/dev/null || install_package openssl
 }
 
-# Debian's nginx package would start a service, too: only its program is unpacked.
+# unpack_programs PACKAGE PATH...: copy these programs of a Debian package into .venv/bin. Installing it would start a service.
+unpack_programs() {
+    package=$1
+    shift
+    say "unpacking the Debian package $package"
+    folder=$(mktemp -d)
+    (cd "$folder" && { apt-get download -qq "$package" || { as_root apt-get update -qq && apt-get download -qq "$package"; }; }) \
+        >/dev/null 2>&1 || die "could not download $package. Install it by hand and run this again"
+    dpkg-deb -x "$folder/$package"_*.deb "$folder"
+    for path in "$@"; do
+        # A rename, because other runs may be using the program.
+        cp "$folder/$path" ".venv/bin/.$(basename "$path")"
+        mv ".venv/bin/.$(basename "$path")" ".venv/bin/$(basename "$path")"
+    done
+    rm -rf "$folder"
+}
+
 find_nginx() {
     if command -v nginx >/dev/null || [ -x .venv/bin/nginx ]; then return; fi
-    say "unpacking the Debian package nginx"
-    folder=$(mktemp -d)
-    (cd "$folder" && { apt-get download -qq nginx || { as_root apt-get update -qq && apt-get download -qq nginx; }; }) \
-        >/dev/null 2>&1 || die "could not download nginx. Install it by hand and run this again"
-    dpkg-deb -x "$folder"/nginx_*.deb "$folder"
-    cp "$folder/usr/sbin/nginx" .venv/bin/nginx
-    rm -rf "$folder"
+    unpack_programs nginx usr/sbin/nginx
     .venv/bin/nginx -v 2>/dev/null || die "the unpacked nginx does not run. Install nginx by hand and run this again"
+}
+
+# Alerts and dashboards are checked with the version that Debian has, so it is unpacked although another may be installed.
+find_prometheus() {
+    if [ -x .venv/bin/prometheus ] && [ -x .venv/bin/promtool ]; then return; fi
+    unpack_programs prometheus usr/bin/prometheus usr/bin/promtool
+    .venv/bin/promtool --version >/dev/null 2>&1 || die "the unpacked promtool does not run. Run this again"
 }
 
 find_wrk() {
@@ -116,8 +133,10 @@ find_wrk() {
 # Installs the product, and the tools for tests if they were requested once.
 prepare() {
     make_venv .venv
-    lock=deploy/requirements/runtime.txt
-    if [ "$want" != run ] || [ -f .venv/.installed-dev.txt ]; then lock=deploy/requirements/dev.txt; fi
+    lock=deploy/requirements/dev.txt
+    case "$want" in run | prometheus)
+        if [ ! -f .venv/.installed-dev.txt ]; then lock=deploy/requirements/runtime.txt; fi ;;
+    esac
     install .venv "$lock"
     install_checkout
 }
@@ -128,6 +147,8 @@ if ! .venv/bin/image-gateway --version >/dev/null 2>&1; then
     prepare
 fi
 if [ "$want" = run ]; then exit; fi
+find_prometheus
+if [ "$want" = prometheus ]; then exit; fi
 make_venv .venv-runapi-old
 install .venv-runapi-old deploy/requirements/runapi-old.txt
 make_venv .venv-clients
