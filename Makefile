@@ -12,7 +12,7 @@ PYTEST = $(BIN)/pytest -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reord
 # otherwise: compiling them again takes a third of the time of all tests.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup run test test-all chaos explore mutants check words bench fmt docs lock clean
+.PHONY: help setup run prometheus test test-all chaos explore mutants check words bench fmt docs lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -23,6 +23,11 @@ setup: ## Install everything that tests and checks need
 run: ## Start the gateway with simulated sellers, which cost nothing
 	@deploy/setup.sh run
 	@exec $(BIN)/image-gateway serve --sandbox
+
+prometheus: ## Start a Prometheus on the gateway of `make run`, at port 9090
+	@deploy/setup.sh prometheus
+	@exec $(BIN)/prometheus --config.file=deploy/prometheus/local.yml --storage.tsdb.path=var/prometheus \
+		--web.listen-address=127.0.0.1:9090 --enable-feature=exemplar-storage --log.level=warn
 
 test: setup ## Run the tests in six minutes; ORDER=random shuffles them, ORDER=<seed> repeats that
 	$(PYTEST) $(ARGS)
@@ -43,7 +48,9 @@ check: setup ## Check format, lint, types, names, layers and generated pages
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/mypy deploy/grafana
 	$(BIN)/python docs/generate.py --check
+	$(BIN)/python deploy/grafana/generate_dashboards.py --check
 	$(BIN)/python docs/words.py --check
 	$(BIN)/pytest -q tests/test_layers.py tests/test_repository.py
 
@@ -67,7 +74,8 @@ fmt: setup ## Format the code and apply automatic lint fixes
 	$(BIN)/ruff check --fix --quiet . || true
 	$(BIN)/ruff format .
 
-docs: setup ## Regenerate the generated pages
+docs: setup ## Regenerate the generated pages and dashboards
+	$(BIN)/python deploy/grafana/generate_dashboards.py
 	$(BIN)/python docs/generate.py
 
 lock: setup ## Update the pinned dependencies, with hashes and without URLs

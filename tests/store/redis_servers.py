@@ -50,7 +50,7 @@ class RedisServer:
         self.folder.mkdir(parents=True, exist_ok=True)
         with (self.folder / "redis.log").open("ab") as log:
             self._process = subprocess.Popen(
-                self._build_command(), stdout=log, stderr=log, preexec_fn=_set_parent_death_signal
+                self._build_command(), stdout=log, stderr=log, preexec_fn=set_parent_death_signal
             )
         self._wait_until("it answers", self._is_ready)
         if self.is_cluster:
@@ -141,6 +141,6 @@ def run_cluster_server(folder: Path, *options: str) -> AbstractContextManager[Re
     return run_server(folder, is_cluster=True, options=options)
 
 
-def _set_parent_death_signal() -> None:
+def set_parent_death_signal() -> None:
     """Makes the server end with the test run, however that ends."""
     _PRCTL(PR_SET_PDEATHSIG, signal.SIGKILL)
