@@ -10,9 +10,10 @@ from msgspec import Struct
 from gateway.api.api_errors import ApiError
 from gateway.api.file_upload_receiver import UploadedFile
 from gateway.api.json_limit_scan import LongText
-from gateway.api.parameter_table import InputImageParams, InputImageRef
+from gateway.api.parameter_table import InputImageParams, InputImageRef, InputImageValue
 from gateway.api.request_parser_thread import run_off_loop
 from gateway.assets.backend import ImageData
+from gateway.assets.image_data_check import check_image_data
 from gateway.assets.image_header import (
     EmptyImage,
     InvalidImage,
@@ -41,9 +42,7 @@ class InputImages(Struct, frozen=True):
 
 def list_input_refs(params: InputImageParams) -> list[tuple[str, InputImageRef]]:
     """Lists the input images with their parameter's name, without the mask."""
-    values = [
-        (name, ref) for name, refs in params.named_inputs for ref in (refs if isinstance(refs, tuple) else (refs,))
-    ]
+    values = [entry for name, refs in params.named_inputs for entry in _name_refs(name, refs)]
     if len(values) > MAX_INPUT_IMAGES:
         message = f"Too many input images: {len(values)}. Send at most {MAX_INPUT_IMAGES}."
         raise ApiError(400, "invalid_value", message, param="image")
@@ -53,6 +52,16 @@ def list_input_refs(params: InputImageParams) -> list[tuple[str, InputImageRef]]
             message = f"'{name}' must have either image_url or b64_json."
             raise ApiError(400, "invalid_value", message, param=name)
     return refs
+
+
+def _name_refs(name: str, refs: InputImageValue | tuple[InputImageValue, ...]) -> Iterator[tuple[str, InputImageValue]]:
+    """Yields each image of a parameter with its name: `image`, or `image[1]` if there are several."""
+    if not isinstance(refs, tuple):
+        yield name, refs
+    elif len(refs) == 1:
+        yield name, refs[0]
+    else:
+        yield from ((f"{name}[{index}]", ref) for index, ref in enumerate(refs))
 
 
 def get_mask_ref(params: InputImageParams) -> InputImageRef | None:
@@ -71,9 +80,19 @@ async def load_input_images(
         images = await asyncio.gather(*tasks)
     finally:
         await _cancel_tasks(tasks)
+    await _check_data(refs, images)
     input_images = InputImages(tuple(images[: len(image_refs)]), images[-1] if mask else None)
     _validate_mask(input_images)
     return input_images
+
+
+async def _check_data(refs: Sequence[tuple[str, InputImageRef]], images: Sequence[InputImage]) -> None:
+    """Checks one image after the other, so that the images of other requests are checked in between."""
+    for (param, _), image in zip(refs, images, strict=True):
+        try:
+            await check_image_data(image.data, image.header)
+        except InvalidImage as error:
+            raise _invalid_image_error(error, param) from None
 
 
 async def _cancel_tasks(tasks: list[asyncio.Task[InputImage]]) -> None:
@@ -140,13 +159,17 @@ def _parse_image(data: ImageData, param: str, max_bytes: int) -> InputImage:
         if header.frames > 1:
             raise InvalidImage(f"an animated {header.format} with {header.frames:,} frames; send a still image")
     except InvalidImage as error:
-        code = {
-            EmptyImage: "empty_image_file",
-            UnsupportedFormat: "unsupported_image_media_type",
-            TooManyPixels: "image_too_large",
-        }.get(type(error), "invalid_image")
-        raise ApiError(400, code, f"Invalid image in '{param}': {error}.", param=param) from None
+        raise _invalid_image_error(error, param) from None
     return InputImage(data, header)
+
+
+def _invalid_image_error(error: InvalidImage, param: str) -> ApiError:
+    code = {
+        EmptyImage: "empty_image_file",
+        UnsupportedFormat: "unsupported_image_media_type",
+        TooManyPixels: "image_too_large",
+    }.get(type(error), "invalid_image")
+    return ApiError(400, code, f"Invalid image in '{param}': {error}.", param=param)
 
 
 def _validate_mask(input_images: InputImages) -> None:

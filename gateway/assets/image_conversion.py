@@ -43,7 +43,7 @@ _TRANSPOSITIONS = {
 }
 # Everything that Pillow raises for broken bytes. Its warning about decompression bombs is included, since a process
 # may turn warnings into errors.
-_DECODE_ERRORS = (
+DECODE_ERRORS = (
     *(OSError, SyntaxError, ValueError, EOFError, LookupError, TypeError, struct.error, zlib.error),
     *(Image.DecompressionBombError, Image.DecompressionBombWarning),
 )
@@ -82,14 +82,14 @@ def _convert_in_thread(
     try:
         readable = _strip_text_chunks(data) if header.format is Format.PNG else data
         with Image.open(io.BytesIO(readable), formats=[header.format.upper()]) as image:
-            _check_size(image, header)
+            check_size(image, header)
             profile = image.info.get("icc_profile")
             upright = _apply_orientation(_convert_mode(output_format, image), header.orientation)
             if width is not None:
                 upright = _scale_to_width(upright, width)
             options = {} if quality is None else {"quality": quality}
             return _encode_image(upright, output_format, profile, ENCODER_OPTIONS[output_format] | options)
-    except _DECODE_ERRORS as error:
+    except DECODE_ERRORS as error:
         # Omits the text of the error, which may quote the content of the image.
         raise InvalidImage(f"a broken {header.format}, which cannot be decoded ({type(error).__name__})") from None
 
@@ -122,7 +122,7 @@ def _is_oversized_profile(profile: bytes) -> bool:
     return bool(decompressor.unconsumed_tail)
 
 
-def _check_size(image: Image.Image, header: ImageHeader) -> None:
+def check_size(image: Image.Image, header: ImageHeader) -> None:
     """Checks that the size to decode is the size in the header: one file may contain several.
 
     So an image larger than `MAX_PIXELS` is never decoded, and the process-wide limit of Pillow need not be changed.
