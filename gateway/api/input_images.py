@@ -28,6 +28,7 @@ from gateway.upstream.input_fetcher import FetchLimitReached, InputsTooLarge, Re
 from providers.orders import Format
 
 MAX_INPUT_IMAGES = 16
+BLANKS = " \t\r\n"
 # For each request: its URLs often point to the same host.
 MAX_PARALLEL_DOWNLOADS = 4
 DOWNLOAD_RETRY_SECONDS = 5
@@ -194,21 +195,25 @@ def _decode_inline_image(text: str, param: str, max_bytes: int) -> InputImage:
     try:
         data = decode_base64(_strip_data_uri_prefix(pieces))
     except ValueError:
-        raise ApiError(400, "invalid_base64_image", f"'{param}' is not valid base64.", param=param) from None
+        message = f"'{param}' is not valid base64. Encode the bytes of the image, with the padding."
+        raise ApiError(400, "invalid_base64_image", message, param=param) from None
     return _parse_image(data, param, max_bytes)
 
 
 def _strip_data_uri_prefix(pieces: Iterator[str]) -> Iterator[str]:
-    first_piece = next(pieces, "")
-    yield first_piece.partition(",")[2] if first_piece.startswith("data:") else first_piece
+    first_piece = next(pieces, "").lstrip()
+    yield first_piece.partition(",")[2] if first_piece[:5].lower() == "data:" else first_piece
     yield from pieces
 
 
 def decode_base64(pieces: Iterable[str]) -> bytes:
-    """Decodes base64 that arrives in pieces, four characters at a time. Raises ValueError if the whole is invalid."""
+    """Decodes base64 that arrives in pieces, four characters at a time. Raises ValueError if the whole is invalid.
+
+    Ignores blanks and line breaks, which MIME encoders insert.
+    """
     decoded, remainder, is_over = io.BytesIO(), "", False
     for piece in pieces:
-        text = remainder + piece
+        text = remainder + _remove_blanks(piece)
         decodable_length = len(text) - len(text) % 4
         remainder = text[decodable_length:]
         if is_over and text:
@@ -218,3 +223,9 @@ def decode_base64(pieces: Iterable[str]) -> bytes:
     if remainder:
         raise ValueError("truncated")
     return decoded.getvalue()
+
+
+def _remove_blanks(piece: str) -> str:
+    for blank in BLANKS:
+        piece = piece.replace(blank, "")
+    return piece

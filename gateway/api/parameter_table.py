@@ -38,7 +38,8 @@ AUTO = "auto"
 ParamsT = TypeVar("ParamsT", bound="ImageParams")
 # How a PNG, a JPEG and a WebP start in base64.
 BASE64_IMAGE_PREFIXES = ("iVBORw0KGgo", "/9j/", "UklGR")
-INLINE_IMAGE_PREFIXES = ("data:", *BASE64_IMAGE_PREFIXES)
+# The name of the scheme may be in capitals (RFC 3986, 3.1), and blanks may precede a pasted text.
+_INLINE_IMAGE = re.compile(r"\s*(?:[dD][aA][tT][aA]:|" + "|".join(BASE64_IMAGE_PREFIXES) + ")")
 _URL_SCHEME = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE | re.ASCII)
 _SEND_EDIT = "only edits accept input images. Send them to /v1/images/edits, or to /v1/jobs with operation 'edit'"
 _ONLY_IN_GIFS = "no configured model makes animations. Omit it"
@@ -63,7 +64,7 @@ class InputImageRef(Struct, frozen=True, forbid_unknown_fields=True):
         image."""
         if self.b64_json is not None:
             return self.b64_json
-        return self.image_url if (self.image_url or "").startswith(INLINE_IMAGE_PREFIXES) else None
+        return self.image_url if _INLINE_IMAGE.match(self.image_url or "") else None
 
     @property
     def is_url(self) -> bool:
@@ -88,7 +89,7 @@ class ImageParams(JobOptions, frozen=True, kw_only=True, forbid_unknown_fields=T
 
     prompt: Annotated[
         str,
-        Meta(min_length=1, max_length=MAX_PROMPT_LENGTH),
+        Meta(min_length=1, max_length=MAX_PROMPT_LENGTH, pattern=r"\S"),
         Parameter(APPLIED, "Text that describes the image, or the change of an edit.", "a lighthouse at dawn"),
     ]
     model: Annotated[

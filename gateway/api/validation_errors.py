@@ -16,6 +16,8 @@ _UNKNOWN_FIELD = re.compile(r"unknown field `([^`]*)`")
 _MISSING_FIELD = re.compile(r"missing required field `([^`]*)`")
 _EXPECTED_TYPE = re.compile(r"Expected `([^`]*)`(?:, got `([^`]*)`| (.+))?")
 _BOUND = re.compile(r"(?:of (length) )?(>=|<=|>|<) ([\d.]+)")
+# msgspec's rule for the pattern of texts that have at least one visible character.
+_NOT_BLANK_RULE = r"matching regex '\\S'"
 _TYPE_NAMES = {
     "str": "text",
     "int": "a whole number",
@@ -128,6 +130,8 @@ def _format_type_error(message: str) -> str:
     if match[2]:
         got = "one with a fraction" if (match[1], match[2]) == ("int", "float") else _format_type(match[2])
         return f"must be {types}, not {got}"
+    if match[3] == _NOT_BLANK_RULE:
+        return "must not be blank"
     if bound := _BOUND.search(match[3] or ""):
         return _format_bound(bound[2], bound[3], _LENGTH_UNITS.get(match[1], "entries") if bound[1] else None)
     return f"must be {types}"

@@ -140,6 +140,17 @@ JSON_IMAGES: dict[str, dict[str, Any]] = {
     "images as texts": {"images": [encode_data_uri(IMAGES[0])]},
     "images as one text": {"images": encode_data_uri(IMAGES[0])},
     "base64": {"image": {"b64_json": base64.b64encode(IMAGES[0]).decode()}},
+    "base64 with line breaks": {"image": base64.encodebytes(IMAGES[0]).decode()},
+    "base64 with blanks": {
+        "image": {"b64_json": f"\r\n\t {base64.encodebytes(IMAGES[0]).decode()} \t".replace("A", " A")}
+    },
+    "a data URI in capitals": {
+        "image": encode_data_uri(IMAGES[0]).replace("data:image/png;base64,", "DATA:IMAGE/PNG;BASE64,")
+    },
+    "a data URI in mixed case": {"images": [{"image_url": encode_data_uri(IMAGES[0]).replace("data:", "Data:")}]},
+    "a data URI with blanks": {"image": f" {encode_data_uri(IMAGES[0])}\n".replace("base64,", "base64,\n ")},
+    "a data URI with parameters": {"image": encode_data_uri(IMAGES[0]).replace(";", ";charset=utf-8;name=a.png;")},
+    "a data URI as base64": {"image": {"b64_json": encode_data_uri(IMAGES[0]).replace("data:", "DATA:")}},
 }
 
 
@@ -148,6 +159,20 @@ def test_json_accepts_images_in_every_form(gateway: RunningGateway, kind: str) -
     body = {"prompt": "at night", "mask": {"image_url": encode_data_uri(MASK)}} | JSON_IMAGES[kind]
     answer = gateway.http.post(EDITS_PATH, json=body)
     assert read_inputs(gateway, answer) == {"input-0.png": IMAGES[0], "mask.png": MASK}
+
+
+def test_form_accepts_base64_with_line_breaks(gateway: RunningGateway) -> None:
+    text = make_part("image", b"DATA:image/png;BASE64,\r\n" + base64.encodebytes(IMAGES[0]))
+    assert read_inputs(gateway, post_form(gateway, text, PROMPT)) == {"input-0.png": IMAGES[0]}
+
+
+@pytest.mark.parametrize(
+    "text", ["data:", "DATA:image/png;base64,", "data:image/png;base64, \n", "data:image/png,%89PNG"]
+)
+def test_data_uri_without_an_image_is_rejected(gateway: RunningGateway, text: str) -> None:
+    error = expect_final_error(gateway.http.post(EDITS_PATH, json={"prompt": "at night", "image": text}), 400)
+    assert error["param"] == "image"
+    assert error["code"] in ("empty_image_file", "invalid_base64_image")
 
 
 @pytest.mark.parametrize("field", ["image", "images", "mask"])

@@ -46,6 +46,10 @@ INVALID_FIELDS: dict[str, tuple[dict[str, Any], str, str]] = {
     "an unknown field": ({"promt": "a"}, "promt", "did you mean 'prompt'?"),
     "a field of another API": ({"api_base": "https://example.com"}, "api_base", "Unknown parameter: 'api_base'"),
     "an unknown field in an inner object": ({"provider": {"order": ["runapi"]}}, "provider.order", "Unknown parameter"),
+    **{
+        f"a blank prompt: {name}": ({"prompt": blank}, "prompt", "Invalid value for 'prompt': must not be blank.")
+        for name, blank in {"blanks": "   ", "a line break": "\n", "wide blanks": "\u3000\u00a0\t"}.items()
+    },
     "no prompt": ({"prompt": None}, "prompt", "Missing required parameter: 'prompt'."),
     "an empty prompt": ({"prompt": ""}, "prompt", "must not be empty"),
     "a number as prompt": ({"prompt": 5}, "prompt", "must be text, not a whole number"),
@@ -206,10 +210,10 @@ def test_missing_or_invalid_key_is_rejected_before_the_body_is_read(
         ("DELETE", IMAGES_PATH, "POST"),
         ("OPTIONS", IMAGES_PATH, "POST"),
         ("PROPFIND", IMAGES_PATH, "POST"),
-        ("PUT", JOBS_PATH, "GET, POST"),
-        ("OPTIONS", JOBS_PATH, "GET, POST"),
-        ("PATCH", f"{JOBS_PATH}/job_1", "DELETE, GET"),
-        ("OPTIONS", f"{JOBS_PATH}/job_1", "DELETE, GET"),
+        ("PUT", JOBS_PATH, "GET, HEAD, POST"),
+        ("OPTIONS", JOBS_PATH, "GET, HEAD, POST"),
+        ("PATCH", f"{JOBS_PATH}/job_1", "DELETE, GET, HEAD"),
+        ("OPTIONS", f"{JOBS_PATH}/job_1", "DELETE, GET, HEAD"),
         ("POST", "/livez", "GET, HEAD"),
         ("OPTIONS", "/readyz", "GET, HEAD"),
         ("DELETE", "/files/00/job_1/image-0.png", "GET, HEAD"),
@@ -266,7 +270,7 @@ def test_unknown_job_is_404(gateway: RunningGateway, name: str) -> None:
     expect_final_error(gateway.http.get(f"{JOBS_PATH}/{name}"), 404, "job_not_found")
 
 
-@pytest.mark.parametrize("wait", ["abc", "-1", "1.5", "", "٣", "1e3"])
+@pytest.mark.parametrize("wait", ["abc", "-1", "1.5", "٣", "1e3"])
 def test_wait_must_be_a_number_of_seconds(gateway: RunningGateway, wait: str) -> None:
     error = expect_final_error(gateway.http.get(f"{JOBS_PATH}/job_x", params={"wait": wait}), 400, "invalid_value")
     assert error["param"] == "wait"
