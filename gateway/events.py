@@ -18,8 +18,10 @@ class Event(Struct, frozen=True, kw_only=True):
 
 
 class JobEvent(Event, frozen=True, kw_only=True):
-    """Base of the events of a job. `config`: the hash of the configuration with which it was accepted."""
+    """Base of the events of a job. `at`: when it happened, in Unix seconds of the clock that stamps jobs. `config`: the
+    hash of the configuration with which the job was accepted."""
 
+    at: float
     job: str
     config: str
 
@@ -50,7 +52,8 @@ class JobAccepted(JobEvent, frozen=True, kw_only=True):
 class JobEnded(JobEvent, frozen=True, kw_only=True):
     """A job reached its final state for its team. `seconds` since it was accepted.
 
-    `sellers`: those that delivered its images. `captured_amount`: the micro-USD that its team pays.
+    `queued_seconds`: those of them until its first order. `sellers`: those that delivered its images.
+    `captured_amount`: the micro-USD that its team pays.
     """
 
     team: str
@@ -60,6 +63,7 @@ class JobEnded(JobEvent, frozen=True, kw_only=True):
     delivered: int
     images: int
     seconds: float
+    queued_seconds: float
     sellers: tuple[str, ...]
     captured_amount: int
     fault: FaultKind | None
@@ -69,6 +73,37 @@ class AttemptRecorded(AttemptEvent, frozen=True, kw_only=True):
     """An attempt was stored; its order is about to be sent. Its line is at level debug."""
 
     images: int
+
+
+class OrderAccepted(AttemptEvent, frozen=True, kw_only=True):
+    """A seller accepted an order, `seconds` after its attempt started. Its line is at level debug."""
+
+    seconds: float
+
+
+class OrderObserved(AttemptEvent, frozen=True, kw_only=True):
+    """A poll found that an order has ended. Its line is at level debug.
+
+    `polls`: of this order, by this process. `lag_seconds`: since the order ended, or longer: by the seller's own
+    timestamp, the callback, or the previous poll. `saved_seconds`: how much later the poll was due without callbacks.
+    """
+
+    polls: int
+    lag_seconds: float
+    saved_seconds: float
+
+
+class ImageStored(AttemptEvent, frozen=True, kw_only=True):
+    """An image of a seller was downloaded, converted and stored. Its line is at level debug.
+
+    `is_as_ordered`: whether it has the size and format that were ordered.
+    """
+
+    model: str
+    bytes: int
+    download_seconds: float
+    store_seconds: float
+    is_as_ordered: bool
 
 
 class AttemptEnded(AttemptEvent, frozen=True, kw_only=True):
@@ -89,6 +124,13 @@ class AttemptEnded(AttemptEvent, frozen=True, kw_only=True):
     seller_code: str | None = None
     seller_message: str | None = None
     seller_notes: tuple[str, ...] | None = None
+
+
+class OrderSlotGranted(OfferEvent, frozen=True, kw_only=True):
+    """An order may be sent to an account, after it waited `seconds` for its turn. Its line is at level debug."""
+
+    account: str
+    seconds: float
 
 
 class OfferSkipped(OfferEvent, frozen=True, kw_only=True):
@@ -124,17 +166,18 @@ class LedgerEntryPosted(AttemptEvent, frozen=True, kw_only=True):
 
 
 class PriceMismatch(AttemptEvent, frozen=True, kw_only=True):
-    """A seller charged a different price per image (micro-USD) than configured."""
+    """A seller charged a different price per image (micro-USD) than configured. `difference`: of the whole order,
+    negative if it charged less."""
 
     model: str
     expected_price: int
     charged_price: int
+    difference: int
 
 
-class LateImagesReceived(Event, frozen=True, kw_only=True):
+class LateImagesReceived(JobEvent, frozen=True, kw_only=True):
     """Images arrived after their attempt was closed. They are booked as orphan and not listed in the job."""
 
-    job: str
     attempt: int
     seller: str
     images: int
@@ -237,16 +280,20 @@ class ConfigReloaded(Event, frozen=True, kw_only=True):
 class RequestCompleted(Event, frozen=True, kw_only=True):
     """A request was completed.
 
-    `route` is the pattern, never the path. `waited_seconds`: part of `seconds` spent waiting for the job,
-    if the request is about one.
+    `at`: when it ended, in Unix seconds. `route` is the pattern, never the path. `waited_seconds`: part of `seconds`
+    spent waiting for the job, if the request is about one; `client_seconds`: part spent receiving the body and sending
+    the response; `fetch_seconds`: part spent fetching input images.
     """
 
+    at: float
     id: str
     method: str
     route: str
     status: int
     seconds: float
     waited_seconds: float | None = None
+    client_seconds: float = 0.0
+    fetch_seconds: float = 0.0
     team: str | None = None
     job: str | None = None
 

@@ -44,11 +44,13 @@ class InProgress(Progress, frozen=True, kw_only=True, tag=True):
 
 
 class Ready(Progress, frozen=True, kw_only=True, tag=True):
-    """The images are ready. `cost`: the charge that the seller reports, in micro-USD."""
+    """The images are ready. `cost`: the charge that the seller reports, in micro-USD. `finished_at`: since when, by the
+    seller's clock, in Unix seconds."""
 
     images: tuple[ImageSource, ...]
     cost: int | None = None
     usage: TokenUsage | None = None
+    finished_at: float | None = None
     notes: tuple[StatusNote, ...] = ()
 
 

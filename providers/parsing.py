@@ -4,6 +4,7 @@ import binascii
 import json
 import re
 from collections.abc import Callable, Mapping
+from datetime import datetime
 from decimal import Decimal, InvalidOperation
 from email.utils import parsedate_to_datetime
 from typing import Any, TypeVar
@@ -287,6 +288,15 @@ def status_from_images(entries: list[ImageSource | None], costs: tuple[object, .
     if len(images) > MAX_IMAGES:
         notes += (StatusNote.EXTRA_IMAGES,)
     return Ready(images=tuple(images[:MAX_IMAGES]), cost=amount, notes=notes, **fields)
+
+
+def parse_timestamp(value: object) -> float | None:
+    """Parses a time with its offset, like `2026-06-01T10:00:00Z`. Returns Unix seconds; None if it is unreadable."""
+    try:
+        moment = datetime.fromisoformat(value) if isinstance(value, str) else None
+        return moment.timestamp() if moment is not None and moment.tzinfo is not None else None
+    except ValueError:
+        return None
 
 
 def parse_retry_after(headers: Mapping[str, str]) -> float | None:

@@ -5,6 +5,7 @@ half-closed connections.
 import asyncio
 import re
 from asyncio import TimerHandle
+from time import time
 from typing import Any, ClassVar
 
 from httptools import HttpParserError, HttpParserUpgrade
@@ -228,7 +229,9 @@ class HttpProtocol(HttpToolsProtocol):
         headers = {"content-type": media_type, "content-length": str(len(content)), **error.build_response_headers()}
         lines = b"".join(f"{name}: {value}\r\n".encode() for name, value in headers.items())
         type(self).emit(
-            RequestCompleted(id=request_id, method="other", route="unknown", status=error.status, seconds=0.0)
+            RequestCompleted(
+                at=time(), id=request_id, method="other", route="unknown", status=error.status, seconds=0.0
+            )
         )
         return b"".join(
             (STATUS_LINE[error.status], REQUEST_ID_HEADER, b": ", request_id.encode(), b"\r\n", lines, b"\r\n", content)

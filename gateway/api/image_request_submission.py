@@ -27,6 +27,7 @@ async def _submit_with_inputs(http_request: HttpRequest, job_request: JobRequest
     mask = get_mask_ref(params)
     with context.input_fetcher.open_request(job_request.team) as fetcher:
         input_images = await load_input_images(fetcher, image_refs, mask)
+        state["fetch_seconds"] = fetcher.fetch_seconds
         decoded_bytes = sum(
             len(input_image.data)
             for (_, ref), input_image in zip(image_refs, input_images.inputs, strict=True)

@@ -16,14 +16,14 @@ GROWTH_FACTOR = 2
 
 class IncomingBodyLimiter:
     """The `receive` callable of a request. Raises ApiError if the body stalls, or if no memory or disk becomes free in
-    time."""
+    time. `elapsed_seconds`: the time spent waiting for the client."""
 
     def __init__(self, receive: Receive, budget: MemoryBudget, disk_budget: MemoryBudget, timing: ApiTiming) -> None:
         self._timing = timing
         self._receive, self._reservation = receive, budget.make_incoming_reservation()
         self._disk_budget = disk_budget
         self._disk_reservation: MemoryReservation | None = None
-        self._held_bytes, self._reserved_bytes, self._elapsed_seconds = 0, SMALL_BODY_BYTES, 0.0
+        self._held_bytes, self._reserved_bytes, self.elapsed_seconds = 0, SMALL_BODY_BYTES, 0.0
         self._disk_bytes = 0
         self.is_started = self._is_finished = False
 
@@ -64,7 +64,7 @@ class IncomingBodyLimiter:
     async def _receive_with_timeout(self) -> Any:
         """Receives one message. The timeouts count only the time that the gateway waits for the client."""
         started_at, timing = monotonic(), self._timing
-        remaining_seconds = timing.body_timeout_seconds - self._elapsed_seconds
+        remaining_seconds = timing.body_timeout_seconds - self.elapsed_seconds
         try:
             async with asyncio.timeout(min(timing.body_stall_timeout_seconds, remaining_seconds)):
                 return await self._receive()
@@ -72,7 +72,7 @@ class IncomingBodyLimiter:
             message = "The request body did not arrive in time. Retry the request."
             raise ApiError(408, "body_timeout", message, is_retryable=True, headers={"connection": "close"}) from None
         finally:
-            self._elapsed_seconds += monotonic() - started_at
+            self.elapsed_seconds += monotonic() - started_at
 
     async def _reserve_more(self, reservation: MemoryReservation, size: int) -> None:
         try:

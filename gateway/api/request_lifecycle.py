@@ -1,7 +1,7 @@
 """One HTTP request and its response: assigns the id, measures the time, adds headers, emits the event."""
 
 from collections.abc import Iterable
-from time import perf_counter
+from time import perf_counter, time
 from typing import Any, Protocol
 
 from litestar.types import HTTPScope, Message, Send
@@ -61,6 +61,7 @@ class RequestLifecycle:
         self.scope, self._send, self.incoming_body = scope, send, incoming_body
         self._response_memory, self._cross_origin_headers = response_memory, cross_origin_headers
         self._started_at, self._status, self._is_response_started = perf_counter(), 500, False
+        self._send_seconds = 0.0
         self.request_id = get_or_create_request_id(scope["headers"])
         scope["headers"] = merge_header_lines(scope["headers"], b"prefer")
         self._preflight_headers = cross_origin_headers.build_preflight(scope)
@@ -85,7 +86,9 @@ class RequestLifecycle:
                 *(self._cross_origin_headers.build(self.scope) if self._preflight_headers is None else ()),
             ]
             message["headers"] = [*message["headers"], *gateway_headers]
+        started_at = perf_counter()
         await self._send(message)
+        self._send_seconds += perf_counter() - started_at
         if self._method == "HEAD":
             # The response is complete, so that a stream of events or an image ends here.
             await self._send({"type": "http.response.body", "body": b"", "more_body": False})
@@ -140,21 +143,30 @@ class RequestLifecycle:
 
     def build_completed_event(self) -> RequestCompleted:
         return RequestCompleted(
+            at=time(),
             id=self.request_id,
             method=self._method if self._method in KNOWN_METHODS else "other",
             route=self.scope.get("path_template") or "unknown",
             status=self._status,
             seconds=perf_counter() - self._started_at,
             waited_seconds=self._state.get("waited_seconds"),
+            client_seconds=self._client_seconds,
+            fetch_seconds=self._state.get("fetch_seconds", 0.0),
             team=self.team,
             job=self._state.get("job_id"),
         )
+
+    @property
+    def _client_seconds(self) -> float:
+        """The time spent waiting for the client: for its body, and until it read the response."""
+        return self._send_seconds + self.incoming_body.elapsed_seconds
 
     def _build_overhead_header(self) -> list[tuple[bytes, bytes]]:
         """Builds the header with the gateway's own share of the duration, for requests that wait for a job."""
         if "waited_seconds" not in self._state:
             return []
-        seconds = perf_counter() - self._started_at - self._state["waited_seconds"]
+        waited_seconds = self._state["waited_seconds"] + self._state.get("fetch_seconds", 0.0)
+        seconds = perf_counter() - self._started_at - waited_seconds - self._client_seconds
         return [(b"x-igw-overhead-ms", str(max(0, round(seconds * 1000))).encode())]
 
     def _build_limit_headers(self) -> list[tuple[bytes, bytes]]:

@@ -5,10 +5,18 @@ from typing import TypedDict
 from msgspec.structs import replace
 
 from gateway.engine.engine_context import EngineContext
-from gateway.events import AttemptEnded, AttemptRecorded, FailoverStarted, JobEnded, LedgerEntryPosted, PriceMismatch
+from gateway.events import (
+    AttemptEnded,
+    AttemptRecorded,
+    FailoverStarted,
+    JobEnded,
+    LedgerEntryPosted,
+    OrderAccepted,
+    PriceMismatch,
+)
 from gateway.health.health_tracker import OrderOutcome
 from gateway.jobs.commit import Commit, LedgerEntry
-from gateway.jobs.job import Attempt, Job, RouteEntry, SellerResponse
+from gateway.jobs.job import Attempt, AttemptState, Job, RouteEntry, SellerResponse
 from providers.orders import Cell
 
 
@@ -18,6 +26,8 @@ def emit_commit_events(context: EngineContext, before: Job, commit: Commit) -> N
         previous = before.get_attempt(attempt.number)
         if previous is None:
             _emit_attempt_recorded(context, job, attempt)
+        elif previous.state is AttemptState.OPENED and attempt.state is AttemptState.TICKETED:
+            _emit_order_accepted(context, job, attempt, commit.committed_at)
         if not attempt.state.is_open and (previous is None or previous.state.is_open):
             _emit_attempt_ended(context, job, attempt)
     for entry in commit.ledger_entries:
@@ -30,21 +40,21 @@ def emit_commit_events(context: EngineContext, before: Job, commit: Commit) -> N
 class OfferFields(TypedDict):
     """The fields of an `OfferEvent`."""
 
+    at: float
     job: str
     seller: str
     cell: Cell
     config: str
 
 
-def identify_offer(job: Job, route_entry: RouteEntry) -> OfferFields:
-    return OfferFields(job=job.id, seller=route_entry.seller, cell=route_entry.cell, config=job.config_hash)
+def identify_offer(job: Job, route_entry: RouteEntry, at: float) -> OfferFields:
+    return OfferFields(at=at, job=job.id, seller=route_entry.seller, cell=route_entry.cell, config=job.config_hash)
 
 
 def _emit_attempt_recorded(context: EngineContext, job: Job, attempt: Attempt) -> None:
     route_entry = job.route_entry(attempt)
-    context.emit(
-        AttemptRecorded(**identify_offer(job, route_entry), attempt=attempt.number, images=len(attempt.images))
-    )
+    offer_fields = identify_offer(job, route_entry, attempt.started_at)
+    context.emit(AttemptRecorded(**offer_fields, attempt=attempt.number, images=len(attempt.images)))
     if attempt.number == 1:
         return
     earlier_attempts = [
@@ -54,8 +64,14 @@ def _emit_attempt_recorded(context: EngineContext, job: Job, attempt: Attempt) -
         context.emit(_make_failover_event(job, earlier_attempts[-1], attempt))
 
 
+def _emit_order_accepted(context: EngineContext, job: Job, attempt: Attempt, now: float) -> None:
+    offer_fields = identify_offer(job, job.route_entry(attempt), now)
+    context.emit(OrderAccepted(**offer_fields, attempt=attempt.number, seconds=now - attempt.started_at))
+
+
 def _make_failover_event(job: Job, before: Attempt, after: Attempt) -> FailoverStarted:
     return FailoverStarted(
+        at=after.started_at,
         job=job.id,
         attempt=after.number,
         from_seller=job.route_entry(before).seller,
@@ -66,11 +82,12 @@ def _make_failover_event(job: Job, before: Attempt, after: Attempt) -> FailoverS
 
 
 def _emit_attempt_ended(context: EngineContext, job: Job, attempt: Attempt) -> None:
-    route_entry, seconds = job.route_entry(attempt), (attempt.closed_at or attempt.started_at) - attempt.started_at
+    route_entry, closed_at = job.route_entry(attempt), attempt.closed_at or attempt.started_at
+    offer_fields, seconds = identify_offer(job, route_entry, closed_at), closed_at - attempt.started_at
     response = job.get_seller_response(attempt.number) or SellerResponse()
     context.emit(
         AttemptEnded(
-            **identify_offer(job, route_entry),
+            **offer_fields,
             attempt=attempt.number,
             team=job.team,
             model=job.model,
@@ -90,17 +107,19 @@ def _emit_attempt_ended(context: EngineContext, job: Job, attempt: Attempt) -> N
     if attempt.delivered_count and attempt.cost is not None and attempt.cost != expected_cost:
         context.emit(
             PriceMismatch(
-                **identify_offer(job, route_entry),
+                **offer_fields,
                 attempt=attempt.number,
                 model=job.model,
                 expected_price=expected_cost // attempt.delivered_count,
                 charged_price=attempt.cost // attempt.delivered_count,
+                difference=attempt.cost - expected_cost,
             )
         )
 
 
 def _make_ledger_event(job: Job, entry: LedgerEntry) -> LedgerEntryPosted:
     return LedgerEntryPosted(
+        at=entry.posted_at,
         job=entry.job,
         attempt=entry.attempt,
         team=entry.team,
@@ -124,7 +143,10 @@ def record_health(context: EngineContext, job: Job, attempt: Attempt, outcome: O
 
 
 def _make_job_ended_event(job: Job) -> JobEnded:
+    finished_at = job.finished_at or job.created_at
+    ordered_at = job.attempts[0].started_at if job.attempts else finished_at
     return JobEnded(
+        at=finished_at,
         job=job.id,
         team=job.team,
         model=job.model,
@@ -132,7 +154,8 @@ def _make_job_ended_event(job: Job) -> JobEnded:
         state=job.state,
         delivered=len(job.delivered_images),
         images=job.n,
-        seconds=(job.finished_at or job.created_at) - job.created_at,
+        seconds=finished_at - job.created_at,
+        queued_seconds=ordered_at - job.created_at,
         sellers=tuple(job.route_entry(attempt).seller for attempt in job.attempts if attempt.delivered_count),
         captured_amount=job.captured_amount,
         fault=job.fault,

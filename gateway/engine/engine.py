@@ -183,6 +183,7 @@ class Engine:
     def _emit_job_accepted(self, job: Job, policy: str) -> None:
         self.context.emit(
             JobAccepted(
+                at=job.created_at,
                 job=job.id,
                 team=job.team,
                 model=job.model,
@@ -329,10 +330,9 @@ class Engine:
             # This process could not renew its lease in time. Its previous worker still awaits responses to orders.
             worker.on_lease_regained(claimed_job.fence)
             return worker
-        self.context.emit(JobReclaimed(job=job.id, reclaims=claimed_job.reclaims, config=job.config_hash))
-        return self._start_worker(
-            job, claimed_job.fence, claimed_job.reclaims, self.context.wall_clock() + self._lease_seconds
-        )
+        now = self.context.wall_clock()
+        self.context.emit(JobReclaimed(at=now, job=job.id, reclaims=claimed_job.reclaims, config=job.config_hash))
+        return self._start_worker(job, claimed_job.fence, claimed_job.reclaims, now + self._lease_seconds)
 
     async def _renew_all_leases(self) -> None:
         await self._renew_leases({job_id: worker.fence for job_id, worker in self.workers.items()})

@@ -10,7 +10,7 @@ from functools import partial
 from msgspec import Struct
 
 from gateway.catalogue import Offer
-from gateway.engine.commit_events import identify_offer
+from gateway.engine.commit_events import OfferFields, identify_offer
 from gateway.engine.finished_order_cost import compute_cost
 from gateway.engine.input_uploader import InputUploader, OrderNotSent, UploadedInputs
 from gateway.engine.job_context import JobContext
@@ -19,7 +19,8 @@ from gateway.engine.offer_resolver import make_health_key
 from gateway.engine.order_tracker import OrderTracker
 from gateway.engine.seller_queries import get_max_response_bytes
 from gateway.engine.seller_response_builder import describe_fault
-from gateway.events import OfferSkipped
+from gateway.engine.unsent_order_fault import get_unsent_order_fault
+from gateway.events import OfferSkipped, OrderSlotGranted
 from gateway.health.concurrency_limiter import Priority, SlotTimeout
 from gateway.jobs.job import Part, RecoveryMethod, RouteEntry, order_reference
 from gateway.jobs.job_update_types import (
@@ -101,7 +102,7 @@ class OrderSubmitter:
                 if await self._submit_to_entry(key, images, route_index, try_number == len(tries)):
                     return
             except (OrderNotSent, SlotTimeout, UnsupportedOrder) as error:
-                fault = _get_fault(error)
+                fault = get_unsent_order_fault(error)
                 last_fault, retry_after = fault.kind, error.retry_after if isinstance(error, SlotTimeout) else None
                 await self._report_skipped(route_index, fault)
                 if VERDICTS[last_fault].consequence is PartConsequence.FINAL:
@@ -116,7 +117,7 @@ class OrderSubmitter:
         response = await describe_fault(self._job_context, fault, offer.seller.account if offer else None)
         self._context.emit(
             OfferSkipped(
-                **identify_offer(job, route_entry),
+                **self._identify_offer(route_entry),
                 fault=fault.kind,
                 seller_status=response.status,
                 seller_code=response.code,
@@ -216,7 +217,11 @@ class OrderSubmitter:
         route_entry = self._job_context.job.route[route_index]
         account_name = self._require_offer(route_entry).seller.account.name
         documents = await self._load_documents()
-        async with self._context.limits.slot(account_name, self._get_slot_timeout(is_last), self._priority):
+        slot_timeout = self._get_slot_timeout(is_last)
+        async with self._context.limits.slot(account_name, slot_timeout, self._priority) as waited_seconds:
+            self._context.emit(
+                OrderSlotGranted(**self._identify_offer(route_entry), account=account_name, seconds=waited_seconds)
+            )
             # The configuration, and the API key, may have changed while this task waited.
             offer = self._require_offer(route_entry)
             inputs = await self._uploader.upload_all(offer.seller, documents.request)
@@ -236,6 +241,9 @@ class OrderSubmitter:
             if recorded is not None:
                 await self._send_and_track(offer, *recorded)
             return True
+
+    def _identify_offer(self, route_entry: RouteEntry) -> OfferFields:
+        return identify_offer(self._job_context.job, route_entry, self._context.wall_clock())
 
     def _require_offer(self, route_entry: RouteEntry) -> Offer:
         """Returns the offer as configured now. Raises OrderNotSent if the seller takes no new orders."""
@@ -378,17 +386,6 @@ class OrderSubmitter:
                 is_rejection=True,
             )
         return ResponseLost(attempt=attempt_number, fault=fault.kind, seller_response=response)
-
-
-def _get_fault(error: OrderNotSent | SlotTimeout | UnsupportedOrder) -> Fault:
-    """Returns the fault with which an order failed before it was sent."""
-    match error:
-        case OrderNotSent(fault=fault):
-            return fault
-        case SlotTimeout():
-            return Fault(kind=FaultKind.RATE_LIMITED, message="the account had no free slot in time")
-        case _:
-            return Fault(kind=FaultKind.INVALID_ORDER, message=str(error))
 
 
 class _OrderSpec(Struct, frozen=True):

@@ -10,9 +10,11 @@ from math import inf
 from msgspec.structs import replace
 
 from gateway.catalogue import Offer
+from gateway.engine.commit_events import identify_offer
 from gateway.engine.finished_order_cost import compute_cost
 from gateway.engine.job_context import JobContext
 from gateway.engine.job_documents import call_document_name, decode_call
+from gateway.engine.order_observation import OrderObservation
 from gateway.engine.poll_schedule import MAX_UNANSWERED_POLLS, PollSchedule, UnansweredPolls, get_retry_after
 from gateway.engine.result_fetcher import ResultFetcher
 from gateway.engine.seller_queries import poll_order, query_seller, resend_order, verify_ticket
@@ -53,6 +55,7 @@ class OrderTracker:
         # The time at which a callback last ended a pause early.
         self._woken_at: defaultdict[int, float] = defaultdict(lambda: -inf)
         self._callback_tickets: dict[int, str] = {}
+        self._observations: dict[int, OrderObservation] = {}
         self.result_fetcher = ResultFetcher(job_context)
         self.pending_polls: set[int] = set()
 
@@ -63,6 +66,7 @@ class OrderTracker:
             return
         if attempt.ticket is None and ticket is not None:
             self._callback_tickets[attempt_number] = ticket
+        self._get_observation(attempt).record_callback(self._context.wall_clock())
         self.wake(attempt_number)
 
     def wake(self, attempt_number: int) -> None:
@@ -187,7 +191,16 @@ class OrderTracker:
         return await self._post_update(update)
 
     async def _poll_order(self, attempt: Attempt, offer: Offer) -> Progress:
-        return await poll_order(self._context, self._job_context.job, attempt, offer)
+        sent_at, observation = self._context.wall_clock(), self._get_observation(attempt)
+        progress = await poll_order(self._context, self._job_context.job, attempt, offer)
+        if observation.record_poll(progress, sent_at):
+            job, now = self._job_context.job, self._context.wall_clock()
+            offer_fields = identify_offer(job, job.route_entry(attempt), now)
+            self._context.emit(observation.make_event(offer_fields, attempt.number, progress))
+        return progress
+
+    def _get_observation(self, attempt: Attempt) -> OrderObservation:
+        return self._observations.setdefault(attempt.number, OrderObservation(attempt.started_at))
 
     async def _handle_final(self, attempt: Attempt, offer: Offer, progress: Progress) -> bool:
         """Handles a final response. Returns whether the attempt ended."""
@@ -299,11 +312,13 @@ class OrderTracker:
         """Sleeps until the timeout or a callback. Callbacks wake it at most once a second: one poll covers several
         callbacks."""
         wake_event, monotonic = self._wake_events[attempt_number], self._context.monotonic
-        min_interval = self._context.timing.polls.min_wake_interval_seconds
+        due_at, min_interval = monotonic() + timeout_seconds, self._context.timing.polls.min_wake_interval_seconds
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout_seconds):
                 await wake_event.wait()
                 await asyncio.sleep(self._woken_at[attempt_number] + min_interval - monotonic())
-                self._woken_at[attempt_number] = monotonic()
+                self._woken_at[attempt_number] = now = monotonic()
+                if observation := self._observations.get(attempt_number):
+                    observation.record_wakeup(due_at - now)
         # The next poll covers all callbacks up to here.
         wake_event.clear()

@@ -17,7 +17,7 @@ from gateway.assets.object_keys import make_object_key, make_object_prefix
 from gateway.assets.output_check import ExpectedOutput, check_output
 from gateway.assets.storage import StorageError
 from gateway.catalogue import Offer, SellerAccount
-from gateway.engine.commit_events import record_health
+from gateway.engine.commit_events import identify_offer, record_health
 from gateway.engine.finished_order_cost import compute_cost
 from gateway.engine.job_context import JobContext
 from gateway.engine.job_documents import (
@@ -29,7 +29,7 @@ from gateway.engine.job_documents import (
     image_document_name,
 )
 from gateway.engine.seller_response_builder import describe_success
-from gateway.events import ErrorReported, LateImagesReceived, describe_exception
+from gateway.events import ErrorReported, ImageStored, LateImagesReceived, describe_exception
 from gateway.health.health_tracker import OrderOutcome
 from gateway.jobs.job import Attempt
 from gateway.jobs.job_update_types import ImagesReady, ImagesStored
@@ -191,7 +191,9 @@ class ResultFetcher:
         if results and not self._job_context.get_attempt(order.attempt_number).delivered_count:
             self._context.emit(
                 LateImagesReceived(
+                    at=self._context.wall_clock(),
                     job=self._job_context.job.id,
+                    config=self._job_context.job.config_hash,
                     attempt=order.attempt_number,
                     seller=order.offer.seller.name,
                     images=len(results),
@@ -216,10 +218,12 @@ class ResultFetcher:
 
     async def _fetch_one(self, order: FinishedOrder, index: int, source: ImageSource) -> None:
         """Fetches and stores one image, or counts a failed try."""
-        image_key = order.attempt_number, index
+        image_key, started_at = (order.attempt_number, index), self._context.monotonic()
         try:
             data = await self._download_image(source, order.offer.seller.account)
-            self._stored_results[image_key] = await self._store_one(order, index, data)
+            downloaded_at = self._context.monotonic()
+            self._stored_results[image_key] = result = await self._store_one(order, index, data)
+            self._emit_image_stored(order, result, started_at, downloaded_at)
         except DownloadError as error:
             self._report_error(type(error).__name__)
         except (ImageGone, InvalidImage):
@@ -229,6 +233,22 @@ class ResultFetcher:
         except Exception as error:  # noqa: BLE001  one image must not cost its siblings
             self._report_error(describe_exception(error))
             self._failed_tries[image_key] += 1
+
+    def _emit_image_stored(
+        self, order: FinishedOrder, result: StoredResult, started_at: float, downloaded_at: float
+    ) -> None:
+        job, attempt = self._job_context.job, self._job_context.get_attempt(order.attempt_number)
+        self._context.emit(
+            ImageStored(
+                **identify_offer(job, job.route_entry(attempt), self._context.wall_clock()),
+                attempt=attempt.number,
+                model=job.model,
+                bytes=result.image.bytes,
+                download_seconds=downloaded_at - started_at,
+                store_seconds=self._context.monotonic() - downloaded_at,
+                is_as_ordered=result.matches_order,
+            )
+        )
 
     def _report_error(self, message: str) -> None:
         self._context.emit(ErrorReported(component="result_fetcher", message=message, job=self._job_context.job.id))

@@ -41,16 +41,16 @@ class AccountLimiters:
     @asynccontextmanager
     async def slot(
         self, account: str, timeout_seconds: float, priority: Priority = Priority.INTERACTIVE
-    ) -> AsyncIterator[None]:
+    ) -> AsyncIterator[float]:
         """Holds one order slot of the account while the block runs. Waiting orders get slots in their order of arrival,
-        those of batches last.
+        those of batches last. Yields the seconds that this one waited.
 
         Raises SlotTimeout if no slot is free in time. Then nothing was sent, and the seller is not at fault.
         """
-        limiter = self._get_limiter(account)
+        limiter, started_at = self._get_limiter(account), self._clock()
         await limiter.acquire(timeout_seconds, priority)
         try:
-            yield
+            yield self._clock() - started_at
         finally:
             limiter.release(priority)
 

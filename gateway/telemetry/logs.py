@@ -29,8 +29,12 @@ from gateway.events import (
     CallbackOutcome,
     ErrorReported,
     Event,
+    ImageStored,
     JobAccepted,
     LedgerEntryPosted,
+    OrderAccepted,
+    OrderObserved,
+    OrderSlotGranted,
     RateLimitExceeded,
     RequestCompleted,
     TaskRecovered,
@@ -196,7 +200,7 @@ def get_event_level(event: Event) -> str | None:
             return None
         case ErrorReported() | CallbackHandled():
             return "warning"
-        case RateLimitExceeded():
+        case RateLimitExceeded() | OrderSlotGranted() | OrderAccepted() | OrderObserved() | ImageStored():
             return "debug"
         case JobAccepted() | AttemptRecorded() | AttemptEnded(fault=None, seller_notes=None | ()):
             return "debug"
@@ -215,9 +219,11 @@ def _make_console_renderer(out: TextIO) -> Callable[[dict[str, Any]], str]:
 
 
 def _make_line(level: str, event: str, fields: dict[str, Any]) -> dict[str, Any]:
-    at = datetime.now(UTC).isoformat(timespec="milliseconds")
+    """Makes a line with the event's own time, if it has one."""
+    at = fields.pop("at", None)
+    moment = datetime.now(UTC) if at is None else datetime.fromtimestamp(at, UTC)
     return {
-        "at": at,
+        "at": moment.isoformat(timespec="milliseconds"),
         "level": level,
         "event": event,
         **{name: value for name, value in fields.items() if value is not None},

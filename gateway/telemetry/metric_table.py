@@ -18,6 +18,9 @@ MONEY_LABELS = ("team", "seller", "model", "resolution", "quality")
 # Each bucket of a histogram is one series for each set of labels, so there are few.
 REQUEST_BUCKETS = (0.01, 0.1, 1, 10, 60, 300)
 OVERHEAD_BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1)
+# Of waiting for a slot, for a ticket and for storage, which all take less time than an image.
+STEP_BUCKETS = (0.01, 0.05, 0.25, 1, 2.5, 5, 10, 30, 60, 120)
+POLL_BUCKETS = (1, 2, 3, 5, 8, 13, 21, 50)
 IMAGE_BUCKETS = (2, 5, 10, 15, 25, 40, 60, 120, 300, 600)
 
 
@@ -95,6 +98,12 @@ JOB_DURATION = _histogram(
     ("model", "operation", "resolution", "quality"),
     IMAGE_BUCKETS,
 )
+JOB_STATE_DURATION = _histogram(
+    "igw_job_state_duration_seconds",
+    "Time that a job was in a state: `queued` until its first order, then `in_progress`.",
+    ("state", "outcome"),
+    IMAGE_BUCKETS,
+)
 JOBS_IN_FLIGHT = _gauge("igw_jobs_in_flight", "Jobs that this process is working on.")
 JOBS_RECLAIMED = _counter(
     "igw_jobs_reclaimed_total", "Jobs that this process took over from a process that stopped working on them."
@@ -116,6 +125,51 @@ ATTEMPT_DURATION = _histogram(
     "Time from an order to its images in storage. Only orders that delivered all of their images.",
     CELL_LABELS,
     IMAGE_BUCKETS,
+)
+FAILED_ATTEMPT_DURATION = _histogram(
+    "igw_failed_attempt_duration_seconds",
+    "Time from an order to its failure: what a failover costs.",
+    ("seller",),
+    IMAGE_BUCKETS,
+)
+SLOT_WAIT = _histogram(
+    "igw_slot_wait_seconds",
+    "Time that an order waited for its turn, because of the limits of its account.",
+    ("account",),
+    STEP_BUCKETS,
+)
+ACCEPTANCE_DURATION = _histogram(
+    "igw_order_acceptance_duration_seconds",
+    "Time from an order until the seller's ticket for it is saved. Only sellers that finish orders later.",
+    ("seller",),
+    STEP_BUCKETS,
+)
+POLLS = _histogram("igw_order_polls", "Polls until an order had ended.", ("seller",), POLL_BUCKETS)
+DETECTION_LAG = _histogram(
+    "igw_detection_lag_seconds",
+    "Time from the end of an order until a poll noticed it: by the seller's timestamp, else since its callback, else "
+    "since the previous poll, which is the longest that it can be.",
+    ("seller",),
+    STEP_BUCKETS,
+)
+DOWNLOAD_DURATION = _histogram(
+    "igw_image_download_duration_seconds", "Time to download an image from its seller.", ("seller",), STEP_BUCKETS
+)
+STORE_DURATION = _histogram(
+    "igw_image_store_duration_seconds", "Time to check, convert and store an image.", (), STEP_BUCKETS
+)
+OFFERS_SKIPPED = _counter(
+    "igw_offers_skipped_total",
+    "Sellers to which no order was sent: no free slot, refused inputs, or not configured any more.",
+    ("seller", "reason"),
+)
+UNFAITHFUL_IMAGES = _counter(
+    "igw_unfaithful_images_total", "Images that differ in size or format from what was ordered.", CELL_LABELS
+)
+LATE_IMAGES = _counter(
+    "igw_late_images_total",
+    "Images that arrived after their order was given up. They are booked as orphan.",
+    ("seller",),
 )
 FAILOVERS = _counter(
     "igw_failovers_total",
@@ -145,6 +199,12 @@ CALLBACKS = _counter(
     (tuple(name for name, adapter in ADAPTERS.items() if adapter.callback), tuple(CallbackOutcome)),
 )
 
+CALLBACK_SAVINGS = _counter(
+    "igw_callback_saved_seconds_total",
+    "What callbacks were worth: by how much they brought forward the poll that found an order ended.",
+    ("seller",),
+)
+
 # --- money
 
 IMAGES_DELIVERED = _counter("igw_images_delivered_total", "Images delivered and paid for.", MONEY_LABELS)
@@ -158,6 +218,11 @@ SPEND_CORRECTIONS = _counter(
     "igw_spend_corrections_usd_total",
     "Amounts of igw_spend_usd_total that were booked back, since it turned out that they were not charged.",
     (*MONEY_LABELS, "line"),
+)
+PRICE_DRIFT = _counter(
+    "igw_price_drift_usd_total",
+    "Amount in USD by which sellers charged more or less than their configured price for delivered images.",
+    (*CELL_LABELS, "direction"),
 )
 PRICE_MISMATCHES = _counter(
     "igw_price_mismatches_total", "Orders that the seller did not charge at its configured price.", CELL_LABELS
@@ -183,6 +248,7 @@ SECTIONS: dict[str, tuple[MetricRow, ...]] = {
         JOBS_ACCEPTED,
         JOBS_ENDED,
         JOB_DURATION,
+        JOB_STATE_DURATION,
         JOBS_IN_FLIGHT,
         JOBS_RECLAIMED,
         BATCHES_ENDED,
@@ -191,14 +257,25 @@ SECTIONS: dict[str, tuple[MetricRow, ...]] = {
     "Orders and sellers": (
         ATTEMPTS_ENDED,
         ATTEMPT_DURATION,
+        FAILED_ATTEMPT_DURATION,
+        SLOT_WAIT,
+        ACCEPTANCE_DURATION,
+        POLLS,
+        DETECTION_LAG,
+        CALLBACKS,
+        CALLBACK_SAVINGS,
+        DOWNLOAD_DURATION,
+        STORE_DURATION,
+        UNFAITHFUL_IMAGES,
+        LATE_IMAGES,
+        OFFERS_SKIPPED,
         FAILOVERS,
         CELL_BREAKER_STATE,
         ACCOUNT_BREAKER_STATE,
         CELL_CONFORMANCE,
         ACCOUNT_ORDERS,
-        CALLBACKS,
     ),
-    "Money": (IMAGES_DELIVERED, SPEND, SPEND_CORRECTIONS, PRICE_MISMATCHES),
+    "Money": (IMAGES_DELIVERED, SPEND, SPEND_CORRECTIONS, PRICE_MISMATCHES, PRICE_DRIFT),
     "The process": (INTERNAL_ERRORS, TASK_FAILURES, TASK_UP, CONFIG_RELOADS),
 }
 METRIC_TABLE = tuple(row for rows in SECTIONS.values() for row in rows)

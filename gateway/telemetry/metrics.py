@@ -57,13 +57,17 @@ class Metrics:
         if not FIRST_CLIENT_ERROR <= event.status < FIRST_SERVER_ERROR:
             self._observe(table.HTTP_REQUEST_DURATION, event.seconds, route, f"{event.status // 100}xx")
         if event.waited_seconds is not None:
-            self._observe(table.HTTP_OVERHEAD, event.seconds - event.waited_seconds, route)
+            others_seconds = event.waited_seconds + event.client_seconds + event.fetch_seconds
+            self._observe(table.HTTP_OVERHEAD, event.seconds - others_seconds, route)
 
     def _on_job_accepted(self, event: events.JobAccepted) -> None:
         self._count(table.JOBS_ACCEPTED, event.team, event.model, event.policy)
 
     def _on_job_ended(self, event: events.JobEnded) -> None:
         self._count(table.JOBS_ENDED, event.team, event.model, event.state, event.fault or "none")
+        self._observe(table.JOB_STATE_DURATION, event.queued_seconds, JobState.QUEUED, event.state)
+        progress_seconds = event.seconds - event.queued_seconds
+        self._observe(table.JOB_STATE_DURATION, progress_seconds, JobState.IN_PROGRESS, event.state)
         if event.state is JobState.COMPLETED:
             self._observe(table.JOB_DURATION, event.seconds, event.model, *_list_cell_labels(event.cell))
 
@@ -72,6 +76,31 @@ class Metrics:
         if event.fault is None:
             labels = event.seller, event.model, *_list_cell_labels(event.cell)
             self._observe(table.ATTEMPT_DURATION, event.seconds, *labels)
+        else:
+            self._observe(table.FAILED_ATTEMPT_DURATION, event.seconds, event.seller)
+
+    def _on_order_slot_granted(self, event: events.OrderSlotGranted) -> None:
+        self._observe(table.SLOT_WAIT, event.seconds, event.account)
+
+    def _on_order_accepted(self, event: events.OrderAccepted) -> None:
+        self._observe(table.ACCEPTANCE_DURATION, event.seconds, event.seller)
+
+    def _on_order_observed(self, event: events.OrderObserved) -> None:
+        self._observe(table.POLLS, event.polls, event.seller)
+        self._observe(table.DETECTION_LAG, event.lag_seconds, event.seller)
+        self._count(table.CALLBACK_SAVINGS, event.seller, amount=event.saved_seconds)
+
+    def _on_image_stored(self, event: events.ImageStored) -> None:
+        self._observe(table.DOWNLOAD_DURATION, event.download_seconds, event.seller)
+        self._observe(table.STORE_DURATION, event.store_seconds)
+        if not event.is_as_ordered:
+            self._count(table.UNFAITHFUL_IMAGES, event.seller, event.model, *_list_cell_labels(event.cell))
+
+    def _on_late_images_received(self, event: events.LateImagesReceived) -> None:
+        self._count(table.LATE_IMAGES, event.seller, amount=event.images)
+
+    def _on_offer_skipped(self, event: events.OfferSkipped) -> None:
+        self._count(table.OFFERS_SKIPPED, event.seller, event.fault)
 
     def _on_ledger_entry_posted(self, event: events.LedgerEntryPosted) -> None:
         labels = event.team, event.seller, event.model, event.cell.resolution, event.cell.quality
@@ -84,7 +113,10 @@ class Metrics:
         self._count(table.FAILOVERS, event.from_seller, event.to_seller, event.reason or "none")
 
     def _on_price_mismatch(self, event: events.PriceMismatch) -> None:
-        self._count(table.PRICE_MISMATCHES, event.seller, event.model, *_list_cell_labels(event.cell))
+        labels = event.seller, event.model, *_list_cell_labels(event.cell)
+        direction = "above" if event.difference > 0 else "below"
+        self._count(table.PRICE_MISMATCHES, *labels)
+        self._count(table.PRICE_DRIFT, *labels, direction, amount=abs(event.difference) / MICROS_PER_USD)
 
     def _on_rate_limit_exceeded(self, event: events.RateLimitExceeded) -> None:
         self._count(table.RATE_LIMITED_REQUESTS, event.team, event.owner, event.limit)
@@ -114,6 +146,12 @@ _HANDLERS: dict[type[events.Event], Callable[[Metrics, Any], None]] = {
     events.JobAccepted: Metrics._on_job_accepted,
     events.JobEnded: Metrics._on_job_ended,
     events.AttemptEnded: Metrics._on_attempt_ended,
+    events.OrderSlotGranted: Metrics._on_order_slot_granted,
+    events.OrderAccepted: Metrics._on_order_accepted,
+    events.OrderObserved: Metrics._on_order_observed,
+    events.ImageStored: Metrics._on_image_stored,
+    events.LateImagesReceived: Metrics._on_late_images_received,
+    events.OfferSkipped: Metrics._on_offer_skipped,
     events.LedgerEntryPosted: Metrics._on_ledger_entry_posted,
     events.FailoverStarted: Metrics._on_failover_started,
     events.PriceMismatch: Metrics._on_price_mismatch,

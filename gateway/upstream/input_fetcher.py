@@ -92,12 +92,16 @@ class InputFetcher:
 
 
 class RequestInputs:
-    """The input images of one request. They are fetched by URL, and their memory is held until `release`."""
+    """The input images of one request. They are fetched by URL, and their memory is held until `release`.
+
+    `fetch_seconds`: from the start of the first fetch to the end of the last. They are concurrent.
+    """
 
     def __init__(self, fetcher: InputFetcher, team: str) -> None:
         self._fetcher, self._team = fetcher, team
         self._deadline = monotonic() + fetcher.timing.request_timeout_seconds
-        self.held_bytes = 0
+        self.held_bytes, self.fetch_seconds = 0, 0.0
+        self._first_fetch_at: float | None = None
         self.max_image_bytes = fetcher.timing.max_image_bytes
 
     async def fetch(self, url: str) -> bytes:
@@ -106,7 +110,9 @@ class RequestInputs:
         if timeout_seconds <= 0:
             raise DownloadError("request timeout", public_reason="it did not arrive in time")
         reservation = _ImageReservation(self)
+        self._first_fetch_at = self._first_fetch_at or monotonic()
         data = await self._fetcher.download(url, timeout_seconds, self._team, reservation)
+        self.fetch_seconds = monotonic() - self._first_fetch_at
         reservation.shrink(len(data))
         return data
 

@@ -2,11 +2,13 @@
 
 from typing import Any
 
+from msgspec.structs import replace
+
 from providers import parsing
 from providers.account_status import AccountStatus
 from providers.adapter import Answer, Call, Endpoint
 from providers.faults import Fault, FaultKind, detect_content_refusal, fault_kind_from_status
-from providers.order_status import Accepted, Failed, InProgress, NoAnswer, Progress
+from providers.order_status import Accepted, Failed, InProgress, NoAnswer, Progress, Ready
 from providers.orders import (
     Capabilities,
     Feature,
@@ -129,9 +131,10 @@ def from_run(run: JsonObject, *, is_new: bool) -> Progress:
     status = parsing.parse_code(run.get("status_code")) or parsing.parse_code(run.get("status"))
     state = STATES_BY_STATUS.get(status or "")
     if state is SUCCEEDED and run.get("output") is not None:
-        return parsing.status_from_images(
-            parse_images(run["output"]), (run.get("cost"),), id=run_id, reference=reference
-        )
+        images = parse_images(run["output"])
+        progress = parsing.status_from_images(images, (run.get("cost"),), id=run_id, reference=reference)
+        finished_at = parsing.parse_timestamp(run.get("completed_at"))
+        return replace(progress, finished_at=finished_at) if isinstance(progress, Ready) else progress
     if state in (FAILED, CANCELLED):
         return Failed(fault=_parse_failure(run, state), id=run_id, reference=reference)
     if is_new and run_id:

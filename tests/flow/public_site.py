@@ -52,16 +52,17 @@ class PublicSite:
         self.port = port
         self.certificate = certificate
         self.request_counts: Counter[str] = Counter()
-        self.pages: dict[str, tuple[int, dict[str, str], list[bytes | None]]] = {}
+        self.pages: dict[str, tuple[int, dict[str, str], list[bytes | float | None]]] = {}
         self.stopped = threading.Event()
 
     def make_url(self, path: str, host_name: str = HOST_NAME) -> str:
         return f"https://{host_name}{path}"
 
-    def add_page(self, path: str, *chunks: bytes | None, status: int = 200, **headers: str) -> str:
-        """Adds a page and returns its URL. A chunk of None stalls the response, which then has no content-length."""
+    def add_page(self, path: str, *chunks: bytes | float | None, status: int = 200, **headers: str) -> str:
+        """Adds a page and returns its URL. A chunk of None stalls the response, which then has no content-length. A
+        number pauses it for so many seconds."""
         header_fields = {name.replace("_", "-"): value for name, value in headers.items()}
-        content_length = None if None in chunks else sum(len(chunk) for chunk in chunks if chunk)
+        content_length = None if None in chunks else sum(len(chunk) for chunk in chunks if isinstance(chunk, bytes))
         header_fields = {
             **({"connection": "close"} if content_length is None else {"content-length": str(content_length)}),
             **header_fields,
@@ -99,6 +100,8 @@ class _PageHandler(BaseHTTPRequestHandler):
         for chunk in chunks:
             if chunk is None:
                 site.stopped.wait(MAX_WAIT_SECONDS)
+            elif isinstance(chunk, float):
+                site.stopped.wait(chunk)
             else:
                 self.wfile.write(chunk)
 

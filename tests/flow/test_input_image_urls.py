@@ -98,6 +98,13 @@ def test_input_image_url_is_fetched_once_stored_and_sent_to_the_seller(
     assert has_received_image(flow, seller, IMAGE)
 
 
+def test_time_of_a_slow_image_url_does_not_count_as_overhead(flow: OrderFlow, web: PublicSite) -> None:
+    image_url = web.add_page("/slow.png", 1.0, IMAGE)
+    before = flow.gateway.read_metric("igw_http_overhead_seconds_sum")
+    assert order_edit(flow, image_url, RUNAPI)["status"] == "completed"
+    assert 0 < flow.gateway.read_metric("igw_http_overhead_seconds_sum") - before < 0.9
+
+
 @pytest.mark.parametrize("seller", [RUNFLOW_RUNS, RUNFLOW_RUN, RUNAPI])
 def test_fetched_image_too_large_for_a_data_uri_is_uploaded_unchanged(
     flow: OrderFlow, web: PublicSite, seller: str

@@ -13,6 +13,7 @@ from gateway.engine import result_fetcher
 from gateway.engine.job_context import JobContext
 from gateway.engine.job_documents import OrderTerms, SavedRequest, StoredImage, encode_document
 from gateway.engine.result_fetcher import ResultFetcher
+from gateway.events import ErrorReported, ImageStored
 from gateway.jobs.job import Job
 from gateway.jobs.job_update_types import ImagesReady, ImagesStored, JobUpdate
 from gateway.jobs.transitions import Ignored, apply_update
@@ -87,6 +88,7 @@ class FetcherFakes:
             seller_client=SimpleNamespace(download=self._download),
             emit=self.events.append,
             wall_clock=lambda: self.now,
+            monotonic=lambda: self.now,
             timing=TIMING,
             catalogue=lambda: make_catalogue(()),
         )
@@ -169,7 +171,7 @@ def test_success_records_stored_images_only() -> None:
     fakes = make_fakes(n=2)
     assert fakes.fetch_and_store(make_inline_image(), make_inline_image())
     assert fakes.posted == [fakes.stored_update]
-    assert fakes.events == []
+    assert [type(event) for event in fakes.events] == [ImageStored] * 2
 
 
 def test_internal_error_with_one_image_keeps_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -186,7 +188,8 @@ def test_internal_error_with_one_image_keeps_the_others(monkeypatch: pytest.Monk
         3,
         FaultKind.IMAGES_EXPIRED,
     )
-    assert ["ZeroDivisionError" in event.message for event in fakes.events] == [True] * MAX_FETCH_TRIES
+    errors = [event for event in fakes.events if isinstance(event, ErrorReported)]
+    assert ["ZeroDivisionError" in error.message for error in errors] == [True] * MAX_FETCH_TRIES
 
 
 def test_invalid_inline_image_is_tried_once() -> None:

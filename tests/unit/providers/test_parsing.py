@@ -167,3 +167,16 @@ def test_unsendable_and_reserved_headers_are_dropped() -> None:
 )
 def test_framing_and_authorization_headers_are_reserved(name: str) -> None:
     assert parsing.parse_upload_headers({name: "x", "x-amz-acl": "private"}) == {"x-amz-acl": "private"}
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("2026-06-01T10:00:22Z", 1780308022.0), ("2026-06-01T12:00:22.500+02:00", 1780308022.5)],
+)
+def test_timestamp_with_an_offset_is_parsed(text: str, seconds: float) -> None:
+    assert parsing.parse_timestamp(text) == seconds
+
+
+@pytest.mark.parametrize("value", [None, 1780308022, "", "2026-06-01T10:00:22", "yesterday", "2026-13-01T00:00:00Z"])
+def test_unreadable_timestamp_is_none(value: object) -> None:
+    assert parsing.parse_timestamp(value) is None

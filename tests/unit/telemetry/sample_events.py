@@ -15,12 +15,16 @@ from gateway.events import (
     ErrorReported,
     Event,
     FailoverStarted,
+    ImageStored,
     JobAccepted,
     JobEnded,
     JobReclaimed,
     LateImagesReceived,
     LedgerEntryPosted,
     OfferSkipped,
+    OrderAccepted,
+    OrderObserved,
+    OrderSlotGranted,
     PriceMismatch,
     RateLimitExceeded,
     RequestCompleted,
@@ -32,32 +36,50 @@ from providers.faults import FaultKind
 from providers.orders import Cell, Operation
 
 CELL = Cell(Operation.GENERATE, "1k", "high")
-JOB: dict[str, Any] = {"job": "job_1", "cell": CELL, "images": 1, "config": "c"}
+JOB: dict[str, Any] = {"job": "job_1", "cell": CELL, "images": 1, "config": "c", "at": 1_790_000_000.0}
 TEAM_AND_MODEL: dict[str, Any] = {"team": "a", "model": "m"}
 ATTEMPT: dict[str, Any] = JOB | {"attempt": 1, "seller": "s"}
-OFFER: dict[str, Any] = {"job": "job_1", "seller": "s", "cell": CELL, "config": "c"}
+OFFER: dict[str, Any] = {"job": "job_1", "seller": "s", "cell": CELL, "config": "c", "at": 1_790_000_000.0}
 DELIVERY: dict[str, Any] = {"delivered": 1, "seconds": 1.0, "fault": None}
 ACCEPTED = JobAccepted(**JOB, **TEAM_AND_MODEL, policy="cheapest")
 RECORDED = AttemptRecorded(**ATTEMPT)
 ATTEMPT_ENDED = AttemptEnded(**ATTEMPT, **TEAM_AND_MODEL, **DELIVERY)
 CAPTURE = LedgerEntryPosted(**ATTEMPT, **TEAM_AND_MODEL, line=LedgerLine.CAPTURE, amount=50_000, day="2026-11-27")
 JOB_ENDED = JobEnded(
-    **JOB, **TEAM_AND_MODEL, **DELIVERY, state=JobState.COMPLETED, sellers=("s",), captured_amount=50_000
+    **JOB,
+    **TEAM_AND_MODEL,
+    **DELIVERY,
+    queued_seconds=0.1,
+    state=JobState.COMPLETED,
+    sellers=("s",),
+    captured_amount=50_000,
 )
 REQUEST = RequestCompleted(
-    id="req_1", method="POST", route="/v1/images/generations", status=200, seconds=1.0, waited_seconds=0.99
+    at=1_790_000_000.0,
+    id="req_1",
+    method="POST",
+    route="/v1/images/generations",
+    status=200,
+    seconds=1.0,
+    waited_seconds=0.99,
 )
 FAILOVER = FailoverStarted(
-    job="job_1", attempt=2, from_seller="s", to_seller="t", reason=FaultKind.UNAVAILABLE, config=""
+    at=1_790_000_000.0, job="job_1", attempt=2, from_seller="s", to_seller="t", reason=FaultKind.UNAVAILABLE, config=""
 )
-PRICE_MISMATCH = PriceMismatch(**OFFER, attempt=1, model="m", expected_price=50_000, charged_price=60_000)
+PRICE_MISMATCH = PriceMismatch(
+    **OFFER, attempt=1, model="m", expected_price=50_000, charged_price=60_000, difference=10_000
+)
 SAMPLE_EVENTS: tuple[Event, ...] = (
     *(ACCEPTED, RECORDED, ATTEMPT_ENDED, CAPTURE, JOB_ENDED, REQUEST, FAILOVER, PRICE_MISMATCH),
     replace(ATTEMPT_ENDED, fault=FaultKind.UNAVAILABLE),
     replace(CAPTURE, amount=-50_000),
+    OrderSlotGranted(**OFFER, account="a", seconds=0.0),
+    OrderAccepted(**OFFER, attempt=1, seconds=0.5),
+    OrderObserved(**OFFER, attempt=1, polls=2, lag_seconds=0.5, saved_seconds=1.5),
+    ImageStored(**OFFER, attempt=1, model="m", bytes=9, download_seconds=0.2, store_seconds=0.1, is_as_ordered=False),
     OfferSkipped(**OFFER, fault=FaultKind.OVERLOADED),
-    LateImagesReceived(job="job_1", attempt=1, seller="s", images=1),
-    JobReclaimed(job="job_1", reclaims=1, config="c"),
+    LateImagesReceived(at=1_790_000_000.0, job="job_1", config="c", attempt=1, seller="s", images=1),
+    JobReclaimed(at=1_790_000_000.0, job="job_1", reclaims=1, config="c"),
     RateLimitExceeded(team="a", owner="key", limit="requests"),
     BatchEnded(batch="batch_1", team="a", status="completed", lines=3, completed=2, failed=1, seconds=9.0),
     ApiKeyChanged(action="created", key="k", team="a", actor="b", source="127.0.0.1"),
