@@ -12,6 +12,9 @@ from gateway.jobs.transition_tables import LedgerLine
 from providers.faults import FaultKind
 from providers.orders import Cell
 
+# Components that report internal errors. Metrics have a series for each from the start, and no other value.
+COMPONENTS = ("api", "audit", "batches", "engine", "input_uploads", "result_fetcher", "storage", "store", "task")
+
 
 class Event(Struct, frozen=True, kw_only=True):
     """Base of all events. Events contain no prompts, images, secrets or URLs."""
@@ -243,6 +246,27 @@ class TaskRecovered(Event, frozen=True, kw_only=True):
 
     task: str
     failures: int
+    seconds: float
+
+
+class CommitResult(StrEnum):
+    """Result of a commit. The last three: the store did not answer, has no room for new jobs, or may still apply it."""
+
+    APPLIED = "applied"
+    CONFLICT = "conflict"
+    LEASE_LOST = "lease_lost"
+    BUDGET_EXCEEDED = "budget_exceeded"
+    DUPLICATE = "duplicate"
+    KEY_REUSED = "key_reused"
+    UNAVAILABLE = "unavailable"
+    FULL = "full"
+    UNKNOWN = "unknown"
+
+
+class StoreCommitted(Event, frozen=True, kw_only=True):
+    """A commit of a job was answered, or failed. It has no line in the log: an error is reported by its own event."""
+
+    outcome: CommitResult
     seconds: float
 
 

@@ -10,7 +10,7 @@ from litestar import Litestar
 from msgspec.structs import replace
 
 from gateway.access.rate_limiter import SIGNAL_PREFIX, has_limits
-from gateway.api.application import create_application
+from gateway.api.application import Application, create_application
 from gateway.assets.storage import ImageStorage, StorageAccessDenied, StorageUnavailable, describe_problem
 from gateway.catalogue import Catalogue
 from gateway.components import (
@@ -30,7 +30,8 @@ from gateway.settings import Settings, load_signing_secrets
 from gateway.slewing_clock import SlewingClock
 from gateway.store.base import DAY_SECONDS, Store
 from gateway.task_supervisor import SupervisedTask, TaskSupervisor
-from gateway.telemetry.gauges import GaugeReader
+from gateway.telemetry.event_loop_monitor import EventLoopMonitor
+from gateway.telemetry.gauges import GaugeReader, GaugeSources
 from gateway.telemetry.logs import EventLogger
 from gateway.telemetry.metrics import Metrics
 from gateway.timeouts_and_intervals import Timing
@@ -82,7 +83,8 @@ class Gateway:
                 timing=self.timing.store,
             )
         )
-        self.app: Litestar = create_application(
+        self._config_applied_at = factories.system_clock()
+        self.app: Application = create_application(
             self._build_app_state(),
             self.emit,
             [self._lifespan],
@@ -124,6 +126,7 @@ class Gateway:
         if reload.is_applied:
             configured = configure_timing(self._default_timing, self.reloader.current.gateway.timing)
             self.timing = reload_timing(self.timing, configured)
+            self._config_applied_at = self._factories.system_clock()
             if self.components is not None:
                 self.components.engine.context.timing = self.timing
                 configure_accounts(self.components, self.catalogue())
@@ -212,8 +215,11 @@ class Gateway:
         )
         app.state["context"] = components.api_context
         app.state["callback_handler"] = components.callback_handler
-        gauge_reader = GaugeReader(components.engine, self.catalogue, self.supervisor)
-        self.metrics.read_gauges(gauge_reader.readers)
+        self.metrics.read_gauges(GaugeReader(self._collect_gauge_sources(components.engine)).readers)
+        loop_monitor = EventLoopMonitor(
+            self.timing.maintenance.loop_lag_interval_seconds, self.metrics.observe_loop_lag
+        )
+        exit_stack.push_async_callback(self.supervisor.run("event_loop.measure", loop_monitor.run).stop)
         await self._start_access_tasks(components, exit_stack)
         components.engine.start(self.supervisor)
         exit_stack.push_async_callback(components.engine.drain, 0.0)
@@ -302,6 +308,21 @@ class Gateway:
 
     def _build_app_state(self) -> dict[str, Any]:
         return {"describe_readiness": self.describe_readiness, "render_metrics": self.metrics.render}
+
+    def _collect_gauge_sources(self, engine: Engine) -> GaugeSources:
+        client = engine.context.seller_client
+        return GaugeSources(
+            engine=engine,
+            get_catalogue=self.catalogue,
+            supervisor=self.supervisor,
+            memory_budgets={
+                "requests": self.app.body_budget,
+                "sellers": client.memory_budget,
+                "images": client.url_memory_budget,
+            },
+            disk_budget=self.app.disk_budget,
+            get_config_applied_at=lambda: self._config_applied_at,
+        )
 
     def _make_environment(
         self, store: Store, storage: ImageStorage, seller_client: SellerClient, signing_secrets: tuple[bytes, ...]

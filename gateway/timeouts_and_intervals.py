@@ -144,6 +144,8 @@ class MaintenanceTiming(Struct, frozen=True, kw_only=True):
     # A storage that failed is tested again within this time.
     storage_check_interval_seconds: float = 3.0
     log_check_interval_seconds: float = 1.0
+    # How often the lag of the event loop is measured. Anything that blocks it for longer is seen.
+    loop_lag_interval_seconds: float = 0.25
     # How soon a revoked or changed API key takes effect on all replicas. Each check is one cheap call of the store.
     key_refresh_interval_seconds: float = 2.0
     # How often the last uses of API keys are saved.

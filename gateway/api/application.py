@@ -81,15 +81,18 @@ ROUTE_HANDLERS = [
 
 
 class Application(Litestar):
-    """Assigns each request an id and emits an event for its response, also for unknown routes."""
+    """Assigns each request an id and emits an event for its response, also for unknown routes.
+
+    `body_budget`: memory of the bodies of all requests; `disk_budget`: disk of all uploads.
+    """
 
     def __init__(
         self, emit: EventSink, timing: ApiTiming, cross_origin_headers: CrossOriginHeaders, **options: Any
     ) -> None:
         super().__init__(**options)
         self._emit, self._timing, self._cross_origin_headers = emit, timing, cross_origin_headers
-        self._body_budget = MemoryBudget(timing.max_total_body_bytes)
-        self._disk_budget = MemoryBudget(timing.max_total_upload_bytes)
+        self.body_budget = MemoryBudget(timing.max_total_body_bytes)
+        self.disk_budget = MemoryBudget(timing.max_total_upload_bytes)
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] != "http":
@@ -97,8 +100,8 @@ class Application(Litestar):
         lifecycle = RequestLifecycle(
             scope,
             send,
-            IncomingBodyLimiter(receive, self._body_budget, self._disk_budget, self._timing),
-            self._body_budget.make_outgoing_reservation(),
+            IncomingBodyLimiter(receive, self.body_budget, self.disk_budget, self._timing),
+            self.body_budget.make_outgoing_reservation(),
             self._cross_origin_headers,
         )
         try:
@@ -138,7 +141,7 @@ def _build_response_error_event(error: BaseException, request_id: str) -> ErrorR
 
 def create_application(
     state: dict[str, Any], emit: EventSink, lifespan: list[Any], timing: ApiTiming, get_allowed_origins: Origins
-) -> Litestar:
+) -> Application:
     require_declared_scopes(ROUTE_HANDLERS)
     translator = ErrorTranslator(emit, timing)
     return Application(

@@ -9,6 +9,7 @@ from functools import partial
 
 from gateway.catalogue import Offer
 from gateway.engine.engine import Engine
+from gateway.engine.measured_commits import commit_job
 from gateway.engine.seen_callbacks import SeenCallbacks, compute_digest
 from gateway.engine.seller_queries import can_identify_orders, verify_ticket
 from gateway.events import CallbackHandled, CallbackOutcome
@@ -152,7 +153,7 @@ class CallbackHandler:
         for _ in range(MAX_COMMIT_TRIES):
             job = await self._context.store.load_job(job_id)
             commit = build_update_commit(job, fact, self._context.wall_clock()) if job else Ignored("job was deleted")
-            if isinstance(commit, Ignored) or not isinstance(await self._context.store.commit(commit), VersionConflict):
+            if isinstance(commit, Ignored) or not isinstance(await commit_job(self._context, commit), VersionConflict):
                 return
         raise RetryLater
 

@@ -16,6 +16,7 @@ from gateway.engine.job_caller_remover import JobCallerRemover
 from gateway.engine.job_creation import CreateJobCommand, CreateJobResult, create_job
 from gateway.engine.job_documents import list_document_names
 from gateway.engine.job_worker import JobWorker
+from gateway.engine.measured_commits import commit_job
 from gateway.events import ErrorReported, JobAccepted, JobReclaimed, describe_exception, make_error_event
 from gateway.jobs.commit import build_update_commit
 from gateway.jobs.job import Job
@@ -169,7 +170,7 @@ class Engine:
             if isinstance(commit, Ignored):
                 return job
             commit = replace(commit, removed_documents=removed_documents)
-            if isinstance(await self.context.store.commit(commit), Applied):
+            if isinstance(await commit_job(self.context, commit), Applied):
                 emit_commit_events(self.context, job, commit)
                 return commit.job
         return None

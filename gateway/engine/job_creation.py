@@ -24,6 +24,7 @@ from gateway.engine.job_documents import (
     StoredInput,
     encode_order_documents,
 )
+from gateway.engine.measured_commits import commit_job
 from gateway.events import ErrorReported
 from gateway.jobs.commit import BudgetLimits as BudgetLimits
 from gateway.jobs.commit import Commit, IdempotencyRecord
@@ -148,7 +149,7 @@ async def _save_job(context: EngineContext, command: CreateJobCommand, commit: C
         await discard_inputs(context, job_id)
         raise ClientDisconnected
     try:
-        outcome = await context.store.commit(commit)
+        outcome = await commit_job(context, commit)
     except StoreOutcomeUnknown:
         # The job may be saved already, or later. So its inputs are kept, for a retry by its client.
         raise

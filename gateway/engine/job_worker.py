@@ -18,6 +18,7 @@ from gateway.engine.engine_context import EngineContext
 from gateway.engine.job_confirmation import JobConfirmer
 from gateway.engine.job_context import JobContext
 from gateway.engine.mailbox import Message
+from gateway.engine.measured_commits import commit_job
 from gateway.engine.order_submitter import OrderSubmitter
 from gateway.engine.order_tracker import OrderTracker
 from gateway.engine.unconfigured_job_release import JobReleaser
@@ -228,7 +229,7 @@ class JobWorker:
                 if not any(effects):
                     break
                 commit = self._build_commit(job, list(compress(messages, effects)), now)
-                outcome = await self._retry_until_available(partial(self.context.store.commit, commit))
+                outcome = await self._retry_until_available(partial(commit_job, self.context, commit))
                 if isinstance(outcome, Applied):
                     return self._on_commit_applied(commit, messages, effects)
                 messages = await self._on_commit_refused(commit, outcome, messages)

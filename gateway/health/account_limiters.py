@@ -78,6 +78,15 @@ class AccountLimiters:
         """Returns how many orders of batches wait for a slot, at all accounts together."""
         return sum(limiter.waiting_batch_count for limiter in self._limiters.values())
 
+    def get_limit(self, account: str) -> int | None:
+        """Returns how many orders may be in flight now; None without a limit."""
+        limiter = self._limiters.get(account)
+        return limiter.current_limit if limiter else None
+
+    def count_waiting(self, account: str) -> int:
+        limiter = self._limiters.get(account)
+        return limiter.waiting_count if limiter else 0
+
     def count_in_flight(self, account: str) -> int:
         limiter = self._limiters.get(account)
         return limiter.in_flight if limiter else 0

@@ -139,6 +139,15 @@ class AccountLimiter:
         return remaining if remaining > 0 else None
 
     @property
+    def current_limit(self) -> int | None:
+        limit = self._get_limit(self._clock())
+        return None if limit == inf else int(limit)
+
+    @property
+    def waiting_count(self) -> int:
+        return sum(map(len, self._waiters.values()))
+
+    @property
     def waiting_batch_count(self) -> int:
         return len(self._waiters[Priority.BATCH])
 

@@ -18,11 +18,14 @@ class RetryBudget:
     def record_first_order(self, now: float) -> None:
         self._first_orders.add(now)
 
-    def can_retry(self, now: float) -> bool:
-        """Returns whether one more retry is allowed: retries may be a tenth of the last minute's first orders, and
-        always three."""
+    def count_available(self, now: float) -> int:
+        """Returns how many retries are left: they may be a tenth of the last minute's first orders, and always
+        three."""
         allowed = max(self._min_retries, int(self._first_orders.count_recent(now) * MAX_RETRY_SHARE))
-        return self._retries.count_recent(now) < allowed
+        return max(0, allowed - self._retries.count_recent(now))
+
+    def can_retry(self, now: float) -> bool:
+        return self.count_available(now) > 0
 
     def record_retry(self, now: float) -> None:
         self._retries.add(now)

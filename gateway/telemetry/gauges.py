@@ -1,35 +1,65 @@
 """Gauges that are read from the memory of this process when `/metrics` is scraped. No event carries their values."""
 
 from collections.abc import Callable, Iterator, Mapping
+from importlib.metadata import version
+
+from msgspec import Struct
 
 from gateway.catalogue import Catalogue
 from gateway.engine.engine import Engine
 from gateway.health.health_tracker import HealthKey
+from gateway.memory_budget import MemoryBudget
 from gateway.task_supervisor import TaskSupervisor
 from gateway.telemetry import metric_table as table
 from gateway.telemetry.metric_families import Samples
 from gateway.telemetry.metric_table import MetricRow
 
 Sample = tuple[tuple[str, ...], float]
+VERSION = version("image-gateway")
+
+
+class GaugeSources(Struct, frozen=True, kw_only=True):
+    """What gauges are read from. `memory_budgets`: by the name of each; `get_config_applied_at`: in Unix seconds."""
+
+    engine: Engine
+    get_catalogue: Callable[[], Catalogue]
+    supervisor: TaskSupervisor
+    memory_budgets: Mapping[str, MemoryBudget]
+    disk_budget: MemoryBudget
+    get_config_applied_at: Callable[[], float]
 
 
 class GaugeReader:
     """Reads the gauges of one process. `readers`: for each gauge the function that returns its series."""
 
-    def __init__(self, engine: Engine, get_catalogue: Callable[[], Catalogue], supervisor: TaskSupervisor) -> None:
-        self._engine, self._context = engine, engine.context
-        self._get_catalogue, self._supervisor = get_catalogue, supervisor
+    def __init__(self, sources: GaugeSources) -> None:
+        self._sources, self._context = sources, sources.engine.context
+        context, disk_budget = self._context, sources.disk_budget
         self.readers: Mapping[MetricRow, Callable[[], Samples]] = {
-            table.JOBS_IN_FLIGHT: lambda: [((), len(engine.workers))],
-            table.ACCOUNT_ORDERS: lambda: self._read_accounts(self._context.limits.count_in_flight),
+            table.JOBS_IN_FLIGHT: lambda: [((), len(sources.engine.workers))],
+            table.ACCOUNT_ORDERS: lambda: self._read_accounts(context.limits.count_in_flight),
+            table.ACCOUNT_WAITING: lambda: self._read_accounts(context.limits.count_waiting),
+            table.ACCOUNT_LIMIT: lambda: self._read_accounts(context.limits.get_limit),
+            table.ACCOUNT_LOAD: lambda: self._read_accounts(context.limits.get_load),
             table.ACCOUNT_BREAKER_STATE: lambda: self._read_accounts(self._get_account_state),
             table.CELL_BREAKER_STATE: self._read_cell_states,
             table.CELL_CONFORMANCE: self._read_conformance,
+            table.RETRIES_AVAILABLE: lambda: [((), context.retry_budget.count_available(context.monotonic()))],
             table.TASK_UP: self._read_tasks,
+            table.MEMORY_USED: lambda: self._read_budgets(lambda budget: budget.reserved_bytes),
+            table.MEMORY_LIMIT: lambda: self._read_budgets(lambda budget: budget.max_bytes),
+            table.UPLOADS_USED: lambda: [((), disk_budget.reserved_bytes)],
+            table.UPLOADS_LIMIT: lambda: [((), disk_budget.max_bytes)],
+            table.CONFIG_INFO: lambda: [((sources.get_catalogue().hash,), 1)],
+            table.CONFIG_APPLIED_AT: lambda: [((), sources.get_config_applied_at())],
+            table.BUILD_INFO: lambda: [((VERSION,), 1)],
         }
 
-    def _read_accounts(self, read_account: Callable[[str], float]) -> Samples:
-        return [((account,), read_account(account)) for account in self._get_catalogue().accounts]
+    def _read_accounts(self, read_account: Callable[[str], float | None]) -> Iterator[Sample]:
+        """Yields the value of each account that has one."""
+        for account in self._sources.get_catalogue().accounts:
+            if (value := read_account(account)) is not None:
+                yield (account,), value
 
     def _get_account_state(self, account: str) -> float:
         return self._context.health.get_account_breaker_state(account, self._context.wall_clock())
@@ -48,11 +78,14 @@ class GaugeReader:
 
     def _iterate_cells(self) -> Iterator[tuple[tuple[str, ...], HealthKey]]:
         """Yields the label values and the health key of each cell that is sold."""
-        for offer in self._get_catalogue().iter_offers():
+        for offer in self._sources.get_catalogue().iter_offers():
             for cell in offer.prices:
                 labels = offer.seller.name, offer.model, cell.operation, cell.resolution, cell.quality
                 yield labels, HealthKey(offer.seller.name, offer.seller.account.name, offer.model, cell)
 
     def _read_tasks(self) -> Samples:
-        failing = self._supervisor.get_failures()
-        return [((name,), float(name not in failing)) for name in self._supervisor.task_names]
+        failing = self._sources.supervisor.get_failures()
+        return [((name,), float(name not in failing)) for name in self._sources.supervisor.task_names]
+
+    def _read_budgets(self, read_budget: Callable[[MemoryBudget], float]) -> Samples:
+        return [((name,), read_budget(budget)) for name, budget in self._sources.memory_budgets.items()]

@@ -37,6 +37,7 @@ from gateway.events import (
     OrderSlotGranted,
     RateLimitExceeded,
     RequestCompleted,
+    StoreCommitted,
     TaskRecovered,
     describe_exception,
     get_event_name,
@@ -196,6 +197,8 @@ def get_event_level(event: Event) -> str | None:
         case RequestCompleted(route=route, status=status):
             is_quiet = route in QUIET_ROUTES or (route.startswith(CALLBACK_ROUTES) and status < 500)
             return None if is_quiet else "info"
+        case StoreCommitted():
+            return None
         case CallbackHandled(outcome=outcome) if outcome not in (CallbackOutcome.FORGED, CallbackOutcome.UNKNOWN):
             return None
         case ErrorReported() | CallbackHandled():

@@ -6,11 +6,11 @@ The series of each metric are kept by their label values, since Prometheus' own 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Generic, TypeVar
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, disable_created_metrics
+from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector, disable_created_metrics
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from gateway.telemetry.metric_table import METRIC_TABLE, MetricKind, MetricRow
+from gateway.telemetry.metric_table import METRIC_TABLE, PROCESS_METRICS, MetricKind, MetricRow
 
 Series = TypeVar("Series", Counter, Histogram)
 # Label values and value of each series of a gauge.
@@ -64,7 +64,9 @@ class MetricFamilies:
         self.histograms: dict[MetricRow, SeriesCache[Histogram]] = {}
         self.gauges: dict[MetricRow, Gauge] = {}
         for row in METRIC_TABLE:
-            self._create(row)
+            if row not in PROCESS_METRICS:
+                self._create(row)
+        ProcessCollector(registry=self.registry)
 
     def _create(self, row: MetricRow) -> None:
         match row.kind:

@@ -9,7 +9,7 @@ from itertools import product
 
 from msgspec import Struct
 
-from gateway.events import CallbackOutcome
+from gateway.events import COMPONENTS, CallbackOutcome
 from providers import ADAPTERS
 
 CELL_LABELS = ("seller", "model", "operation", "resolution", "quality")
@@ -20,6 +20,8 @@ REQUEST_BUCKETS = (0.01, 0.1, 1, 10, 60, 300)
 OVERHEAD_BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1)
 # Of waiting for a slot, for a ticket and for storage, which all take less time than an image.
 STEP_BUCKETS = (0.01, 0.05, 0.25, 1, 2.5, 5, 10, 30, 60, 120)
+COMMIT_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.5, 2)
+LAG_BUCKETS = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 5, 20)
 POLL_BUCKETS = (1, 2, 3, 5, 8, 13, 21, 50)
 IMAGE_BUCKETS = (2, 5, 10, 15, 25, 40, 60, 120, 300, 600)
 
@@ -192,6 +194,21 @@ CELL_CONFORMANCE = _gauge(
     CELL_LABELS,
 )
 ACCOUNT_ORDERS = _gauge("igw_account_orders_in_flight", "Orders in flight at an account.", ("account",))
+ACCOUNT_WAITING = _gauge("igw_account_orders_waiting", "Orders that wait for their turn at an account.", ("account",))
+ACCOUNT_LIMIT = _gauge(
+    "igw_account_order_limit",
+    "How many orders may be in flight at an account now: as configured, or less after it was overloaded. Absent "
+    "without a limit.",
+    ("account",),
+)
+ACCOUNT_LOAD = _gauge(
+    "igw_account_load_ratio",
+    "Orders in flight divided by the limit; 1 or more if a new order has to wait, 0 without a limit.",
+    ("account",),
+)
+RETRIES_AVAILABLE = _gauge(
+    "igw_retries_available", "Retry budget: orders that may replace failed ones at this moment, of all jobs together."
+)
 CALLBACKS = _counter(
     "igw_callbacks_total",
     "Callbacks received from sellers, by result.",
@@ -230,8 +247,25 @@ PRICE_MISMATCHES = _counter(
 
 # --- the process
 
+STORE_COMMITS = _histogram(
+    "igw_store_commit_duration_seconds",
+    "Time of a commit to the store, by its result. `unavailable`, `full` and `unknown` are errors of the store.",
+    ("outcome",),
+    COMMIT_BUCKETS,
+)
+LOOP_LAG = _histogram(
+    "igw_event_loop_lag_seconds", "How late the event loop ran a task, measured four times a second.", (), LAG_BUCKETS
+)
+MEMORY_USED = _gauge(
+    "igw_memory_budget_used_bytes",
+    "Memory that large bodies hold: of `requests`, of calls to `sellers`, and of `images` from sellers' URLs.",
+    ("budget",),
+)
+MEMORY_LIMIT = _gauge("igw_memory_budget_limit_bytes", "Memory that large bodies may hold together.", ("budget",))
+UPLOADS_USED = _gauge("igw_upload_disk_used_bytes", "Disk that uploads hold until their request has ended.")
+UPLOADS_LIMIT = _gauge("igw_upload_disk_limit_bytes", "Disk that uploads may hold together.")
 INTERNAL_ERRORS = _counter(
-    "igw_internal_errors_total", "Internal errors. While all is well there are none.", ("component",)
+    "igw_internal_errors_total", "Internal errors. While all is well there are none.", ("component",), (COMPONENTS,)
 )
 TASK_FAILURES = _counter("igw_task_failures_total", "Failures of long-running tasks.", ("task",))
 TASK_UP = _gauge("igw_task_up", "1 while a long-running task works, 0 while it is down and restarted.", ("task",))
@@ -240,6 +274,23 @@ CONFIG_RELOADS = _counter(
     "Changes of the configuration: applied, or rejected because of problems.",
     ("outcome",),
     (("applied", "rejected"),),
+)
+
+CONFIG_INFO = _gauge("igw_config_info", "1 for the configuration in force, by its hash.", ("hash",))
+CONFIG_APPLIED_AT = _gauge(
+    "igw_config_applied_timestamp_seconds", "When the configuration in force was applied, in Unix seconds."
+)
+BUILD_INFO = _gauge("igw_build_info", "1 for the version of the gateway.", ("version",))
+
+# --- the operating system's view of the process, by the names that all programs use
+
+PROCESS_METRICS = (
+    _gauge("process_virtual_memory_bytes", "Virtual memory size in bytes."),
+    _gauge("process_resident_memory_bytes", "Resident memory size in bytes."),
+    _gauge("process_start_time_seconds", "Start time of the process since unix epoch in seconds."),
+    _counter("process_cpu_seconds_total", "Total user and system CPU time spent in seconds."),
+    _gauge("process_open_fds", "Number of open file descriptors."),
+    _gauge("process_max_fds", "Maximum number of open file descriptors."),
 )
 
 SECTIONS: dict[str, tuple[MetricRow, ...]] = {
@@ -274,8 +325,27 @@ SECTIONS: dict[str, tuple[MetricRow, ...]] = {
         ACCOUNT_BREAKER_STATE,
         CELL_CONFORMANCE,
         ACCOUNT_ORDERS,
+        ACCOUNT_WAITING,
+        ACCOUNT_LIMIT,
+        ACCOUNT_LOAD,
+        RETRIES_AVAILABLE,
     ),
     "Money": (IMAGES_DELIVERED, SPEND, SPEND_CORRECTIONS, PRICE_MISMATCHES, PRICE_DRIFT),
-    "The process": (INTERNAL_ERRORS, TASK_FAILURES, TASK_UP, CONFIG_RELOADS),
+    "The process": (
+        STORE_COMMITS,
+        LOOP_LAG,
+        MEMORY_USED,
+        MEMORY_LIMIT,
+        UPLOADS_USED,
+        UPLOADS_LIMIT,
+        INTERNAL_ERRORS,
+        TASK_FAILURES,
+        TASK_UP,
+        CONFIG_RELOADS,
+        CONFIG_INFO,
+        CONFIG_APPLIED_AT,
+        BUILD_INFO,
+    ),
+    "The operating system's view of the process": PROCESS_METRICS,
 }
 METRIC_TABLE = tuple(row for rows in SECTIONS.values() for row in rows)

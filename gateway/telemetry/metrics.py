@@ -43,6 +43,9 @@ class Metrics:
         """Replaces all series of a gauge: label values, in the order of the row, and value of each."""
         self._families.gauges[row].set_samples(samples)
 
+    def observe_loop_lag(self, seconds: float) -> None:
+        self._observe(table.LOOP_LAG, seconds)
+
     def _count(self, row: MetricRow, *label_values: str, amount: float = 1) -> None:
         self._families.counters[row].get(*label_values).inc(amount)
 
@@ -50,6 +53,9 @@ class Metrics:
         self._families.histograms[row].get(*label_values).observe(max(0.0, value))
 
     # --- one handler per event class
+
+    def _on_store_committed(self, event: events.StoreCommitted) -> None:
+        self._observe(table.STORE_COMMITS, event.seconds, event.outcome)
 
     def _on_request_completed(self, event: events.RequestCompleted) -> None:
         route = get_canonical_route(event.route)
@@ -158,6 +164,7 @@ _HANDLERS: dict[type[events.Event], Callable[[Metrics, Any], None]] = {
     events.JobReclaimed: Metrics._on_job_reclaimed,
     events.RateLimitExceeded: Metrics._on_rate_limit_exceeded,
     events.ErrorReported: Metrics._on_error_reported,
+    events.StoreCommitted: Metrics._on_store_committed,
     events.CallbackHandled: Metrics._on_callback_handled,
     events.BatchEnded: Metrics._on_batch_ended,
     events.ConfigReloaded: Metrics._on_config_reloaded,

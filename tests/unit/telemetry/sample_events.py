@@ -11,6 +11,7 @@ from gateway.events import (
     BatchEnded,
     CallbackHandled,
     CallbackOutcome,
+    CommitResult,
     ConfigReloaded,
     ErrorReported,
     Event,
@@ -28,6 +29,7 @@ from gateway.events import (
     PriceMismatch,
     RateLimitExceeded,
     RequestCompleted,
+    StoreCommitted,
     TaskRecovered,
 )
 from gateway.jobs.job import JobState
@@ -79,6 +81,7 @@ SAMPLE_EVENTS: tuple[Event, ...] = (
     ImageStored(**OFFER, attempt=1, model="m", bytes=9, download_seconds=0.2, store_seconds=0.1, is_as_ordered=False),
     OfferSkipped(**OFFER, fault=FaultKind.OVERLOADED),
     LateImagesReceived(at=1_790_000_000.0, job="job_1", config="c", attempt=1, seller="s", images=1),
+    StoreCommitted(outcome=CommitResult.APPLIED, seconds=0.002),
     JobReclaimed(at=1_790_000_000.0, job="job_1", reclaims=1, config="c"),
     RateLimitExceeded(team="a", owner="key", limit="requests"),
     BatchEnded(batch="batch_1", team="a", status="completed", lines=3, completed=2, failed=1, seconds=9.0),

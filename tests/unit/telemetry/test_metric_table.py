@@ -1,6 +1,7 @@
 """The table of metrics: names, labels, and that each row is fed."""
 
 import re
+from pathlib import Path
 from unittest.mock import MagicMock
 
 import pytest
@@ -8,17 +9,20 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from gateway import events
 from gateway.api.application import ROUTE_HANDLERS
-from gateway.events import Event
+from gateway.events import COMPONENTS, Event
 from gateway.telemetry.gauges import GaugeReader
-from gateway.telemetry.metric_table import METRIC_TABLE, POLLS, MetricKind, MetricRow
+from gateway.telemetry.metric_table import METRIC_TABLE, POLLS, PROCESS_METRICS, MetricKind, MetricRow
 from gateway.telemetry.metrics import Metrics, get_canonical_route
 from tests.unit.telemetry.sample_events import SAMPLE_EVENTS
 
+ROOT = Path(__file__).parent.parent.parent.parent
 LABELS = {
     *("team", "seller", "account", "model", "operation", "resolution", "quality", "route", "outcome", "reason"),
     *("method", "status", "status_class", "policy", "owner", "limit", "line", "from_seller", "to_seller"),
-    *("adapter", "component", "task", "state", "direction"),
+    *("adapter", "component", "task", "state", "direction", "budget", "hash", "version"),
 }
+# Those that the gateway feeds itself.
+OWN_METRICS = [row for row in METRIC_TABLE if row not in PROCESS_METRICS]
 # Names end in a unit, except counts of things.
 UNITS = ("_seconds", "_bytes", "_usd", "_ratio", "_state")
 
@@ -36,7 +40,7 @@ def read_values(metrics: Metrics) -> dict[str, float]:
 
 @pytest.mark.parametrize("row", METRIC_TABLE, ids=lambda row: row.name)
 def test_row_keeps_the_naming_rules(row: MetricRow) -> None:
-    assert re.fullmatch(r"igw_[a-z]+(_[a-z]+)*", row.name)
+    assert re.fullmatch(r"(igw|process)_[a-z]+(_[a-z]+)*", row.name)
     assert row.name.endswith("_total") == (row.kind is MetricKind.COUNTER)
     assert bool(row.buckets) == (row.kind is MetricKind.HISTOGRAM)
     assert list(row.buckets) == sorted(set(row.buckets))
@@ -56,14 +60,15 @@ def test_each_counter_and_histogram_is_fed_by_an_event() -> None:
     before = read_values(metrics)
     for event in SAMPLE_EVENTS:
         metrics(event)
+    metrics.observe_loop_lag(0.01)
     after = read_values(metrics)
-    counted = [row.name for row in METRIC_TABLE if row.kind is not MetricKind.GAUGE]
+    counted = [row.name for row in OWN_METRICS if row.kind is not MetricKind.GAUGE]
     assert [name for name in counted if not after[name] > before[name]] == []
 
 
 def test_each_gauge_is_read() -> None:
-    readers = GaugeReader(MagicMock(), MagicMock(), MagicMock()).readers
-    assert set(readers) == {row for row in METRIC_TABLE if row.kind is MetricKind.GAUGE}
+    readers = GaugeReader(MagicMock()).readers
+    assert set(readers) == {row for row in OWN_METRICS if row.kind is MetricKind.GAUGE}
 
 
 def test_only_the_table_has_metrics() -> None:
@@ -85,6 +90,13 @@ def test_initial_series_are_zero_until_the_first_event() -> None:
     assert 'igw_config_reloads_total{outcome="rejected"} 0.0' in text
     assert 'igw_callbacks_total{adapter="runapi",outcome="forged"} 0.0' in text
     assert "igw_jobs_reclaimed_total 0.0" in text
+
+
+def test_each_component_that_reports_errors_has_a_series_from_the_start() -> None:
+    """Otherwise Prometheus would not see the first error as an increase."""
+    source = "".join(path.read_text() for path in (ROOT / "gateway").rglob("*.py"))
+    reported = set(re.findall(r'component(?:: str)? ?= ?"(\w+)"|_report\("(\w+)"', source))
+    assert {name for names in reported for name in names if name} | {"task"} == set(COMPONENTS)
 
 
 def test_paths_to_the_same_route_count_as_one() -> None:
