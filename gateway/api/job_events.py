@@ -1,10 +1,9 @@
 """`GET /v1/jobs/{id}/events`: the job's milestones as server-sent events, until the job ends."""
 
 from collections.abc import AsyncIterator
-from typing import Any
 
 import msgspec
-from litestar import get
+from litestar import Response, get
 from litestar.response import Stream
 
 from gateway.api.access_control import READ
@@ -13,10 +12,11 @@ from gateway.api.api_errors import ApiError
 from gateway.api.authentication import get_team
 from gateway.api.incoming_body_limiter import get_incoming_body
 from gateway.api.query_params import read_query_params
-from gateway.api.serializers import serialize_job_summary
+from gateway.api.response_types import JobEventBody
+from gateway.api.serializers import encode_usd
 from gateway.api.team_job_loader import get_team_job
 from gateway.jobs.commit import Milestone
-from gateway.jobs.job import Job
+from gateway.jobs.job import Job, JobState
 from gateway.store.base import StoreUnavailable
 
 HEADERS = {"cache-control": "no-store", "x-accel-buffering": "no"}
@@ -24,29 +24,42 @@ HEARTBEAT = b": heartbeat\n\n"
 
 
 @get("/v1/jobs/{job_id:str}/events", opt=READ)
-async def stream_job_events(request: HttpRequest, job_id: str) -> Stream:
+async def stream_job_events(request: HttpRequest, job_id: str) -> Response[None] | Stream:
     """Streams the events after the one that `Last-Event-ID` or `?starting_after=` names, or all of them.
 
-    A stream that ends without a final event was interrupted: the client connects again, and misses nothing.
+    A stream that ends without a final event was interrupted: the client connects again, and misses nothing. Browsers
+    connect again after the final event, too: only a 204 ends their EventSource.
     """
     context = get_context(request)
     after_number = _parse_position(request)
     job = await get_team_job(context, get_team(request), job_id)
     request.scope["state"]["job_id"] = job.id
+    headers = {**HEADERS, "x-igw-job-id": job.id}
+    if job.state.is_terminal and after_number >= job.milestone_count:
+        return Response(None, status_code=204, headers=headers)
     # Many requests may listen for long, so the body's memory is released first.
     get_incoming_body(request.scope["state"]).release()
     events = _generate_events(context, job.id, min(after_number, job.milestone_count))
-    return Stream(events, media_type="text/event-stream", headers={**HEADERS, "x-igw-job-id": job.id})
+    return Stream(events, media_type="text/event-stream", headers=headers)
 
 
 def _parse_position(request: HttpRequest) -> int:
+    """Returns the higher of both: an EventSource that connects again repeats its URL, and adds the header."""
     values = read_query_params(request, "starting_after")["starting_after"]
-    name, text = ("starting_after", values[-1]) if values else ("Last-Event-ID", request.headers.get("last-event-id"))
+    last_event_id = request.headers.get("last-event-id", "")
+    return max(
+        _parse_event_number("starting_after", values[-1] if values else ""),
+        _parse_event_number("Last-Event-ID", last_event_id),
+    )
+
+
+def _parse_event_number(name: str, text: str) -> int:
     if not text:
         return 0
     if not (text.isascii() and text.isdigit()):
         raise ApiError(400, "invalid_value", f"Invalid value for '{name}': must be the number of an event.", param=name)
-    return int(text[:9])
+    # A longer number is beyond every event, too.
+    return int(text.lstrip("0")[:9] or "0")
 
 
 async def _generate_events(context: ApiContext, job_id: str, after_number: int) -> AsyncIterator[bytes]:
@@ -83,10 +96,21 @@ async def _list_milestones(context: ApiContext, job: Job | None, after_number: i
 
 
 def _format_event(job: Job, milestone: Milestone) -> bytes:
-    """Formats the event, with the job as it is now: later than the milestone, if the client connected late."""
+    """Formats the event from its milestone and from what never changes in a job: it is always the same bytes."""
     name = f"job.{milestone.name}"
-    data: dict[str, Any] = {"type": name, "number": milestone.number, "created_at": round(milestone.reached_at, 3)}
+    data: JobEventBody = {
+        "type": name,
+        "number": milestone.number,
+        "created_at": round(milestone.reached_at, 3),
+        "job": {
+            "id": job.id,
+            "object": "job",
+            "status": JobState.IN_PROGRESS if milestone.image is not None else JobState(milestone.name),
+            "n": job.n,
+            "delivered": milestone.delivered_count,
+            "cost": encode_usd(milestone.cost),
+        },
+    }
     if milestone.image is not None:
         data["image"] = milestone.image
-    data["job"] = serialize_job_summary(job)
     return b"id: %d\nevent: %s\ndata: %s\n\n" % (milestone.number, name.encode(), msgspec.json.encode(data))

@@ -221,7 +221,7 @@ class JobBody(CommonJobBody):
 
 
 class JobSummaryBody(CommonJobBody):
-    """A job in a list, or in an event."""
+    """A job in a list."""
 
     n: Annotated[int, Meta(description="Number of requested images.")]
     delivered: Annotated[int, Meta(description="Number of delivered images.")]
@@ -253,14 +253,25 @@ class DeletedJobBody(TypedDict):
     deleted: bool
 
 
+class EventJobBody(TypedDict):
+    """A job at the time of an event. The job itself has more, and later corrections of its cost."""
+
+    id: str
+    object: Literal["job"]
+    status: JobState
+    n: Annotated[int, Meta(description="Number of requested images.")]
+    delivered: Annotated[int, Meta(description="Number of images delivered so far.")]
+    cost: UsdNumber
+
+
 class JobEventBody(TypedDict):
-    """The data of a job's event."""
+    """The data of a job's event. An event is the same whenever it is read."""
 
     type: Annotated[str, Meta(description="`job.` and `queued`, `in_progress`, `image`, or the final status.")]
     number: Annotated[int, Meta(description="The event's `id`, from 1.")]
     created_at: Annotated[float, Meta(description="Seconds since 1970, UTC.")]
     image: NotRequired[Annotated[int, Meta(description="The index of the image.")]]
-    job: Annotated[JobSummaryBody, Meta(description="The job when the event was sent.")]
+    job: EventJobBody
 
 
 class PageBody(TypedDict):

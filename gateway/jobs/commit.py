@@ -59,12 +59,18 @@ class LedgerEntry(Struct, frozen=True, kw_only=True):
 
 
 class Milestone(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A public event of a job. `number` counts from 1 within the job, so that readers can resume."""
+    """A public event of a job. `number` counts from 1 within the job, so that readers can resume.
+
+    It has everything that its event says, so that an event is the same whenever it is read. `delivered_count`, `cost`:
+    of the job, with this event.
+    """
 
     number: int
     reached_at: float
     name: str
     image: int | None = None
+    delivered_count: int = 0
+    cost: int = 0
 
 
 class WebhookDelivery(Struct, frozen=True, kw_only=True):
@@ -265,22 +271,22 @@ def _list_line_changes(attempt: Attempt, before: Attempt | None, excess: int) ->
 
 def _make_milestones(old: Job | None, new: Job, now: float) -> tuple[Milestone, ...]:
     reached: list[tuple[str, int | None]] = []
+    delivered_before = old.delivered_images if old else ()
     if old is None:
         reached.append((JobState.QUEUED, None))
     if new.attempts and not (old and old.attempts):
         reached.append((JobState.IN_PROGRESS, None))
     if not (old and old.state.is_terminal):
-        if delivered := new.delivered_images:
-            delivered_before = old.delivered_images if old else ()
-            reached += [("image", image) for image in delivered if image not in delivered_before]
+        reached += [("image", image) for image in new.delivered_images if image not in delivered_before]
         if new.state.is_terminal:
             reached.append((new.state, None))
-    return tuple(
-        [
-            Milestone(number=number, reached_at=now, name=name, image=image)
-            for number, (name, image) in enumerate(reached, new.milestone_count + 1)
-        ]
-    )
+    milestones, delivered_count, cost = [], len(delivered_before), new.captured_amount if reached else 0
+    for number, (name, image) in enumerate(reached, new.milestone_count + 1):
+        delivered_count += image is not None
+        milestones.append(
+            Milestone(number=number, reached_at=now, name=name, image=image, delivered_count=delivered_count, cost=cost)
+        )
+    return tuple(milestones)
 
 
 def _make_webhook_deliveries(new: Job, now: float) -> tuple[WebhookDelivery, ...]:

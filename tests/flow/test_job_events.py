@@ -43,6 +43,11 @@ def open_stream(
         yield response
 
 
+def get_response(flow: OrderFlow, job_id: str, params: dict[str, Any], **headers: str) -> httpx.Response:
+    all_headers = {"authorization": f"Bearer {API_KEY}", **headers}
+    return flow.gateway.http.get(f"/v1/jobs/{job_id}/events", params=params, headers=all_headers)
+
+
 def iterate_blocks(response: httpx.Response) -> Iterator[str]:
     """Yields the blocks of the stream, which an empty line ends."""
     text = ""
@@ -102,10 +107,86 @@ def test_stream_follows_a_running_job_and_ends_with_it(flow: OrderFlow) -> None:
 def test_stream_of_an_ended_job_replays_its_events(flow: OrderFlow) -> None:
     job_id = flow.order_images(RUNAPI)["id"]
     assert get_names(read_events(flow.gateway, job_id)) == ALL_EVENTS
-    for number in range(6):
+    for number in range(4):
         expected = ALL_EVENTS[number:]
         assert get_names(read_events(flow.gateway, job_id, starting_after=number)) == expected
         assert get_names(read_events(flow.gateway, job_id, **{"last-event-id": str(number)})) == expected
+
+
+POSITIONS_AT_THE_END = ["4", "5", "0004", "999999999999999999999999999", "9" * 300]
+
+
+@pytest.mark.parametrize("position", POSITIONS_AT_THE_END, ids=lambda position: position[:12])
+def test_request_after_the_last_event_of_an_ended_job_gets_204(flow: OrderFlow, position: str) -> None:
+    job_id = flow.order_images(RUNAPI)["id"]
+    for answer in (
+        get_response(flow, job_id, {}, **{"last-event-id": position}),
+        get_response(flow, job_id, {"starting_after": position}),
+        get_response(flow, job_id, {"starting_after": 1}, **{"last-event-id": position}),
+    ):
+        assert (answer.status_code, answer.content, answer.headers["x-igw-job-id"]) == (204, b"", job_id)
+        assert not {"content-type", "transfer-encoding"} & set(answer.headers)
+
+
+@pytest.mark.parametrize("params", [{}, {"starting_after": 0}, {"starting_after": "000"}, {"starting_after": 2}])
+def test_event_source_of_a_browser_ends_with_the_job(flow: OrderFlow, params: dict[str, Any]) -> None:
+    flow.sandbox.hold_orders(vendor="runapi")
+    job_id = flow.start_job(provider={"only": [RUNAPI]})
+    with ThreadPoolExecutor(1) as pool:
+        future = pool.submit(run_event_source, flow, job_id, params)
+        wait_until(lambda: flow.count_orders(RUNAPI) == 1, "the order was sent")
+        flow.sandbox.release_orders(vendor="runapi")
+        blocks, statuses = future.result()
+    assert statuses == [200, 204]
+    first = int(params.get("starting_after", 0))
+    assert get_names(parse_events(iter(blocks))) == ALL_EVENTS[first:]
+
+
+def run_event_source(flow: OrderFlow, job_id: str, params: dict[str, Any]) -> tuple[list[str], list[int]]:
+    """Acts as the HTML standard demands of EventSource: it connects again, to the same URL and with the id of the last
+    event, after every stream that ends, until another status than 200. The pause between is left out."""
+    blocks: list[str] = []
+    statuses, headers = [], {"authorization": f"Bearer {API_KEY}"}
+    while len(statuses) < 5:
+        with flow.gateway.http.stream("GET", f"/v1/jobs/{job_id}/events", params=params, headers=headers) as response:
+            statuses.append(response.status_code)
+            if response.status_code != 200:
+                break
+            blocks += iterate_blocks(response)
+        ids = [block.partition("\n")[0] for block in blocks if block.startswith("id: ")]
+        headers["last-event-id"] = ids[-1].removeprefix("id: ")
+    return blocks, statuses
+
+
+def test_events_are_the_same_live_and_replayed(flow: OrderFlow) -> None:
+    flow.sandbox.hold_orders(vendor="runapi")
+    job_id = flow.start_job(provider={"only": [RUNAPI]}, n=2)
+    with open_stream(flow.gateway, job_id) as response:
+        blocks = iterate_blocks(response)
+        live = [block for block in (next(blocks), next(blocks)) if block.startswith("id: ")]
+        flow.sandbox.release_orders(vendor="runapi")
+        live += [block for block in blocks if block.startswith("id: ")]
+    with open_stream(flow.gateway, job_id) as response:
+        replayed = [block for block in iterate_blocks(response) if block.startswith("id: ")]
+    assert live == replayed
+    jobs = [event["job"] for event in parse_events(iter(replayed))]
+    assert [job["status"] for job in jobs] == ["queued", *["in_progress"] * 3, "completed"]
+    assert [job["delivered"] for job in jobs] == [0, 0, 1, 2, 2]
+    assert jobs[0]["cost"] == 0
+    assert {(job["id"], job["n"]) for job in jobs} == {(job_id, 2)}
+    job = flow.gateway.get_job(job_id)
+    assert jobs[-1]["cost"] == job["usage"]["cost"] > 0
+
+
+def test_position_of_another_job_is_only_a_number(flow: OrderFlow) -> None:
+    """A number beyond the events of a running job means its last one: later events follow."""
+    flow.sandbox.hold_orders(vendor="runapi")
+    job_id = flow.start_job(provider={"only": [RUNAPI]})
+    with open_stream(flow.gateway, job_id, **{"last-event-id": "77"}) as response:
+        assert response.status_code == 200
+        flow.sandbox.release_orders(vendor="runapi")
+        events = parse_events(iterate_blocks(response))
+    assert get_names(events)[-2:] == ALL_EVENTS[-2:]
 
 
 def test_reconnected_listener_misses_and_repeats_nothing(flow: OrderFlow) -> None:
@@ -152,7 +233,9 @@ def test_listener_at_another_replica_gets_events_at_once(redis_replicas: Replica
         future = pool.submit(read_events, second, job_id)
         wait_until(lambda: flow.count_orders(RUNAPI) == 1, "the order was sent")
         flow.sandbox.release_orders(vendor="runapi")
-        assert get_names(future.result()) == ALL_EVENTS
+        events = future.result()
+    assert get_names(events) == ALL_EVENTS
+    assert read_events(first, job_id) == events
     flow.check_ledger_matches_invoice()
 
 
@@ -169,8 +252,7 @@ def test_job_of_another_team_has_no_events(flow: OrderFlow) -> None:
 @pytest.mark.parametrize("position", ["-1", "x", "1.5", "²"])
 def test_invalid_position_is_refused(flow: OrderFlow, position: str) -> None:
     job_id = flow.order_images(RUNAPI)["id"]
-    url, headers = f"/v1/jobs/{job_id}/events", {"authorization": f"Bearer {API_KEY}"}
-    answers = [flow.gateway.http.get(url, params={"starting_after": position}, headers=headers)]
+    answers = [get_response(flow, job_id, {"starting_after": position})]
     if position.isascii():
-        answers.append(flow.gateway.http.get(url, headers={**headers, "last-event-id": position}))
+        answers.append(get_response(flow, job_id, {}, **{"last-event-id": position}))
     assert [answer.status_code for answer in answers] == [400] * len(answers)

@@ -229,12 +229,15 @@ ROUTE_DOCUMENTATION = {
         tag="Jobs",
         summary="Follow a job",
         description="Server-sent events until the job ends. Connect again with `Last-Event-ID` if the stream ends "
-        "without a final status.",
+        "without a final status. 204 ends a browser's `EventSource`: the job has ended, and you have all events.",
         parameters=(
             make_query_parameter("starting_after", "The number of the last event that you have.", {"type": "integer"}),
             make_header("last-event-id", "The same, in the header that browsers send.", "2"),
         ),
-        responses={200: ResponseDocumentation("The events.", "text/event-stream", ("x-igw-job-id",), JobEventBody)},
+        responses={
+            200: ResponseDocumentation("The events.", "text/event-stream", ("x-igw-job-id",), JobEventBody),
+            204: ResponseDocumentation("The job has ended, and there are no later events.", None, ("x-igw-job-id",)),
+        },
         errors=("job_not_found", "invalid_value", "unknown_parameter"),
         examples={},
     ),

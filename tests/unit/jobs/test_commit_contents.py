@@ -27,9 +27,9 @@ def test_milestones_are_complete_and_ordered() -> None:
     assert [milestone for commit in scenario.commits for milestone in commit.milestones] == [
         Milestone(number=1, reached_at=START, name="queued"),
         Milestone(number=2, reached_at=START, name="in_progress"),
-        Milestone(number=3, reached_at=START + 5, name="image", image=1),
-        Milestone(number=4, reached_at=START + 6, name="image", image=0),
-        Milestone(number=5, reached_at=START + 6, name="completed"),
+        Milestone(number=3, reached_at=START + 5, name="image", image=1, delivered_count=1, cost=100_000),
+        Milestone(number=4, reached_at=START + 6, name="image", image=0, delivered_count=2, cost=200_000),
+        Milestone(number=5, reached_at=START + 6, name="completed", delivered_count=2, cost=200_000),
     ]
 
 
