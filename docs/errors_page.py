@@ -50,7 +50,7 @@ WHAT_TO_DO = {
     "endpoint_retired": "Use the route that the message names.",
     "headers_too_large": "Send fewer or shorter headers.",
     "idempotency_key_reused": "Use a new key for each new request.",
-    "image_expired": "Generate the image again; `kept_until` of a job says when its images are deleted.",
+    "image_deleted": "Generate the image again; `kept_until` of a job says when its images are deleted.",
     "image_not_found": "Use an index of the job's `images`, or another input image.",
     "image_too_large": "Scale or compress the image.",
     "images_unavailable": "Retry; operators: check the image storage.",

@@ -110,6 +110,9 @@ Every parameter of the routes that make images: `POST /v1/images/generations`, `
 - *applied*: the images are made as the parameter says, or the request fails with an error that names it.
 - *mapped*: some values of other clients are replaced. *warned*: accepted, but without effect. Both add an entry to
   `warnings` of the response and to its header `x-igw-warnings`; a job shows them in `warnings`, too.
+  Each is `code: text`, and the header joins them by `; `. A job also warns of what differs from the request:
+  `size_differs`, `ratio_differs`, `resolution_differs`, `format_differs`, `partial_delivery`, and the
+  [substitutions](routing.md).
 - *refused*: an error names the parameter and says what to do instead. Only null is accepted.
 
 Null equals absent for every parameter, also for an unknown one. Other unknown parameters are refused. Spelling does not

@@ -15,6 +15,12 @@ OPENAI_ROUTE_PREFIXES = (
     *("/v1/images", "/v1/models", "/v1/files", "/v1/batches", "/v1/responses"),
     *("/openai/", "/images/", "/models", "/responses", "/batches"),
 )
+# APIs of OpenAI that this gateway does not have. Their clients must be able to read the error, too.
+_OTHER_OPENAI_API = re.compile(
+    r"(?:/openai)?(?:/deployments/[^/]+)?(?:/v1)?/(assistants|audio|chat|completions|containers|conversations|embeddings"
+    r"|evals|fine_tuning|moderations|realtime|threads|uploads|vector_stores|videos)(?:/|$)",
+    re.IGNORECASE,
+)
 _REPEATED_SLASHES = re.compile("//+")
 MIN_RETRY_AFTER_SECONDS, MAX_RETRY_AFTER_SECONDS = 1, 120
 
@@ -66,7 +72,7 @@ class ApiError(Exception):
         `charge_sentence`: that of the request, for errors that have none; empty if the request could not order.
         """
         body = self.build_openai_body(charge_sentence)
-        if merge_slashes(path).startswith(OPENAI_ROUTE_PREFIXES):
+        if _is_openai_path(merge_slashes(path)):
             return msgspec.json.encode(body), "application/json"
         return msgspec.json.encode(self._build_problem_body(body, request_id)), "application/problem+json"
 
@@ -85,6 +91,16 @@ class ApiError(Exception):
             "request_id": request_id,
             **openai_body,
         }
+
+
+def find_other_openai_api(path: str) -> str | None:
+    """Returns the name of the API of OpenAI that the path belongs to, if this gateway does not have it."""
+    match = _OTHER_OPENAI_API.match(path)
+    return match[1] if match else None
+
+
+def _is_openai_path(path: str) -> bool:
+    return path.startswith(OPENAI_ROUTE_PREFIXES) or find_other_openai_api(path) is not None
 
 
 def merge_slashes(path: str) -> str:

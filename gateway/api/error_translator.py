@@ -30,7 +30,8 @@ class ErrorTranslator:
             case HTTPException() if error.status_code < 500:
                 return _translate_http_exception(request, error)
             case ObjectNotFound():
-                return ApiError(410, "image_expired", "The image has expired and was deleted.")
+                message = "The image no longer exists: it was deleted with its job, or at the end of its retention."
+                return ApiError(410, "image_deleted", message)
             case StoreError():
                 return self._translate_store_error(request, error)
             case StorageError():

@@ -83,7 +83,7 @@ async def cancel_team_job(request: HttpRequest, job_id: str) -> Job:
     await get_team_job(context, get_team(request), job_id)
     job = await context.engine.cancel_job(job_id)
     if job is None:
-        raise make_job_not_found_error()
+        raise make_job_not_found_error(context)
     request.scope["state"]["job_id"] = job.id
     if job.state.is_terminal and job.state is not JobState.CANCELLED:
         message = f"The job cannot be cancelled: it has ended with the status '{job.state}'."

@@ -1,5 +1,6 @@
 """JSON responses and the headers that describe a job."""
 
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
@@ -33,7 +34,7 @@ def build_job_headers(job: Job) -> dict[str, str]:
         # LiteLLM reads the last one before it computes a price itself.
         headers |= {"x-igw-seller": ",".join(sellers), "x-igw-cost-usd": cost, "x-litellm-response-cost": cost}
     if job.warnings:
-        headers["x-igw-warnings"] = to_header_value("; ".join(job.warnings))
+        headers["x-igw-warnings"] = format_warnings_header(job.warnings)
     if is_safe_to_retry(job):
         headers["retry-after"] = str(build_failure_response(job).retry_after)
     return headers
@@ -50,7 +51,12 @@ def build_poll_headers(job: Job, now: float) -> dict[str, str]:
     return {"retry-after": str(seconds), "openai-poll-after-ms": str(seconds * 1000)}
 
 
-def to_header_value(text: str) -> str:
+def format_warnings_header(warnings: Iterable[str]) -> str:
+    """Joins warnings by `; `, which then occurs within none of them: each is `code: text`."""
+    return _to_header_value("; ".join(warning.replace("; ", ", ") for warning in warnings))
+
+
+def _to_header_value(text: str) -> str:
     """Converts the text to one ASCII line of limited length, since warnings may quote text of the configuration."""
     line = "".join(character if " " <= character <= "~" else "?" for character in text)
     return line if len(line) <= MAX_HEADER_LENGTH else f"{line[: MAX_HEADER_LENGTH - 3]}..."

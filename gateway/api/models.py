@@ -9,7 +9,7 @@ from gateway.api.access_control import READ
 from gateway.api.api_context import HttpRequest, get_context
 from gateway.api.api_errors import ApiError
 from gateway.api.authentication import get_principal, get_team
-from gateway.api.json_responses import json_response, to_header_value
+from gateway.api.json_responses import format_warnings_header, json_response
 from gateway.api.legacy_parameter_values import make_alias_warning
 from gateway.catalogue import Catalogue, Model, Price
 from gateway.money import format_usd
@@ -44,7 +44,7 @@ async def get_model(request: HttpRequest, model_id: str) -> Response[bytes]:
         raise _model_not_found_error(catalogue, requested_name, usable)
     headers = {}
     if name != requested_name:
-        headers["x-igw-warnings"] = to_header_value(make_alias_warning(requested_name, usable[name][0]))
+        headers["x-igw-warnings"] = format_warnings_header([make_alias_warning(requested_name, usable[name][0])])
     return json_response(serialize_model(catalogue, *usable[name]), 200, headers)
 
 

@@ -29,8 +29,16 @@ class JobDocuments(Struct, frozen=True, kw_only=True):
     images: tuple[StoredImage, ...]
 
 
-def make_job_not_found_error() -> ApiError:
-    return ApiError(404, "job_not_found", "Job not found. It may have been deleted, or belong to another team.")
+def make_job_not_found_error(context: ApiContext) -> ApiError:
+    message = f"Job not found. Check its id; {describe_retention(context, 'jobs')}"
+    return ApiError(404, "job_not_found", message)
+
+
+def describe_retention(context: ApiContext, noun: str) -> str:
+    """Says which jobs and responses an API key finds. The same for every reason why one is not found."""
+    days = context.catalogue().gateway.retention.jobs_days
+    unit = "day" if days == 1 else "days"
+    return f"a key finds only {noun} of its own team, for {days:g} {unit} after their end unless they are deleted."
 
 
 async def get_team_job(context: ApiContext, team: str, job_id: str, timeout_seconds: float = 0.0) -> Job:
@@ -42,7 +50,7 @@ async def get_team_job(context: ApiContext, team: str, job_id: str, timeout_seco
     if timeout_seconds > 0 and job is not None:
         job = _select_own_job(await context.engine.wait_for_job(job_id, timeout_seconds), team)
     if job is None:
-        raise make_job_not_found_error()
+        raise make_job_not_found_error(context)
     return job
 
 

@@ -53,16 +53,17 @@ def _find_size_warnings(header: ImageHeader, expected: ExpectedOutput) -> Iterat
 
 def _find_pixel_warnings(header: ImageHeader, width: int, height: int) -> Iterator[str]:
     if (header.width, header.height) != (width, height):
-        yield f"delivered {header.width}x{header.height}, requested {width}x{height}"
+        yield f"size_differs: delivered {header.width}x{header.height}, requested {width}x{height}"
 
 
 def _find_ratio_warnings(header: ImageHeader, ratio: str, resolution: str, law: SizeLaw) -> Iterator[str]:
     pixels = f"{header.width}x{header.height}"
     if compute_ratio_error(parse_ratio(ratio), Fraction(header.width, header.height)) > RATIO_TOLERANCE:
-        yield f"delivered {ratio_from_pixels(header.width, header.height)} ({pixels}), requested {ratio}"
+        delivered_ratio = ratio_from_pixels(header.width, header.height)
+        yield f"ratio_differs: delivered {delivered_ratio} ({pixels}), requested {ratio}"
     delivered_resolution = _name_resolution(header, law)
     if delivered_resolution != resolution:
-        yield f"delivered {delivered_resolution} ({pixels}), requested {resolution}"
+        yield f"resolution_differs: delivered {delivered_resolution} ({pixels}), requested {resolution}"
 
 
 def _name_resolution(header: ImageHeader, law: SizeLaw) -> str:
@@ -76,4 +77,4 @@ def _name_resolution(header: ImageHeader, law: SizeLaw) -> str:
 def _find_format_warnings(header: ImageHeader, output_format: Format) -> Iterator[str]:
     if header.format is not output_format:
         consequence = "converted to" if output_format.is_convertible else "requested"
-        yield f"delivered as {header.format}, {consequence} {output_format}"
+        yield f"format_differs: delivered as {header.format}, {consequence} {output_format}"

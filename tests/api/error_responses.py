@@ -12,6 +12,7 @@ JSON_HEADERS = {"content-type": "application/json"}
 OPENAI_PREFIXES = (
     *("/v1/images", "/v1/models", "/v1/files", "/v1/batches", "/v1/responses"),
     *("/openai/", "/images/", "/models", "/responses"),
+    *("/v1/chat/", "/v1/embeddings", "/v1/audio/", "/chat/", "/v1/moderations", "/v1/videos/"),
 )
 PREFIXES_WITHOUT_ORDERS = (
     *("/callbacks/", "/v1/admin/", "/v1/jobs/job_", "/v1/quotes"),

@@ -1,6 +1,7 @@
 """Parameters and headers of DALL-E, Azure and other gateways' clients are mapped, or rejected by name."""
 
 import base64
+import re
 from collections.abc import Iterator
 from typing import Any
 from uuid import uuid4
@@ -34,8 +35,11 @@ def get_warning_names(answer: httpx.Response) -> list[str]:
     """Returns the names of the warnings; the header has the same."""
     assert answer.status_code == 200, answer.text
     warnings = answer.json().get("warnings", [])
-    assert answer.headers.get("x-igw-warnings", "") == "; ".join(warnings)
-    return [warning.partition(":")[0] for warning in warnings]
+    names = [warning.partition(": ")[0] for warning in warnings]
+    header = answer.headers.get("x-igw-warnings", "")
+    assert [entry.partition(": ")[0] for entry in header.split("; ") if entry] == names
+    assert all(re.fullmatch(r"[a-z][a-z0-9_]*", name) for name in names)
+    return names
 
 
 @pytest.mark.one_in(2)

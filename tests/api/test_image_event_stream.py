@@ -219,7 +219,7 @@ def test_slow_readers_of_streams_hold_little_memory(gateway: RunningGateway) -> 
 def test_image_that_expired_is_a_normal_error(gateway: RunningGateway) -> None:
     job = LargeStream(gateway, 2)
     job.files[1].unlink()
-    expect_final_error(job.repeat_request(), 410, "image_expired")
+    expect_final_error(job.repeat_request(), 410, "image_deleted")
 
 
 def test_storage_failure_within_an_image_aborts_the_stream(gateway: RunningGateway) -> None:

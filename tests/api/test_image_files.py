@@ -107,7 +107,7 @@ def test_deleted_image_is_410(gateway: RunningGateway, anonymous_client: httpx.C
     image_entry = create_finished_job(gateway)["images"][0]
     key = image_entry["url"].removeprefix(f"{gateway.url}/files/").partition("?")[0]
     get_stored_file(gateway, key).unlink()
-    expect_final_error(anonymous_client.get(image_entry["url"]), 410, "image_expired")
+    expect_final_error(anonymous_client.get(image_entry["url"]), 410, "image_deleted")
 
 
 def test_no_image_file_stays_open_after_its_client_disconnects(gateway: RunningGateway) -> None:

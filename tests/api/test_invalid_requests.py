@@ -3,6 +3,7 @@
 import json
 from typing import Any
 
+import httpx
 import pytest
 
 from tests.api.error_responses import IMAGES_PATH, JOBS_PATH, JSON_HEADERS, expect_final_error
@@ -246,7 +247,6 @@ def test_unknown_route_is_404(gateway: RunningGateway, path: str) -> None:
         ("/jobs", JOBS_PATH),
         ("/jobs/job_48nka7p8pc7avmya1bpy29g0nk5p", f"{JOBS_PATH}/job_48nka7p8pc7avmya1bpy29g0nk5p"),
         ("/v1/job/job_48nka7p8pc7avmya1bpy29g0nk5p", f"{JOBS_PATH}/job_48nka7p8pc7avmya1bpy29g0nk5p"),
-        ("/v1/chat/completions", None),
         ("/metric", "/metrics"),
         ("/ready", "/readyz"),
         ("/file/00/job_1/image-0.png", None),
@@ -263,6 +263,46 @@ def test_unknown_route_error_suggests_the_nearest_route(gateway: RunningGateway,
             assert all(route in message for route in (IMAGES_PATH, JOBS_PATH, "/livez")), message
         assert "/callbacks" not in message
         assert "/files/{key" not in message
+
+
+@pytest.mark.parametrize(
+    ("path", "api"),
+    [
+        ("/v1/chat/completions", "chat"),
+        ("/v1/embeddings", "embeddings"),
+        ("/v1/audio/speech", "audio"),
+        ("/v1/audio/transcriptions", "audio"),
+        ("/v1/moderations", "moderations"),
+        ("/v1/videos/video_1", "videos"),
+        ("/chat/completions", "chat"),
+        ("//v1//embeddings/", "embeddings"),
+        ("/openai/deployments/gpt-5/chat/completions", "chat"),
+        ("/openai/v1/embeddings", "embeddings"),
+    ],
+)
+def test_other_apis_of_openai_are_answered_plainly(gateway: RunningGateway, path: str, api: str) -> None:
+    answer = httpx.post(f"{gateway.url}{path}", json={}, trust_env=False)
+    message = expect_final_error(answer, 404, "route_not_found")["message"]
+    assert message.startswith(f"This gateway serves images only, and has no route for '{api}'. Routes: ")
+    assert all(route in message for route in (IMAGES_PATH, JOBS_PATH, "/v1/images/edits", "/v1/responses"))
+    assert "/admin" not in message
+    assert "did you mean" not in message
+
+
+@pytest.mark.parametrize(
+    "path", ["/v1/images", "/v1/embedding", "/v1/rerank", "/v1/engines", "/v1/chats", "/v1/videos2", "/healthz", "/v1"]
+)
+def test_no_route_is_suggested_for_a_path_that_is_not_close(gateway: RunningGateway, path: str) -> None:
+    message = expect_final_error(gateway.http.get(path), 404, "route_not_found")["message"]
+    assert message.startswith("Route not found. Routes: ")
+
+
+def test_error_for_an_unknown_job_says_what_to_do(gateway: RunningGateway) -> None:
+    message = expect_final_error(gateway.http.get(f"{JOBS_PATH}/job_x"), 404, "job_not_found")["message"]
+    assert message == (
+        "Job not found. Check its id; a key finds only jobs of its own team, for 7 days after their end unless they "
+        "are deleted."
+    )
 
 
 @pytest.mark.parametrize("name", ["job_x", "job_" + "9" * 28, "x" * 5_000, "job_39%00", "%2e%2e", "é", "'"])

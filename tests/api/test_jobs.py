@@ -164,6 +164,5 @@ def test_unknown_job_and_invalid_job_id_have_the_same_error(gateway: RunningGate
     job = create_finished_job(gateway)["id"]
     other_job_id = job[:-1] + ("a" if job[-1] != "a" else "b")
     answers = [gateway.http.get(f"{JOBS_PATH}/{name}") for name in (other_job_id, "nothing")]
-    assert [expect_final_error(answer, 404, "job_not_found")["message"] for answer in answers] == [
-        "Job not found. It may have been deleted, or belong to another team."
-    ] * 2
+    messages = {expect_final_error(answer, 404, "job_not_found")["message"] for answer in answers}
+    assert len(messages) == 1

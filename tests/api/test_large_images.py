@@ -113,7 +113,7 @@ def test_request_after_a_disconnect_within_the_response_gets_the_job(gateway: Ru
 def test_missing_image_is_an_error_before_the_first_byte(gateway: RunningGateway) -> None:
     job = create_keyed_job(gateway)
     job.files[1].unlink()
-    expect_final_error(job.repeat_request(), 410, "image_expired")
+    expect_final_error(job.repeat_request(), 410, "image_deleted")
     expect_all_files_closed(gateway)
 
 

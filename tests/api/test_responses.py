@@ -144,7 +144,7 @@ def test_image_that_is_gone_is_an_error_of_the_edit(gateway: RunningGateway) -> 
     job = FinishedJob(gateway, 1, **{"idempotency-key": str(uuid4())})
     job.files[0].unlink()
     answer = gateway.http.post(PATH, json=make_body(previous_response_id=make_response_id(job.id)))
-    error = expect_final_error(answer, 410, "image_expired")
+    error = expect_final_error(answer, 410, "image_deleted")
     assert error["message"].endswith("You were not charged.")
 
 

@@ -20,7 +20,7 @@ def check_size(size: tuple[int, int], ordered_size: SizeSpec, target: TargetSize
 def test_pixel_and_preset_sizes_must_match_exactly(ordered_size: SizeSpec) -> None:
     assert check_size((1536, 1024), ordered_size) == OutputCheck(True)
     for size in ((1024, 1024), (1024, 1536), (1535, 1024), (1536, 1025), (3072, 2048)):
-        warning = f"delivered {size[0]}x{size[1]}, requested 1536x1024"
+        warning = f"size_differs: delivered {size[0]}x{size[1]}, requested 1536x1024"
         assert check_size(size, ordered_size) == OutputCheck(False, (warning,))
 
 
@@ -32,13 +32,25 @@ def test_ratio_size_accepts_any_pixels_of_ratio_and_resolution(size: tuple[int, 
 @pytest.mark.parametrize(
     ("size", "warnings"),
     [
-        ((1024, 1024), ("delivered 1:1 (1024x1024), requested 3:2",)),
-        ((1024, 1536), ("delivered 2:3 (1024x1536), requested 3:2",)),
-        ((1200, 1000), ("delivered 6:5 (1200x1000), requested 3:2",)),
-        ((2304, 1536), ("delivered 2k (2304x1536), requested 1k",)),
-        ((600, 400), ("delivered less than 1k (600x400), requested 1k",)),
-        ((3840, 2160), ("delivered 16:9 (3840x2160), requested 3:2", "delivered 4k (3840x2160), requested 1k")),
-        ((1, 1), ("delivered 1:1 (1x1), requested 3:2", "delivered less than 1k (1x1), requested 1k")),
+        ((1024, 1024), ("ratio_differs: delivered 1:1 (1024x1024), requested 3:2",)),
+        ((1024, 1536), ("ratio_differs: delivered 2:3 (1024x1536), requested 3:2",)),
+        ((1200, 1000), ("ratio_differs: delivered 6:5 (1200x1000), requested 3:2",)),
+        ((2304, 1536), ("resolution_differs: delivered 2k (2304x1536), requested 1k",)),
+        ((600, 400), ("resolution_differs: delivered less than 1k (600x400), requested 1k",)),
+        (
+            (3840, 2160),
+            (
+                "ratio_differs: delivered 16:9 (3840x2160), requested 3:2",
+                "resolution_differs: delivered 4k (3840x2160), requested 1k",
+            ),
+        ),
+        (
+            (1, 1),
+            (
+                "ratio_differs: delivered 1:1 (1x1), requested 3:2",
+                "resolution_differs: delivered less than 1k (1x1), requested 1k",
+            ),
+        ),
     ],
 )
 def test_other_ratio_or_resolution_fails_the_check(size: tuple[int, int], warnings: tuple[str, ...]) -> None:
@@ -70,11 +82,15 @@ def test_standard_size_of_every_ratio_passes(ratio: str, resolution: str) -> Non
 
 def test_other_format_gives_warning_but_passes() -> None:
     expected = ExpectedOutput(LANDSCAPE, PixelSize(1536, 1024), SIZE_LAW)
-    warnings = ("delivered as png, converted to webp",)
+    warnings = ("format_differs: delivered as png, converted to webp",)
     assert check_output(ImageHeader(Format.PNG, 1536, 1024), expected, Format.WEBP) == OutputCheck(True, warnings)
     both = check_output(ImageHeader(Format.PNG, 1024, 1024), expected, Format.JPEG)
     assert both == OutputCheck(
-        False, ("delivered 1024x1024, requested 1536x1024", "delivered as png, converted to jpeg")
+        False,
+        (
+            "size_differs: delivered 1024x1024, requested 1536x1024",
+            "format_differs: delivered as png, converted to jpeg",
+        ),
     )
 
 

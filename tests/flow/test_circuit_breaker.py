@@ -135,7 +135,9 @@ def test_seller_of_too_small_images_loses_orders_until_it_delivers_correctly(
     switch_index = sellers_by_job.index([RUNFLOW_RUNS])
     assert 3 <= switch_index <= 6, "deliveries of earlier tests count as well"
     assert flow.count_orders(OPENAI) <= switch_index + 3, "only a few probe orders follow"
-    assert all(job["warnings"] == ["delivered 512x512, requested 1024x1024"] for job in jobs[:switch_index])
+    assert all(
+        job["warnings"] == ["size_differs: delivered 512x512, requested 1024x1024"] for job in jobs[:switch_index]
+    )
     flow.sandbox.call_control_route("DELETE", "/faults")
 
     def is_selected_again() -> bool:

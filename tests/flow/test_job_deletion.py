@@ -43,7 +43,9 @@ def test_deleted_job_leaves_only_its_money(flow: OrderFlow) -> None:
     for method, path in (("GET", ""), ("GET", "/images/0"), ("GET", "/events"), ("POST", "/cancel")):
         refused = request_job(flow.gateway, method, job_id, path)
         assert (refused.status_code, refused.json()["error"]["code"]) == (404, "job_not_found")
-    assert flow.gateway.http.get(job["images"][0]["url"]).status_code == 410
+    gone = flow.gateway.http.get(job["images"][0]["url"])
+    assert (gone.status_code, gone.json()["error"]["code"]) == (410, "image_deleted")
+    assert "expired" not in gone.text
     listed = flow.gateway.http.get("/v1/jobs", headers={"authorization": f"Bearer {API_KEY}"}).json()["data"]
     assert job_id not in [entry["id"] for entry in listed]
     assert request_job(flow.gateway, "DELETE", job_id).status_code == 200, "it may be repeated"

@@ -124,7 +124,7 @@ def test_deleted_image_has_expired(flow: OrderFlow, job: JobJson) -> None:
         file.unlink()
     for params in ({}, {"w": 320}):
         answer = request_image(flow.gateway, job["id"], **params)
-        assert (answer.status_code, answer.json()["error"]["code"]) == (410, "image_expired")
+        assert (answer.status_code, answer.json()["error"]["code"]) == (410, "image_deleted")
 
 
 def test_unknown_index_and_foreign_job_are_not_found(flow: OrderFlow, job: JobJson) -> None:

@@ -87,7 +87,7 @@ RESPONSES_DOCUMENTATION = {
             make_query_parameter("include_obfuscation", "Has no effect: events are not padded."),
         ),
         responses={200: MODEL_RESPONSE},
-        errors=("response_not_found", "invalid_value", "unknown_parameter", "images_unavailable", "image_expired"),
+        errors=("response_not_found", "invalid_value", "unknown_parameter", "images_unavailable", "image_deleted"),
         examples={"default": ExampleRequest()},
     ),
     "cancel_response": RouteDocumentation(
@@ -96,7 +96,7 @@ RESPONSES_DOCUMENTATION = {
         description="Cancels the job of the response. Running orders cannot be cancelled: the job ends with what they "
         "deliver.",
         responses={200: MODEL_RESPONSE},
-        errors=("response_not_found", "job_not_found", "job_ended", "images_unavailable", "image_expired"),
+        errors=("response_not_found", "job_not_found", "job_ended", "images_unavailable", "image_deleted"),
         examples={},
     ),
     "list_input_items": RouteDocumentation(
@@ -110,7 +110,7 @@ RESPONSES_DOCUMENTATION = {
             *INCLUDE_PARAMETERS,
         ),
         responses={200: ResponseDocumentation("The message.", InputItemListBody)},
-        errors=("response_not_found", "unknown_parameter", "invalid_value", "image_expired"),
+        errors=("response_not_found", "unknown_parameter", "invalid_value", "image_deleted"),
         examples={"default": ExampleRequest()},
     ),
     "delete_response": RouteDocumentation(

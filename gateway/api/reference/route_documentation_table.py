@@ -77,7 +77,7 @@ RESPONSE_HEADERS = {
     "x-igw-cost-usd": "Cost of the delivered images.",
     "x-igw-job-id": "The id of the job.",
     "x-igw-seller": "The sellers that delivered.",
-    "x-igw-warnings": "The warnings of the body, joined by `; `.",
+    "x-igw-warnings": "The warnings of the body, each as `code: text`, joined by `; `. No warning contains `; `.",
 }
 AUTHENTICATION_ERRORS = (
     *("api_key_expired", "api_key_revoked", "insufficient_scope", "invalid_api_key", "missing_api_key"),
@@ -255,7 +255,7 @@ ROUTE_DOCUMENTATION = {
             304: ResponseDocumentation("The client has the image.", None, ("etag",)),
         },
         errors=(
-            *("job_not_found", "image_not_found", "image_expired", "images_unavailable", "range_not_satisfiable"),
+            *("job_not_found", "image_not_found", "image_deleted", "images_unavailable", "range_not_satisfiable"),
             *("invalid_value", "unknown_parameter"),
         ),
         examples={},
@@ -279,7 +279,7 @@ ROUTE_DOCUMENTATION = {
             make_query_parameter("sig", "The signature."),
         ),
         responses={200: ResponseDocumentation("The image.", "image/*")},
-        errors=("link_invalid", "image_expired", "images_unavailable"),
+        errors=("link_invalid", "image_deleted", "images_unavailable"),
         examples={},
     ),
     "receive_callback": RouteDocumentation(hidden_because="Only sellers call it, at URLs that the gateway makes."),

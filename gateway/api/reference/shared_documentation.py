@@ -30,6 +30,6 @@ ORDER_ERRORS = (
 FAILED_JOB_ERRORS = (
     *("cancelled", "deadline_exceeded", "images_unavailable", "input_missing", "moderation_blocked", "order_refused"),
     *("outcome_unknown", "paid_not_delivered", "sellers_failed", "sellers_unavailable", "still_running", "withdrawn"),
-    "image_expired",
+    "image_deleted",
 )
 KEY_ERRORS = ("api_key_not_found",)

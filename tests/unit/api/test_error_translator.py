@@ -18,7 +18,11 @@ SECRET = "canary of an upstream body"
 
 def translate(error: Exception) -> tuple[ApiError, list[Any]]:
     events: list[Any] = []
-    scope = {"method": "POST", "path": "/v1/images/generations", "state": {"request_id": "req_1"}}
+    scope = {
+        "method": "POST",
+        "path": "/v1/images/generations",
+        "state": {"request_id": "req_1", "client_method": "POST"},
+    }
     request: Any = SimpleNamespace(scope=scope, method="POST", app=SimpleNamespace(routes=[]))
     return ErrorTranslator(events.append, ApiTiming()).translate(request, error), events
 
@@ -66,4 +70,4 @@ def test_failure_of_a_store_can_be_retried(error: Exception, code: str, componen
 
 def test_deleted_image_is_gone() -> None:
     translated, events = translate(ObjectNotFound(SECRET))
-    assert (translated.status, translated.code, events) == (410, "image_expired", [])
+    assert (translated.status, translated.code, events) == (410, "image_deleted", [])
