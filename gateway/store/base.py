@@ -17,6 +17,7 @@ from gateway.store.decision_record_pages import DecisionRecordPage, StoredDecisi
 from gateway.store.job_pages import ALL_JOBS, JobFilter, JobPage, JobPosition
 from gateway.store.job_watch import JobWatch
 from gateway.store.ledger_totals import BudgetBalance, DayTotal
+from gateway.store.statistics import StoreStatistics
 from gateway.store.team_records import TeamRecordStore
 
 DAY_SECONDS = 86_400.0
@@ -191,6 +192,10 @@ class Store(Protocol):
     @property
     def team_records(self) -> TeamRecordStore:
         """The files and batches of teams. Only for an open store."""
+
+    @property
+    def statistics(self) -> StoreStatistics:
+        """What metrics read. Only for an open store."""
 
     async def commit(self, commit: Commit) -> CommitOutcome:
         """Applies a commit if the job still has the expected version. This replica owns a new job: its fence is

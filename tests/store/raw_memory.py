@@ -16,7 +16,7 @@ MUTABLE_RECORDS = (
     MemoryLedger | MemoryDecisionRecords | RequestKeys | StoredJob | StoredDelivery | StoredBodyEntry | StoredKey
 )
 # They belong to no job.
-FIELDS_OF_REPLICAS = {"replicas", "closed_marks", "_replica_numbers"}
+FIELDS_OF_REPLICAS = {"replicas", "closed_marks", "heartbeats", "_replica_numbers"}
 
 
 class RawMemory:
@@ -80,6 +80,9 @@ class RawMemory:
         keys = [key for key in totals if key[0] == day]
         assert keys
         totals.update({key: replace(totals[key], amount=totals[key].amount + amount) for key in keys})
+
+    def delete_statistics(self) -> None:
+        self._state.ledger.counted_totals, self._state.ledger.lifetime_totals = {}, {}
 
 
 def _copy(value: Any) -> Any:

@@ -140,6 +140,15 @@ class RawRedis:
         for key, field in fields:
             self.client.hincrby(key, field, amount)
 
+    def delete_statistics(self) -> None:
+        for pattern in ("*:lifetime_totals", "*:uncounted_days", "*:open_states"):
+            for key in self.client.keys(pattern):
+                self.client.delete(key)
+        for key in self.client.keys("*:totals:*"):
+            for field in self.client.hkeys(key):
+                if field.startswith(b"counted_"):
+                    self.client.hdel(key, field)
+
 
 def _make_keys(job_id: str) -> PartitionKeys:
     partition = job_partition(job_id)

@@ -92,7 +92,11 @@ class RawSqlite:
         return len(numbers)
 
     def change_totals(self, day: str, amount: int) -> None:
-        self._change_one_row("UPDATE totals SET amount = amount + ? WHERE day = ?", amount, day)
+        self._change_one_row("UPDATE totals SET amount = amount + ?, is_uncounted = 1 WHERE day = ?", amount, day)
+
+    def delete_statistics(self) -> None:
+        self.connection.execute("DELETE FROM lifetime_totals")
+        self.connection.execute("UPDATE totals SET counted_amount = 0, counted_images = 0, is_uncounted = 1")
 
     def _change_one_row(self, statement: str, *values: Any) -> None:
         assert self.connection.execute(statement, values).rowcount == 1, "the statement changed no row"

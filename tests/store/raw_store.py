@@ -46,5 +46,8 @@ class RawStore(Protocol):
     def delete_ledger_entries(self, job_id: str) -> int:
         """Deletes the job's ledger entries and returns their number."""
 
+    def delete_statistics(self) -> None:
+        """Deletes what the statistics of the store are read from, as in a store of an earlier version."""
+
     def change_totals(self, day: str, amount: int) -> None:
         """Adds the amount to the total of every account of that day."""

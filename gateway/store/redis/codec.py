@@ -25,10 +25,13 @@ from gateway.store.base import (
     match_fingerprint,
 )
 from gateway.store.job_pages import JobPosition
-from gateway.store.ledger_totals import DayTotal, LedgerAccount, ledger_account
+from gateway.store.ledger_totals import BudgetBalance, DayTotal, LedgerAccount, ledger_account
 from gateway.store.partitions import get_job_day
 from gateway.store.redis.keys import CHANGES_CHANNEL, CLOSED_MARK_PREFIX, REPLICA_CHANNEL_PREFIX, PartitionKeys
+from gateway.store.statistics import LifetimeTotal, OpenState, get_open_state
 
+# Longer than any time is, and short enough that scores are exact to the millisecond.
+_STATE_SECONDS = 1e11
 pack = msgspec.msgpack.Encoder().encode
 _encoder = msgspec.json.Encoder()
 _milestone_decoder = msgspec.json.Decoder(Milestone)
@@ -84,6 +87,8 @@ def commit_keys(commit: Commit, keys: PartitionKeys) -> tuple[str, ...]:
         keys.retention,
         keys.decision_records(get_job_day(job.id)),
         keys.audit,
+        keys.uncounted_days,
+        keys.open_states,
     )
 
 
@@ -126,6 +131,7 @@ def encode_commit(commit: Commit, retention: Retention) -> bytes:
         message["fence"] = commit.fence
     if commit.due_at is not None:
         message["due_in_seconds"] = max(0.0, commit.due_at - commit.committed_at)
+        message["open_state_score"] = get_state_bounds(get_open_state(job))[0] + job.created_at
     if commit.idempotency_ttl is not None:
         is_body_key = job.body_key is not None
         message |= {"idempotency_ttl": commit.idempotency_ttl, "is_body_key": is_body_key}
@@ -134,6 +140,7 @@ def encode_commit(commit: Commit, retention: Retention) -> bytes:
         message |= {
             "ledger_expires_at": compute_expiry(day, retention.ledger),
             "totals_expire_at": compute_expiry(day, retention.totals),
+            "ledger_day": day,
         }
     if commit.expected_version == 0:
         message |= _encode_new_job(commit, retention)
@@ -237,7 +244,7 @@ def decode_delivery(data: bytes) -> WebhookDelivery:
 
 def decode_totals(day: str, reply: "list[bytes] | dict[bytes, bytes]") -> tuple[DayTotal, ...]:
     """Decodes a day's hash: for each account, one field with its amount and one with its images."""
-    fields = reply if isinstance(reply, dict) else dict(zip(reply[::2], reply[1::2], strict=True))
+    fields = _decode_hash(reply)
     return tuple(
         DayTotal(
             day=day,
@@ -251,4 +258,43 @@ def decode_totals(day: str, reply: "list[bytes] | dict[bytes, bytes]") -> tuple[
 
 
 def encode_total(total: DayTotal) -> dict[str, Any]:
-    return {"account": _to_json(total.account), "amount": total.amount, "images": total.images}
+    return {"account": _to_json(total.account), "amount": total.amount, "images": total.images, "day": total.day}
+
+
+def decode_lifetime_totals(reply: "list[bytes] | dict[bytes, bytes]") -> tuple[LifetimeTotal, ...]:
+    """Decodes a partition's hash: for each account, up to four fields."""
+    fields = _decode_hash(reply)
+    accounts = {field.partition(b":")[2] for field in fields if b":" in field}
+
+    def get_number(name: bytes, account: bytes) -> int:
+        return int(fields.get(name + account, 0))
+
+    return tuple(
+        LifetimeTotal(
+            account=_account_decoder.decode(account),
+            charged=get_number(b"charged_amount:", account),
+            charged_images=get_number(b"charged_images:", account),
+            corrected=get_number(b"corrected_amount:", account),
+            corrected_images=get_number(b"corrected_images:", account),
+        )
+        for account in accounts
+    )
+
+
+def decode_balances(fields: "list[bytes]") -> dict[tuple[str, str], BudgetBalance]:
+    """Decodes balances: four values for each."""
+    return {
+        (team.decode(), window.decode()): BudgetBalance(held=int(held), spent=int(spent))
+        for team, window, held, spent in zip(*(fields[offset::4] for offset in range(4)), strict=True)
+    }
+
+
+def get_state_bounds(state: OpenState) -> tuple[float, float]:
+    """Returns the first score of the open jobs in a state, and that of the next state. The score of a job is the first
+    one plus the time of its creation, so that one sorted set counts the jobs of each state and finds the oldest."""
+    number = list(OpenState).index(state)
+    return number * _STATE_SECONDS, (number + 1) * _STATE_SECONDS
+
+
+def _decode_hash(reply: "list[bytes] | dict[bytes, bytes]") -> dict[bytes, bytes]:
+    return reply if isinstance(reply, dict) else dict(zip(reply[::2], reply[1::2], strict=True))

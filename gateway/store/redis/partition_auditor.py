@@ -27,7 +27,6 @@ from gateway.store.audit import (
 from gateway.store.audit_pacer import AuditPacer
 from gateway.store.base import Retention, StoreUnavailable
 from gateway.store.job_decoder import JobDecoder
-from gateway.store.ledger_totals import BudgetBalance
 from gateway.store.redis import codec, scripts
 from gateway.store.redis.keys import PartitionKeys
 from gateway.store.redis.redis_client import RedisClient
@@ -123,10 +122,7 @@ class PartitionAuditor:
                 for day, fields in zip(all_days, totals, strict=True)
                 for total in codec.decode_totals(day, fields)
             ),
-            balances={
-                (team.decode(), window.decode()): BudgetBalance(held=int(held), spent=int(spent))
-                for team, window, held, spent in zip(*(budgets[offset::4] for offset in range(4)), strict=True)
-            },
+            balances=codec.decode_balances(budgets),
         )
 
     async def _read_listed_jobs(self, command: str, list_key: str, now: float) -> set[str]:
@@ -184,7 +180,16 @@ class PartitionAuditor:
     async def _repair(
         self, report: AuditReport, snapshot: PartitionSnapshot, settings: bytes, extra_jobs: Collection[str]
     ) -> None:
-        keys = _KeyIndex([self._keys.audit, self._keys.due, self._keys.open, self._keys.retention])
+        keys = _KeyIndex(
+            [
+                self._keys.audit,
+                self._keys.due,
+                self._keys.open,
+                self._keys.retention,
+                self._keys.uncounted_days,
+                self._keys.open_states,
+            ]
+        )
         settled = [
             job_id
             for job_id in {*report.settled_but_listed, *extra_jobs}

@@ -8,7 +8,7 @@ from pathlib import Path
 from msgspec import Struct
 
 _LUA_FOLDER = Path(__file__).parent / "lua"
-_INCLUDES = ("clock", "repeated_request_matching", "derived_totals")
+_INCLUDES = ("clock", "repeated_request_matching", "derived_totals", "budgets")
 
 
 class Script(Struct, frozen=True):
@@ -55,4 +55,8 @@ RECORD_API_KEY_USES = _load_script("record_api_key_uses", "flags=allow-oom")
 SAVE_NEW_TEAM_RECORD = _load_script("save_team_record")
 SAVE_TEAM_RECORD = _load_script("save_team_record", "flags=allow-oom")
 DELETE_TEAM_RECORD = _load_script("delete_team_record", "flags=allow-oom")
+UPDATE_LIFETIME_TOTALS = _load_script("update_lifetime_totals", "flags=allow-oom")
+LIST_BALANCES = _load_script("list_balances", "flags=no-writes,allow-oom")
+READ_BACKLOG = _load_script("read_backlog", "flags=allow-oom")
+EXCHANGE_HEARTBEATS = _load_script("exchange_heartbeats", "flags=allow-oom")
 REPAIR = _load_script("repair", "flags=allow-oom")

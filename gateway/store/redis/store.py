@@ -29,10 +29,11 @@ from gateway.store.partitions import PARTITIONS, team_partition
 from gateway.store.redis import codec, decision_record_reader, idempotency_lookup, redis_client, scripts, server_checks
 from gateway.store.redis.api_key_table import RedisApiKeys
 from gateway.store.redis.change_listener import ChangeListener
-from gateway.store.redis.keys import AUDIT_CLAIM, CLOSED_MARK_PREFIX, SIGNALS, KeySpace, PartitionKeys
+from gateway.store.redis.keys import AUDIT_CLAIM, CLOSED_MARK_PREFIX, HEARTBEATS, SIGNALS, KeySpace, PartitionKeys
 from gateway.store.redis.lease_manager import RedisLeaseManager, gather_available
 from gateway.store.redis.partition_auditor import PartitionAuditor
 from gateway.store.redis.server_monitor import ServerMonitor
+from gateway.store.redis.statistics_reader import RedisStatistics
 from gateway.store.redis.team_record_table import RedisTeamRecords
 from gateway.task_supervisor import SupervisedTask, TaskSupervisor
 from gateway.timeouts_and_intervals import StoreTiming
@@ -88,6 +89,14 @@ class RedisStore:
         self._lease_manager = RedisLeaseManager(
             self._client, self._key_space, self._decoder, self.partitions, lambda: self._script_settings
         )
+        self.statistics = RedisStatistics(
+            self._client,
+            self._key_space,
+            self.partitions,
+            lambda: self._script_settings,
+            self._current_time,
+            self._retention.totals,
+        )
         try:
             self._monitor = ServerMonitor(self._client, self._durability, self._audit_partition)
             await self._monitor.check_once()
@@ -108,7 +117,9 @@ class RedisStore:
 
     async def _mark_replica_closed(self) -> None:
         """Marks this replica as closed. Without the mark it counts as killed, and its callers are removed from their
-        jobs. Then a client that got 202 could share its job with another request."""
+        jobs. Then a client that got 202 could share its job with another request. Also deletes its heartbeat."""
+        with contextlib.suppress(StoreUnavailable):
+            await self._client.execute("HDEL", HEARTBEATS, self.replica_id)
         if not self._client.is_single:
             return
         with contextlib.suppress(StoreUnavailable):

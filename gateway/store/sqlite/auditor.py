@@ -19,10 +19,17 @@ from gateway.store.audit import (
 )
 from gateway.store.audit_pacer import AuditPacer
 from gateway.store.job_decoder import JobDecoder
-from gateway.store.ledger_totals import BudgetBalance, DayTotal
+from gateway.store.ledger_totals import DayTotal
 from gateway.store.sqlite.database import open_reader
 from gateway.store.sqlite.database_threads import translate_error
-from gateway.store.sqlite.ledger_rows import ACCOUNT_DECODER, ENTRY_DECODER, add_totals, insert_entries, update_budgets
+from gateway.store.sqlite.ledger_rows import (
+    ACCOUNT_DECODER,
+    ENTRY_DECODER,
+    add_totals,
+    insert_entries,
+    select_balances,
+    update_budgets,
+)
 
 _SELECT_LISTED_JOBS = """SELECT jobs.id, jobs.encoded_job, jobs.settled_at IS NULL, due.job_id IS NOT NULL
 FROM jobs LEFT JOIN due ON due.job_id = jobs.id WHERE jobs.settled_at IS NULL
@@ -31,7 +38,6 @@ SELECT due.job_id, jobs.encoded_job, 0, 1 FROM due LEFT JOIN jobs ON jobs.id = d
 WHERE jobs.id IS NULL OR jobs.settled_at IS NOT NULL"""
 _SELECT_ENTRIES = "SELECT entry FROM ledger WHERE day IN (SELECT value FROM json_each(?)) ORDER BY number"
 _SELECT_TOTALS = "SELECT day, account, amount, images FROM totals WHERE day BETWEEN ? AND ?"
-_SELECT_BALANCES = "SELECT team, window, held, spent FROM budgets WHERE window IN (SELECT value FROM json_each(?))"
 
 # A job that changed after it was audited is listed as its last commit says.
 _INSERT_DUE = "INSERT OR IGNORE INTO due (job_id, due_at) SELECT id, ? FROM jobs WHERE id = ? AND version = ?"
@@ -94,7 +100,6 @@ class SqliteAuditor:
             due_ids |= {job_id} if is_due else set()
         days = list_audit_days(now, self._pacer.iterate(jobs.values()))
         months = sorted({day[:7] for day in days})
-        balances = self._read_rows(db, _SELECT_BALANCES, _to_json_array((*days, *months)))
         return PartitionSnapshot(
             jobs=jobs,
             open_jobs=open_ids,
@@ -104,7 +109,7 @@ class SqliteAuditor:
                 ENTRY_DECODER.decode(entry) for (entry,) in self._read_rows(db, _SELECT_ENTRIES, _to_json_array(days))
             ),
             totals=tuple(total for month in months for total in self._read_totals(db, month)),
-            balances={(team, window): BudgetBalance(held=held, spent=spent) for team, window, held, spent in balances},
+            balances=select_balances(db, (*days, *months)),
         )
 
     def _read_totals(self, db: Connection, month: str) -> Iterator[DayTotal]:

@@ -26,15 +26,16 @@ from gateway.store.sqlite.decision_record_rows import write_decision_record
 from gateway.store.sqlite.due_time_rows import delete_due, set_due
 from gateway.store.sqlite.ledger_rows import JSON_ENCODER, add_totals, insert_entries, update_budgets
 from gateway.store.sqlite.repeated_request_rows import BodyKey, add_entry, attach_caller, end_entry
+from gateway.store.statistics import get_open_state
 
 _COMMIT_IDS_DECODER = msgspec.json.Decoder(list[str])
 
 _SELECT_JOB = """SELECT number, version, fence, owner, commit_ids, settled_at,
 (SELECT due_at FROM due WHERE job_id = id) FROM jobs WHERE id = ?"""
-_INSERT_JOB = """INSERT INTO jobs (id, team, created_at, version, fence, owner, commit_ids, settled_at, encoded_job)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"""
+_INSERT_JOB = """INSERT INTO jobs (id, team, created_at, version, fence, owner, commit_ids, settled_at, encoded_job,
+open_state) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
 _UPDATE_JOB = """UPDATE jobs SET version = ?, reclaims = 0, claimed_at = NULL, max_owned_seconds = 0, commit_ids = ?,
-settled_at = ?, encoded_job = ? WHERE number = ?"""
+settled_at = ?, encoded_job = ?, open_state = ? WHERE number = ?"""
 _DELETE_ANNOUNCED = "DELETE FROM announced WHERE job_id = ?"
 _UPSERT_KEY = """INSERT INTO idempotency_keys (team, key, fingerprint, job_id, expires_at) VALUES (?, ?, ?, ?, ?)
 ON CONFLICT (team, key) DO UPDATE
@@ -103,7 +104,8 @@ class CommitWriter(Struct, frozen=True, kw_only=True):
         if job.is_settled:
             settled_at = existing.settled_at if existing and existing.settled_at is not None else commit.committed_at
         if existing:
-            db.execute(_UPDATE_JOB, (job.version, commit_ids, settled_at, commit.encoded_job, existing.number))
+            changes = (job.version, commit_ids, settled_at, commit.encoded_job, get_open_state(job), existing.number)
+            db.execute(_UPDATE_JOB, changes)
             return
         db.execute(_DELETE_ANNOUNCED, (job.id,))
         row = (
@@ -116,6 +118,7 @@ class CommitWriter(Struct, frozen=True, kw_only=True):
             commit_ids,
             settled_at,
             commit.encoded_job,
+            get_open_state(job),
         )
         db.execute(_INSERT_JOB, row)
 

@@ -97,8 +97,23 @@ CREATE TABLE team_records (
 CREATE INDEX team_records_by_team ON team_records (kind, team, created_at, id);
 CREATE INDEX team_records_by_time ON team_records (kind, due_at);
 """
+# `counted_*`: the part of a day total that the lifetime totals contain; `is_uncounted`: there may be more. So the
+# totals of an earlier version are counted once, too. `open_state`: of jobs that are not settled, see
+# `statistics.py`.
+_STATISTICS = """
+ALTER TABLE totals ADD COLUMN counted_amount INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE totals ADD COLUMN counted_images INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE totals ADD COLUMN is_uncounted INTEGER NOT NULL DEFAULT 1;
+CREATE INDEX uncounted_totals ON totals (day) WHERE is_uncounted = 1;
+CREATE TABLE lifetime_totals (
+    account TEXT PRIMARY KEY, charged INTEGER NOT NULL, charged_images INTEGER NOT NULL, corrected INTEGER NOT NULL,
+    corrected_images INTEGER NOT NULL
+) WITHOUT ROWID;
+ALTER TABLE jobs ADD COLUMN open_state TEXT NOT NULL DEFAULT 'in_progress';
+CREATE INDEX open_jobs_by_state ON jobs (open_state, created_at) WHERE settled_at IS NULL;
+"""
 # Each script migrates from the schema before it. Only append to this.
-MIGRATIONS = (_SCHEMA, _DECISION_RECORDS, _API_KEYS, _TEAM_RECORDS)
+MIGRATIONS = (_SCHEMA, _DECISION_RECORDS, _API_KEYS, _TEAM_RECORDS, _STATISTICS)
 # All connections share a file of 32 kB next to the database. The first connection creates it.
 _SHARED_MEMORY_ERRORS = frozenset(
     (sqlite3.SQLITE_IOERR_SHMSIZE, sqlite3.SQLITE_IOERR_SHMMAP, sqlite3.SQLITE_IOERR_SHMOPEN)

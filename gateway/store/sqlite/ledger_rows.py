@@ -1,12 +1,12 @@
-"""Writes ledger entries, totals and budgets, for commits and repairs."""
+"""Writes ledger entries, totals and budgets, for commits and repairs, and reads budgets."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from sqlite3 import Connection
 
 import msgspec
 
 from gateway.jobs.commit import LedgerEntry
-from gateway.store.ledger_totals import DayTotal, LedgerAccount
+from gateway.store.ledger_totals import BudgetBalance, DayTotal, LedgerAccount
 
 JSON_ENCODER = msgspec.json.Encoder()
 ENTRY_DECODER = msgspec.json.Decoder(LedgerEntry)
@@ -14,9 +14,11 @@ ACCOUNT_DECODER = msgspec.json.Decoder(LedgerAccount)
 
 _INSERT_ENTRY = "INSERT INTO ledger (day, team, entry) VALUES (?, ?, ?)"
 _ADD_TOTAL = """INSERT INTO totals (day, account, team, amount, images) VALUES (?, ?, ?, ?, ?)
-ON CONFLICT (day, account) DO UPDATE SET amount = amount + excluded.amount, images = images + excluded.images"""
+ON CONFLICT (day, account) DO UPDATE
+SET amount = amount + excluded.amount, images = images + excluded.images, is_uncounted = 1"""
 _ADD_BUDGET = """INSERT INTO budgets (window, team, held, spent) VALUES (?, ?, ?, ?)
 ON CONFLICT (window, team) DO UPDATE SET held = held + excluded.held, spent = spent + excluded.spent"""
+_SELECT_BALANCES = "SELECT team, window, held, spent FROM budgets WHERE window IN (SELECT value FROM json_each(?))"
 
 
 def insert_entries(db: Connection, entries: Iterable[LedgerEntry]) -> None:
@@ -34,3 +36,9 @@ def add_totals(db: Connection, totals: Iterable[DayTotal]) -> None:
 def update_budgets(db: Connection, changes: Iterable[tuple[str, str, int, int]]) -> None:
     """Adds to budgets. Each change is a window, a team, and the amounts to add to held and spent."""
     db.executemany(_ADD_BUDGET, list(changes))
+
+
+def select_balances(db: Connection, windows: Iterable[str]) -> Mapping[tuple[str, str], BudgetBalance]:
+    """Reads the balances of all teams in these windows."""
+    rows = db.execute(_SELECT_BALANCES, (JSON_ENCODER.encode(list(windows)).decode(),)).fetchall()
+    return {(team, window): BudgetBalance(held=held, spent=spent) for team, window, held, spent in rows}

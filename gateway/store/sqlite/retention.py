@@ -28,8 +28,9 @@ _DELETE_JOB_ROWS = (
     "DELETE FROM jobs WHERE id = ?",
 )
 _DELETE_OLD_ENTRIES = "DELETE FROM ledger WHERE number IN (SELECT number FROM ledger WHERE day < ? LIMIT ?)"
+# A total is kept until the lifetime totals contain it.
 _DELETE_OLD_TOTALS = """DELETE FROM totals WHERE (day, account) IN
-(SELECT day, account FROM totals WHERE day < ? LIMIT ?)"""
+(SELECT day, account FROM totals WHERE day < ? AND is_uncounted = 0 LIMIT ?)"""
 # A month sorts before its own days, so it is excluded until it is over.
 _DELETE_OLD_BUDGETS = """DELETE FROM budgets WHERE (window, team) IN
 (SELECT window, team FROM budgets WHERE window < ? AND window <> substr(?1, 1, 7) LIMIT ?2)"""

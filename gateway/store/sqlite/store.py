@@ -49,6 +49,7 @@ from gateway.store.sqlite.repeated_request_rows import (
     remove_caller,
     remove_dead_callers,
 )
+from gateway.store.sqlite.statistics_rows import SqliteStatistics
 from gateway.store.sqlite.team_record_rows import SqliteTeamRecords
 from gateway.task_supervisor import TaskSupervisor
 
@@ -89,6 +90,7 @@ class SqliteStore:
         self._audited_at: float | None = None
         self.api_keys = SqliteApiKeys(self._run_read, self._run_write)
         self.team_records = SqliteTeamRecords(self._run_read, self._run_write, clock)
+        self.statistics = SqliteStatistics(self._run_read, self._run_write, clock, self.replica_id)
         self._watchers = JobWatchers()
         self._supervisor = supervisor or TaskSupervisor()
         self._handles: _OpenHandles | None = None

@@ -8,6 +8,7 @@ from gateway.jobs.job import Job
 from gateway.jobs.transition_tables import LedgerLine
 from gateway.store.base import BudgetExceeded
 from gateway.store.ledger_totals import BudgetBalance, DayTotal, LedgerAccount, sum_entries
+from gateway.store.statistics import LifetimeTotal
 
 EMPTY_BALANCE = BudgetBalance()
 
@@ -19,6 +20,8 @@ class MemoryLedger:
         self.entries: list[LedgerEntry] = []
         self.totals: dict[tuple[str, LedgerAccount], DayTotal] = {}
         self.balances: dict[tuple[str, str], BudgetBalance] = {}
+        self.counted_totals: dict[tuple[str, LedgerAccount], DayTotal] = {}
+        self.lifetime_totals: dict[LedgerAccount, LifetimeTotal] = {}
 
     def find_exceeded_budget(self, commit: Commit) -> BudgetExceeded | None:
         for change in commit.budget_changes:
@@ -47,6 +50,26 @@ class MemoryLedger:
                 total = DayTotal(day=total.day, account=total.account, amount=amount, images=images)
             self.totals[key] = total
 
+    def update_lifetime_totals(self) -> tuple[LifetimeTotal, ...]:
+        """Adds what the day totals gained since they were last counted."""
+        for key, total in self.totals.items():
+            counted = self.counted_totals.get(key)
+            amount = total.amount - (counted.amount if counted else 0)
+            images = total.images - (counted.images if counted else 0)
+            lifetime = self.lifetime_totals.get(total.account, LifetimeTotal(account=total.account))
+            self.lifetime_totals[total.account] = LifetimeTotal(
+                account=total.account,
+                charged=lifetime.charged + max(0, amount),
+                charged_images=lifetime.charged_images + max(0, images),
+                corrected=lifetime.corrected + max(0, -amount),
+                corrected_images=lifetime.corrected_images + max(0, -images),
+            )
+        self.counted_totals = dict(self.totals)
+        return tuple(self.lifetime_totals.values())
+
+    def list_balances(self, windows: Collection[str]) -> dict[tuple[str, str], BudgetBalance]:
+        return {key: balance for key, balance in self.balances.items() if key[1] in windows}
+
     def load_balances(self, team: str, windows: Iterable[str]) -> dict[str, BudgetBalance]:
         return {window: self.balances.get((team, window), EMPTY_BALANCE) for window in windows}
 
@@ -61,7 +84,9 @@ class MemoryLedger:
         """Deletes entries before the one day, and totals and budgets before the other. A month sorts before its own
         days, and is kept until it is over."""
         self.entries = [entry for entry in self.entries if entry.day >= first_entry_day]
+        self.update_lifetime_totals()
         self.totals = {key: total for key, total in self.totals.items() if total.day >= first_total_day}
+        self.counted_totals = dict(self.totals)
         self.balances = {
             (team, window): balance
             for (team, window), balance in self.balances.items()

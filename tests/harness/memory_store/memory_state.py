@@ -126,6 +126,7 @@ class MemoryState:
         self.history: list[AppliedCommit] = []
         self.replicas: dict[str, JobWatchers] = {}
         self.closed_marks: dict[str, float] = {}
+        self.heartbeats: dict[str, float] = {}
         self._replica_numbers = count(1)
 
     @property
@@ -151,6 +152,7 @@ class MemoryState:
     def close_replica(self, replica_id: str, now: float) -> None:
         """Closes a replica whose callers got a response or are removed. A killed replica leaves no such mark."""
         self.replicas.pop(replica_id, None)
+        self.heartbeats.pop(replica_id, None)
         self.closed_marks[replica_id] = now
 
     def kill_replica(self, replica_id: str) -> None:

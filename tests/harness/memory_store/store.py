@@ -25,6 +25,7 @@ from tests.harness.memory_store import audit_and_retention, job_leases
 from tests.harness.memory_store.call_interceptor import CallInterceptor, StoreCall
 from tests.harness.memory_store.memory_api_keys import MemoryApiKeys
 from tests.harness.memory_store.memory_state import LeaseOwner, MemoryState
+from tests.harness.memory_store.memory_statistics import MemoryStatistics
 from tests.harness.memory_store.memory_team_records import MemoryTeamRecords
 
 ResultT = TypeVar("ResultT")
@@ -60,6 +61,7 @@ class MemoryStore:
         self._retention, self._clock = retention, clock
         self.api_keys = MemoryApiKeys(state.api_keys, self._run)
         self.team_records = MemoryTeamRecords(state.team_records, self._run)
+        self.statistics = MemoryStatistics(state, self._run, self.replica_id)
         self._watchers = JobWatchers()
         self._pending_calls: dict[StoreCall, asyncio.Task[None]] = {}
         self._is_open = self._is_killed = False

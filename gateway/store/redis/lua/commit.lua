@@ -9,7 +9,7 @@ local commit = cmsgpack.unpack(ARGV[1])
 local job, due, open_jobs, team_jobs, milestones = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local ledger, totals, budgets = KEYS[6], KEYS[7], {day = KEYS[8], month = KEYS[9]}
 local outbox, webhooks, record_key, teams, retention = KEYS[10], KEYS[11], KEYS[12], KEYS[13], KEYS[14]
-local decision_records, audit = KEYS[15], KEYS[16]
+local decision_records, audit, uncounted, open_states = KEYS[15], KEYS[16], KEYS[17], KEYS[18]
 
 local existing = redis.call('HMGET', job, 'version', 'fence', 'owner', 'commit_ids')
 local commit_ids, owner = existing[4] or '', existing[3] or ''
@@ -73,6 +73,7 @@ end
 
 if commit.due_in_seconds then
   redis.call('SADD', open_jobs, commit.job_id)
+  redis.call('ZADD', open_states, format_score(commit.open_state_score), commit.job_id)
   if owner == '' then
     redis.call('ZADD', due, format_score(now + commit.due_in_seconds), commit.job_id)
   else
@@ -80,6 +81,7 @@ if commit.due_in_seconds then
   end
 else
   redis.call('ZREM', due, commit.job_id)
+  redis.call('ZREM', open_states, commit.job_id)
   redis.call('SREM', open_jobs, commit.job_id)
 end
 
@@ -113,7 +115,7 @@ for _, webhook in ipairs(commit.webhooks) do
 end
 for _, entry in ipairs(commit.ledger) do
   redis.call('RPUSH', ledger, entry.data)
-  add_to_total(totals, entry.account, entry.amount, entry.images)
+  add_to_total(totals, entry.account, entry.amount, entry.images, uncounted, commit.ledger_day)
 end
 if #commit.ledger > 0 then
   redis.call('EXPIREAT', ledger, format_integer(commit.ledger_expires_at))

@@ -2,11 +2,12 @@
 -- KEYS: audit, due, open, teams. ARGV: the audit's token, its time to live, the prefix of the partition's keys, the days,
 -- how many ledger entries of each were read, the days of their months, the budget windows, teams of jobs. The script
 -- builds all key names from the prefix, so that it does not miss a team that was added a moment ago.
+--include budgets
 local audit, due, open, teams_key, token, ttl_seconds, prefix = KEYS[1], KEYS[2], KEYS[3], KEYS[4], ARGV[1], ARGV[2], ARGV[3]
 local days, read_counts, days_of_months = cmsgpack.unpack(ARGV[4]), cmsgpack.unpack(ARGV[5]), cmsgpack.unpack(ARGV[6])
 local windows, extra_teams = cmsgpack.unpack(ARGV[7]), cmsgpack.unpack(ARGV[8])
 if redis.call('SISMEMBER', audit, token) == 0 then return false end
-local changed_jobs, ledgers, totals, budgets = {}, {}, {}, {}
+local changed_jobs, ledgers, totals = {}, {}, {}
 for _, job_id in ipairs(redis.call('SMEMBERS', audit)) do
   if job_id ~= token then
     local is_due = redis.call('ZSCORE', due, job_id) and 1 or 0
@@ -23,10 +24,4 @@ local teams = redis.call('SMEMBERS', teams_key)
 for _, team in ipairs(extra_teams) do
   if redis.call('SISMEMBER', teams_key, team) == 0 then teams[#teams + 1] = team end
 end
-for _, team in ipairs(teams) do
-  for _, window in ipairs(windows) do
-    local balance = redis.call('HMGET', prefix .. 'budget:' .. team .. ':' .. window, 'held', 'spent')
-    for _, field in ipairs({team, window, balance[1] or '0', balance[2] or '0'}) do budgets[#budgets + 1] = field end
-  end
-end
-return {changed_jobs, ledgers, totals, budgets}
+return {changed_jobs, ledgers, totals, read_budgets(prefix, teams, windows)}

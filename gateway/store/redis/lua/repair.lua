@@ -1,9 +1,9 @@
 -- Applies the auditor's repairs. Numbers are repaired by additions, made once: only while the audit runs, which ends here.
--- KEYS: audit, due, open, retention, then those that the corrections name by their index.
+-- KEYS: audit, due, open, retention, uncounted, open states, then those that the corrections name by their index.
 local settings = cmsgpack.unpack(ARGV[1])
 --include clock
 --include derived_totals
-local audit, due, open_jobs, retention = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+local audit, due, open_jobs, retention, uncounted, open_states = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
 local token, corrections = ARGV[2], cmsgpack.unpack(ARGV[3])
 if redis.call('SISMEMBER', audit, token) == 0 then return 0 end
 -- A job that changed after the snapshot is listed as its last commit says.
@@ -17,6 +17,7 @@ for _, delisted in ipairs(corrections.delisted) do
   if (redis.call('HGET', KEYS[delisted.key], 'version') or '') == delisted.version then
     redis.call('ZREM', due, delisted.job_id)
     redis.call('SREM', open_jobs, delisted.job_id)
+    redis.call('ZREM', open_states, delisted.job_id)
   end
 end
 for _, job_id in ipairs(corrections.retained) do
@@ -27,7 +28,7 @@ for _, entry in ipairs(corrections.missing_entries) do
   redis.call('EXPIREAT', KEYS[entry.key], format_integer(entry.expires_at))
 end
 for _, total in ipairs(corrections.total_corrections) do
-  add_to_total(KEYS[total.key], total.account, total.amount, total.images)
+  add_to_total(KEYS[total.key], total.account, total.amount, total.images, uncounted, total.day)
   redis.call('EXPIREAT', KEYS[total.key], format_integer(total.expires_at))
 end
 for _, drift in ipairs(corrections.budget_drifts) do

@@ -1,0 +1,92 @@
+"""Lifetime totals, balances, backlog and heartbeats of the store in Redis: one script for each partition."""
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+from msgspec import Struct
+
+from gateway.store.base import DAY_SECONDS
+from gateway.store.ledger_totals import BudgetBalance
+from gateway.store.redis import codec, scripts
+from gateway.store.redis.keys import HEARTBEATS, KeySpace, PartitionKeys
+from gateway.store.redis.redis_client import RedisClient
+from gateway.store.statistics import HEARTBEAT_TTL_SECONDS, Backlog, LifetimeTotal, OpenState
+
+# Day totals expire this long after the end of their retention, at most.
+_MONTH_DAYS = 31
+
+
+class RedisStatistics(Struct, frozen=True):
+    """Implements StoreStatistics. `totals_seconds`: the retention of day totals.
+
+    If a partition cannot be reached, nothing is returned: a sum without it would be wrong.
+    """
+
+    client: RedisClient
+    key_space: KeySpace
+    partitions: Iterable[int]
+    get_settings: Callable[[], bytes]
+    get_time: Callable[[], float]
+    totals_seconds: float
+
+    async def update_lifetime_totals(self) -> tuple[LifetimeTotal, ...]:
+        replies = await self._run_on_partitions(self._update_partition_totals)
+        return tuple(total for fields in replies for total in codec.decode_lifetime_totals(fields))
+
+    async def _update_partition_totals(self, keys: PartitionKeys) -> list[bytes]:
+        script_keys = [keys.lifetime_totals, keys.uncounted_days]
+        reply = await self.client.run_script(scripts.UPDATE_LIFETIME_TOTALS, script_keys, keys.prefix, codec.pack([]))
+        if reply is None:
+            reply = await self.client.run_script(
+                scripts.UPDATE_LIFETIME_TOTALS, script_keys, keys.prefix, codec.pack(self._list_all_days())
+            )
+        fields: list[bytes] = reply
+        return fields
+
+    def _list_all_days(self) -> list[str]:
+        """Lists the days that may have totals. Tomorrow may have begun by the clock of another replica."""
+        tomorrow = datetime.fromtimestamp(self.get_time(), UTC).date() + timedelta(days=1)
+        day_count = int(self.totals_seconds // DAY_SECONDS) + 2 * _MONTH_DAYS
+        days = (date.fromordinal(tomorrow.toordinal() - offset) for offset in range(day_count))
+        return [day.isoformat() for day in days]
+
+    async def list_balances(self, *windows: str) -> Mapping[tuple[str, str], BudgetBalance]:
+        packed = codec.pack(windows)
+        replies = await self._run_on_partitions(
+            lambda keys: self.client.run_script(scripts.LIST_BALANCES, [keys.teams], keys.prefix, packed)
+        )
+        return {key: balance for fields in replies for key, balance in codec.decode_balances(fields).items()}
+
+    async def read_backlog(self) -> Backlog:
+        bounds = [bound for state in OpenState for bound in codec.get_state_bounds(state)]
+        replies = await self._run_on_partitions(
+            lambda keys: self.client.run_script(
+                scripts.READ_BACKLOG, [keys.open_states, keys.due, keys.open], self.get_settings(), *bounds
+            )
+        )
+        jobs = Counter[OpenState]()
+        for counts, _, _ in replies:
+            jobs.update(dict(zip(OpenState, counts, strict=True)))
+        return Backlog(
+            jobs={state: jobs[state] for state in OpenState},
+            oldest_seconds=max(float(oldest) for _, oldest, _ in replies),
+            due_lag_seconds=max(float(due_lag) for _, _, due_lag in replies),
+        )
+
+    async def exchange_heartbeats(self) -> Mapping[str, float]:
+        reply = await self.client.run_script(
+            scripts.EXCHANGE_HEARTBEATS, [HEARTBEATS], self.get_settings(), HEARTBEAT_TTL_SECONDS
+        )
+        return {replica_id: age for age, replica_id in codec.decode_scores(reply)}
+
+    async def _run_on_partitions(self, run: Callable[[PartitionKeys], Any]) -> list[Any]:
+        """Runs a script on all partitions. Waits for all replies, then raises the first error."""
+        calls = [run(self.key_space[partition]) for partition in self.partitions]
+        replies = await asyncio.gather(*calls, return_exceptions=True)
+        for reply in replies:
+            if isinstance(reply, BaseException):
+                raise reply
+        return replies
