@@ -13,6 +13,8 @@ def build_metric_rows(metrics: Iterable[MetricRow]) -> list[Row]:
 
 
 def _describe_type(row: MetricRow) -> str:
+    if row.is_from_store:
+        return f"{row.kind}, of the store"
     if row.kind is not MetricKind.HISTOGRAM:
         return row.kind
     return f"{row.kind}: {', '.join(f'{bound:g}' for bound in row.buckets)}"
@@ -25,13 +27,19 @@ def render_metrics_body(render_table: Callable[[Row, Iterable[Row]], str]) -> st
     return f"""
 # Metrics
 
-`GET /metrics` needs no API key. Each process has its own values: sum counters and histograms over all replicas.
+`GET /metrics` needs no API key. Each process has its own values: sum counters and histograms over all replicas. Metrics
+*of the store* have the same value at each replica: use `max without (instance)`, never a sum over replicas.
 
 - A label has the same name everywhere. Its values are names in the configuration, routes, states or
   [faults](faults.md): never text of a request. `reason` is a fault, or `none`.
 - `route` is the pattern of the path. Other paths to the same route, as Azure's or older clients use them, count as the
   one below `/v1`; `unknown` is every path that does not exist.
 - The buckets of a histogram are listed behind its type, in seconds where its name says so.
-- Nothing is read from the store when Prometheus scrapes.
+- Nothing is read from the store when Prometheus scrapes: each replica reads it every five seconds. Money is exact to
+  the micro-USD, however often processes are killed ([why](decisions/2026-11-27-spend-metrics.md)). A counter of the
+  store never restarts, so what was spent in the last hour is
+  `sum(max without (instance) (igw_spend_usd_total)) - (sum(max without (instance) (igw_spend_usd_total offset 1h)) or
+  vector(0))`; `increase()` would miss the first value of a new series.
+- `team` is `other` for teams beyond the first 40. Spend less corrections is the sum of the ledger.
 
 {sections}"""

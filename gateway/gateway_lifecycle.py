@@ -34,6 +34,7 @@ from gateway.telemetry.event_loop_monitor import EventLoopMonitor
 from gateway.telemetry.gauges import GaugeReader, GaugeSources
 from gateway.telemetry.logs import EventLogger
 from gateway.telemetry.metrics import Metrics
+from gateway.telemetry.store_metrics import StoreMetricReader
 from gateway.timeouts_and_intervals import Timing
 from gateway.upstream.seller_client import SellerClient
 
@@ -215,11 +216,12 @@ class Gateway:
         )
         app.state["context"] = components.api_context
         app.state["callback_handler"] = components.callback_handler
-        self.metrics.read_gauges(GaugeReader(self._collect_gauge_sources(components.engine)).readers)
+        self.metrics.read_samples(GaugeReader(self._collect_gauge_sources(components.engine)).readers)
         loop_monitor = EventLoopMonitor(
             self.timing.maintenance.loop_lag_interval_seconds, self.metrics.observe_loop_lag
         )
         exit_stack.push_async_callback(self.supervisor.run("event_loop.measure", loop_monitor.run).stop)
+        self._start_store_metrics(components, exit_stack)
         await self._start_access_tasks(components, exit_stack)
         components.engine.start(self.supervisor)
         exit_stack.push_async_callback(components.engine.drain, 0.0)
@@ -251,6 +253,15 @@ class Gateway:
         exit_stack.push_async_callback(registry.save_last_uses)
         for name, (interval, function) in tasks.items():
             exit_stack.push_async_callback(self.supervisor.run_every(name, interval, function).stop)
+
+    def _start_store_metrics(self, components: Components, exit_stack: AsyncExitStack) -> None:
+        context, maintenance = components.engine.context, self.timing.maintenance
+        reader = StoreMetricReader(
+            context.store.statistics, self.catalogue, context.wall_clock, context.monotonic, maintenance
+        )
+        self.metrics.read_samples(reader.readers)
+        task = self.supervisor.run("metrics.store", reader.run, max_backoff=maintenance.store_metric_interval_seconds)
+        exit_stack.push_async_callback(task.stop)
 
     def _start_batch_tasks(self, components: Components, exit_stack: AsyncExitStack) -> None:
         """Starts the tasks that run batches, and delete expired files."""

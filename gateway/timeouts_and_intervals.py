@@ -146,6 +146,10 @@ class MaintenanceTiming(Struct, frozen=True, kw_only=True):
     log_check_interval_seconds: float = 1.0
     # How often the lag of the event loop is measured. Anything that blocks it for longer is seen.
     loop_lag_interval_seconds: float = 0.25
+    # How old the metrics of the store may be. Prometheus scrapes every 15 seconds; the reads take a few milliseconds.
+    store_metric_interval_seconds: float = 5.0
+    # Without a reading for this long, the metrics of the store are absent.
+    store_metric_max_age_seconds: float = 30.0
     # How soon a revoked or changed API key takes effect on all replicas. Each check is one cheap call of the store.
     key_refresh_interval_seconds: float = 2.0
     # How often the last uses of API keys are saved.

@@ -17,7 +17,7 @@ HEARTBEAT_TTL_SECONDS = 900.0
 
 
 class LifetimeTotal(Struct, frozen=True, kw_only=True):
-    """What was ever booked for one account, in micro-USD and images. No number ever falls, so each is a counter.
+    """Everything that was ever booked for one account, in micro-USD and images. No number falls, so each is a counter.
 
     `charged` minus `corrected` is the sum of the account's day totals, of deleted days as well.
     """

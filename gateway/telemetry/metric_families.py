@@ -3,11 +3,11 @@
 The series of each metric are kept by their label values, since Prometheus' own lookup locks and converts them.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from typing import Generic, TypeVar
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector, disable_created_metrics
-from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from gateway.telemetry.metric_table import METRIC_TABLE, PROCESS_METRICS, MetricKind, MetricRow
@@ -35,19 +35,16 @@ class SeriesCache(Generic[Series]):
         return series
 
 
-class Gauge(Collector):
-    """A gauge whose series are read from `read_samples` at each scrape, or are those that were last set."""
+class SampledMetric(Collector):
+    """A gauge, or a counter of the store. Its series are read from `read_samples` at each scrape."""
 
     def __init__(self, row: MetricRow) -> None:
         self._row = row
         self.read_samples: Callable[[], Samples] = tuple
 
-    def set_samples(self, samples: Mapping[tuple[str, ...], float]) -> None:
-        """Replaces all series."""
-        self.read_samples = samples.items
-
-    def collect(self) -> Iterator[GaugeMetricFamily]:
-        family = GaugeMetricFamily(self._row.name, self._row.help, labels=self._row.labels)
+    def collect(self) -> Iterator[CounterMetricFamily | GaugeMetricFamily]:
+        make_family = CounterMetricFamily if self._row.kind is MetricKind.COUNTER else GaugeMetricFamily
+        family = make_family(self._row.name, self._row.help, labels=self._row.labels)
         for label_values, value in self.read_samples():
             family.add_metric(label_values, value)
         yield family
@@ -62,7 +59,7 @@ class MetricFamilies:
         self.registry = CollectorRegistry()
         self.counters: dict[MetricRow, SeriesCache[Counter]] = {}
         self.histograms: dict[MetricRow, SeriesCache[Histogram]] = {}
-        self.gauges: dict[MetricRow, Gauge] = {}
+        self.sampled: dict[MetricRow, SampledMetric] = {}
         for row in METRIC_TABLE:
             if row not in PROCESS_METRICS:
                 self._create(row)
@@ -70,12 +67,12 @@ class MetricFamilies:
 
     def _create(self, row: MetricRow) -> None:
         match row.kind:
-            case MetricKind.COUNTER:
+            case MetricKind.COUNTER if not row.is_from_store:
                 counter = Counter(row.name, row.help, row.labels, registry=self.registry)
                 self.counters[row] = SeriesCache(counter, row.initial_label_sets)
             case MetricKind.HISTOGRAM:
                 histogram = Histogram(row.name, row.help, row.labels, buckets=row.buckets, registry=self.registry)
                 self.histograms[row] = SeriesCache(histogram, row.initial_label_sets)
-            case MetricKind.GAUGE:
-                self.gauges[row] = Gauge(row)
-                self.registry.register(self.gauges[row])
+            case _:
+                self.sampled[row] = SampledMetric(row)
+                self.registry.register(self.sampled[row])

@@ -13,8 +13,9 @@ from gateway.events import COMPONENTS, CallbackOutcome
 from providers import ADAPTERS
 
 CELL_LABELS = ("seller", "model", "operation", "resolution", "quality")
-# Without the operation: with it, these metrics would have twice as many series.
-MONEY_LABELS = ("team", "seller", "model", "resolution", "quality")
+# Money by team and by cell is two metrics: their product would have thousands of series.
+TEAM_LABELS = ("team", "seller", "model")
+BUDGET_LABELS = ("team", "window")
 # Each bucket of a histogram is one series for each set of labels, so there are few.
 REQUEST_BUCKETS = (0.01, 0.1, 1, 10, 60, 300)
 OVERHEAD_BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1)
@@ -35,7 +36,8 @@ class MetricKind(StrEnum):
 
 
 class MetricRow(Struct, frozen=True):
-    """One metric. `buckets`: of a histogram. `initial_values`: for each label its values, if all series exist with the
+    """One metric. `buckets`: of a histogram. `is_from_store`: it is read from the store, and all replicas have the same
+    values. `initial_values`: for each label its values, if all series exist with the
     value 0 before the first event. So alerts see the first event as an increase."""
 
     name: str
@@ -44,6 +46,7 @@ class MetricRow(Struct, frozen=True):
     labels: tuple[str, ...] = ()
     buckets: tuple[float, ...] = ()
     initial_values: tuple[tuple[str, ...], ...] = ()
+    is_from_store: bool = False
 
     @property
     def initial_label_sets(self) -> list[tuple[str, ...]]:
@@ -59,6 +62,14 @@ def _counter(
 
 def _gauge(name: str, description: str, labels: tuple[str, ...] = ()) -> MetricRow:
     return MetricRow(name, MetricKind.GAUGE, description, labels)
+
+
+def _stored_counter(name: str, description: str, labels: tuple[str, ...]) -> MetricRow:
+    return MetricRow(name, MetricKind.COUNTER, description, labels, is_from_store=True)
+
+
+def _stored_gauge(name: str, description: str, labels: tuple[str, ...] = ()) -> MetricRow:
+    return MetricRow(name, MetricKind.GAUGE, description, labels, is_from_store=True)
 
 
 def _histogram(name: str, description: str, labels: tuple[str, ...], buckets: tuple[float, ...]) -> MetricRow:
@@ -222,20 +233,58 @@ CALLBACK_SAVINGS = _counter(
     ("seller",),
 )
 
-# --- money
+# --- money and backlog, from the store
 
-IMAGES_DELIVERED = _counter("igw_images_delivered_total", "Images delivered and paid for.", MONEY_LABELS)
-SPEND = _counter(
-    "igw_spend_usd_total",
-    "Money in USD booked, by line of the ledger: `capture` (delivered images, which teams pay), `orphan` (charged, "
-    "not delivered), `suspected` (perhaps charged), `excess` (charged beyond the hold).",
-    (*MONEY_LABELS, "line"),
+_LINES = (
+    "by line of the ledger: `capture` (delivered images, which teams pay), `orphan` (charged, not delivered), "
+    "`suspected` (perhaps charged), `excess` (charged beyond the hold)."
 )
-SPEND_CORRECTIONS = _counter(
-    "igw_spend_corrections_usd_total",
-    "Amounts of igw_spend_usd_total that were booked back, since it turned out that they were not charged.",
-    (*MONEY_LABELS, "line"),
+_CORRECTIONS = "that were booked back, since it turned out that they were not charged."
+SPEND = _stored_counter("igw_spend_usd_total", f"Money booked by team, {_LINES}", (*TEAM_LABELS, "line"))
+SPEND_CORRECTIONS = _stored_counter(
+    "igw_spend_corrections_usd_total", f"Amounts of igw_spend_usd_total {_CORRECTIONS}", (*TEAM_LABELS, "line")
 )
+IMAGES_DELIVERED = _stored_counter("igw_images_delivered_total", "Images delivered and paid for, by team.", TEAM_LABELS)
+CELL_SPEND = _stored_counter(
+    "igw_cell_spend_usd_total", "The same money as igw_spend_usd_total, by cell.", (*CELL_LABELS, "line")
+)
+CELL_SPEND_CORRECTIONS = _stored_counter(
+    "igw_cell_spend_corrections_usd_total",
+    f"Amounts of igw_cell_spend_usd_total {_CORRECTIONS}",
+    (*CELL_LABELS, "line"),
+)
+CELL_IMAGES_DELIVERED = _stored_counter(
+    "igw_cell_images_delivered_total", "Images delivered and paid for, by cell.", CELL_LABELS
+)
+HOLDS = _stored_gauge("igw_holds_usd", "Money held for jobs that are not settled.", ("team",))
+BUDGET_LIMIT = _stored_gauge("igw_budget_limit_usd", "Budget of a team for this day or month (UTC).", BUDGET_LABELS)
+BUDGET_SPENT = _stored_gauge("igw_budget_spent_usd", "Part of a budget that was spent.", BUDGET_LABELS)
+BUDGET_LEFT = _stored_gauge(
+    "igw_budget_left_usd", "Part of a budget that is neither spent nor held: for new jobs.", BUDGET_LABELS
+)
+OPEN_JOBS = _stored_gauge(
+    "igw_open_jobs",
+    "Jobs in the store: `queued`, `in_progress`, or `ended` (the team has the result, a charge is still unknown).",
+    ("state",),
+)
+OLDEST_OPEN_JOB = _stored_gauge("igw_oldest_open_job_age_seconds", "Age of the oldest job of igw_open_jobs, else 0.")
+DUE_LAG = _stored_gauge(
+    "igw_due_lag_seconds", "For how long a job waits for any replica to continue it: about a second at most."
+)
+REPLICA_HEARTBEAT = _stored_gauge(
+    "igw_replica_heartbeat_age_seconds",
+    "Time since the last heartbeat of each replica. One that stops leaves; one that is killed does so a quarter of an "
+    "hour later.",
+    ("replica",),
+)
+STORE_READING_AGE = _gauge(
+    "igw_store_reading_age_seconds",
+    "Time since this process last read the store for these metrics. After 30 seconds they are absent, not wrong.",
+)
+# Money, corrections and images: by team and by cell.
+BOOKED_BY_TEAM = SPEND, SPEND_CORRECTIONS, IMAGES_DELIVERED
+BOOKED_BY_CELL = CELL_SPEND, CELL_SPEND_CORRECTIONS, CELL_IMAGES_DELIVERED
+
 PRICE_DRIFT = _counter(
     "igw_price_drift_usd_total",
     "Amount in USD by which sellers charged more or less than their configured price for delivered images.",
@@ -330,7 +379,17 @@ SECTIONS: dict[str, tuple[MetricRow, ...]] = {
         ACCOUNT_LOAD,
         RETRIES_AVAILABLE,
     ),
-    "Money": (IMAGES_DELIVERED, SPEND, SPEND_CORRECTIONS, PRICE_MISMATCHES, PRICE_DRIFT),
+    "Money": (
+        *BOOKED_BY_TEAM,
+        *BOOKED_BY_CELL,
+        HOLDS,
+        BUDGET_LIMIT,
+        BUDGET_SPENT,
+        BUDGET_LEFT,
+        PRICE_MISMATCHES,
+        PRICE_DRIFT,
+    ),
+    "The store and its replicas": (OPEN_JOBS, OLDEST_OPEN_JOB, DUE_LAG, REPLICA_HEARTBEAT, STORE_READING_AGE),
     "The process": (
         STORE_COMMITS,
         LOOP_LAG,

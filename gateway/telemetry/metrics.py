@@ -1,4 +1,4 @@
-"""Counts events as Prometheus metrics."""
+"""Counts events as Prometheus metrics. Money is not counted here: it is read from the store (`store_metrics.py`)."""
 
 from collections.abc import Callable, Mapping
 from functools import cache
@@ -8,7 +8,6 @@ from prometheus_client import generate_latest
 
 from gateway import events
 from gateway.jobs.job import JobState
-from gateway.jobs.transition_tables import LedgerLine
 from gateway.money import MICROS_PER_USD
 from gateway.telemetry import metric_table as table
 from gateway.telemetry.metric_families import MetricFamilies, Samples
@@ -34,14 +33,10 @@ class Metrics:
     def render(self) -> bytes:
         return generate_latest(self._families.registry)
 
-    def read_gauges(self, readers: Mapping[MetricRow, Callable[[], Samples]]) -> None:
-        """Reads these gauges at each scrape from now on. The readers must not do any I/O."""
+    def read_samples(self, readers: Mapping[MetricRow, Callable[[], Samples]]) -> None:
+        """Reads these gauges and counters of the store at each scrape from now on. The readers must not do any I/O."""
         for row, read_samples in readers.items():
-            self._families.gauges[row].read_samples = read_samples
-
-    def set_gauge(self, row: MetricRow, samples: Mapping[tuple[str, ...], float]) -> None:
-        """Replaces all series of a gauge: label values, in the order of the row, and value of each."""
-        self._families.gauges[row].set_samples(samples)
+            self._families.sampled[row].read_samples = read_samples
 
     def observe_loop_lag(self, seconds: float) -> None:
         self._observe(table.LOOP_LAG, seconds)
@@ -108,13 +103,6 @@ class Metrics:
     def _on_offer_skipped(self, event: events.OfferSkipped) -> None:
         self._count(table.OFFERS_SKIPPED, event.seller, event.fault)
 
-    def _on_ledger_entry_posted(self, event: events.LedgerEntryPosted) -> None:
-        labels = event.team, event.seller, event.model, event.cell.resolution, event.cell.quality
-        spend = table.SPEND if event.amount >= 0 else table.SPEND_CORRECTIONS
-        self._count(spend, *labels, event.line, amount=abs(event.amount) / MICROS_PER_USD)
-        if event.line is LedgerLine.CAPTURE and event.images > 0:
-            self._count(table.IMAGES_DELIVERED, *labels, amount=event.images)
-
     def _on_failover_started(self, event: events.FailoverStarted) -> None:
         self._count(table.FAILOVERS, event.from_seller, event.to_seller, event.reason or "none")
 
@@ -158,7 +146,6 @@ _HANDLERS: dict[type[events.Event], Callable[[Metrics, Any], None]] = {
     events.ImageStored: Metrics._on_image_stored,
     events.LateImagesReceived: Metrics._on_late_images_received,
     events.OfferSkipped: Metrics._on_offer_skipped,
-    events.LedgerEntryPosted: Metrics._on_ledger_entry_posted,
     events.FailoverStarted: Metrics._on_failover_started,
     events.PriceMismatch: Metrics._on_price_mismatch,
     events.JobReclaimed: Metrics._on_job_reclaimed,

@@ -157,11 +157,14 @@ def test_log_lines_link_request_job_and_attempt(canary_gateway: RunningGateway) 
 
 
 def test_metrics_cover_requests_jobs_orders_and_spending(canary_gateway: RunningGateway) -> None:
+    def read_captured_usd() -> float:
+        samples = read_metric_samples(canary_gateway)
+        spent = [sample for sample in samples if sample.name == "igw_spend_usd_total"]
+        return sum(sample.value for sample in spent if sample.labels["line"] == "capture")
+
+    wait_for_value(read_captured_usd, lambda captured: captured >= 0.06, "the money is read from the store")
     text = canary_gateway.http.get("/metrics").text
     families = {family.name: family for family in text_string_to_metric_families(text)}
-    spent = families["igw_spend_usd"].samples
-    captured = sum(sample.value for sample in spent if sample.labels["line"] == "capture")
-    assert captured >= 0.06
     sellers = {sample.labels["seller"] for sample in families["igw_cell_circuit_breaker_state"].samples}
     assert sellers >= {"runapi", "runflow-runs"}
     outcomes = {sample.labels["outcome"] for sample in families["igw_attempts_ended"].samples}

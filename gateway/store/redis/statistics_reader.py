@@ -3,7 +3,7 @@
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from msgspec import Struct
@@ -15,8 +15,9 @@ from gateway.store.redis.keys import HEARTBEATS, KeySpace, PartitionKeys
 from gateway.store.redis.redis_client import RedisClient
 from gateway.store.statistics import HEARTBEAT_TTL_SECONDS, Backlog, LifetimeTotal, OpenState
 
-# Day totals expire this long after the end of their retention, at most.
 _MONTH_DAYS = 31
+# Tomorrow, today and yesterday.
+RECENT_DAYS = 3
 
 
 class RedisStatistics(Struct, frozen=True):
@@ -37,21 +38,25 @@ class RedisStatistics(Struct, frozen=True):
         return tuple(total for fields in replies for total in codec.decode_lifetime_totals(fields))
 
     async def _update_partition_totals(self, keys: PartitionKeys) -> list[bytes]:
-        script_keys = [keys.lifetime_totals, keys.uncounted_days]
-        reply = await self.client.run_script(scripts.UPDATE_LIFETIME_TOTALS, script_keys, keys.prefix, codec.pack([]))
-        if reply is None:
-            reply = await self.client.run_script(
-                scripts.UPDATE_LIFETIME_TOTALS, script_keys, keys.prefix, codec.pack(self._list_all_days())
-            )
-        fields: list[bytes] = reply
+        reply = await self._run_update(keys, [])
+        fields: list[bytes] = await self._run_update(keys, self._list_days(self._day_count)) if reply is None else reply
         return fields
 
-    def _list_all_days(self) -> list[str]:
-        """Lists the days that may have totals. Tomorrow may have begun by the clock of another replica."""
+    async def _run_update(self, keys: PartitionKeys, all_days: list[str]) -> Any:
+        arguments = (keys.prefix, codec.pack(self._list_days(RECENT_DAYS)), codec.pack(all_days))
+        return await self.client.run_script(
+            scripts.UPDATE_LIFETIME_TOTALS, [keys.lifetime_totals, keys.uncounted_days], *arguments
+        )
+
+    @property
+    def _day_count(self) -> int:
+        """The number of days that may have totals. They expire with the month, a retention after its end."""
+        return int(self.totals_seconds // DAY_SECONDS) + 2 * _MONTH_DAYS
+
+    def _list_days(self, count: int) -> list[str]:
+        """Lists the last days, from tomorrow: it may have begun by the clock of another replica."""
         tomorrow = datetime.fromtimestamp(self.get_time(), UTC).date() + timedelta(days=1)
-        day_count = int(self.totals_seconds // DAY_SECONDS) + 2 * _MONTH_DAYS
-        days = (date.fromordinal(tomorrow.toordinal() - offset) for offset in range(day_count))
-        return [day.isoformat() for day in days]
+        return [(tomorrow - timedelta(days=offset)).isoformat() for offset in range(count)]
 
     async def list_balances(self, *windows: str) -> Mapping[tuple[str, str], BudgetBalance]:
         packed = codec.pack(windows)

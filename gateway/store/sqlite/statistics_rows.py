@@ -36,7 +36,7 @@ class SqliteStatistics:
         """Counts each day in a transaction of its own, so that commits need not wait for all of them. While the disk
         is full, the totals stay as they are: no money can be booked then."""
         with contextlib.suppress(StoreFull):
-            while await self._run_write(_count_one_day):
+            while await self._run_write(count_one_day):
                 continue
         totals: tuple[LifetimeTotal, ...] = await self._run_read(_select_lifetime_totals)
         return totals
@@ -56,7 +56,7 @@ class SqliteStatistics:
         return {self._replica_id: 0.0}
 
 
-def _count_one_day(db: Connection) -> bool:
+def count_one_day(db: Connection) -> bool:
     """Adds what the totals of one day gained. Returns whether there may be another day."""
     (day,) = db.execute(_SELECT_UNCOUNTED_DAY).fetchone()
     if day is not None:

@@ -49,7 +49,7 @@ from gateway.store.sqlite.repeated_request_rows import (
     remove_caller,
     remove_dead_callers,
 )
-from gateway.store.sqlite.statistics_rows import SqliteStatistics
+from gateway.store.sqlite.statistics_rows import SqliteStatistics, count_one_day
 from gateway.store.sqlite.team_record_rows import SqliteTeamRecords
 from gateway.task_supervisor import TaskSupervisor
 
@@ -292,6 +292,7 @@ class SqliteStore:
         await self._run_write(lambda db: retention.delete_job(db, job_id))
 
     async def delete_expired(self) -> None:
-        for step in retention.deletion_steps(self._retention, self._clock()):
+        """Day totals are added to the lifetime totals before they are deleted."""
+        for step in (count_one_day, *retention.deletion_steps(self._retention, self._clock())):
             while await self._run_write(step):
                 continue

@@ -106,6 +106,16 @@ async def test_day_totals_of_an_earlier_version_are_counted_once(harness: StoreH
     assert await read_net_totals(harness) == sum_ledger(harness.raw_store.read_ledger())
 
 
+async def test_commit_of_an_earlier_version_beside_this_one_is_counted(redis_harness: StoreHarness) -> None:
+    """It books the day total, and does not mark the day."""
+    harness = redis_harness
+    await read_net_totals(harness)
+    await harness.create_settled_job()
+    for key in harness.raw_store.client.keys("*:uncounted_days"):
+        harness.raw_store.client.delete(key)
+    assert await read_net_totals(harness) == sum_ledger(harness.raw_store.read_ledger())
+
+
 async def test_gain_is_counted_once_by_all_replicas_together(shared_harness: StoreHarness) -> None:
     harness = shared_harness
     async with harness.open_another() as other:

@@ -1,8 +1,10 @@
 -- Adds what the day totals gained since they were last counted to the lifetime totals of a partition, and returns these.
 -- Each day total has beside it how much of it was counted, so a gain is counted once, whichever replica counts it.
--- ARGV: the prefix of the partition's keys, the days that may have totals. They are counted if this partition was never
--- counted, since an earlier version did not list them. Returns false if they are needed and missing.
-local lifetime, uncounted, prefix, days = KEYS[1], KEYS[2], ARGV[1], cmsgpack.unpack(ARGV[2])
+-- ARGV: the prefix of the partition's keys, recent days, all days that may have totals. Replicas of an earlier version do
+-- not mark the days that they change, so recent days are always counted, and all days if this partition was never counted.
+-- Returns false if these are needed and missing.
+local lifetime, uncounted, prefix = KEYS[1], KEYS[2], ARGV[1]
+local recent_days, all_days = cmsgpack.unpack(ARGV[2]), cmsgpack.unpack(ARGV[3])
 local function format_integer(number) return string.format('%.0f', number) end
 
 local function count_totals(totals)
@@ -18,10 +20,11 @@ local function count_totals(totals)
 end
 
 if redis.call('HEXISTS', lifetime, 'has_all_days') == 0 then
-  if #days == 0 then return false end
-  for _, day in ipairs(days) do count_totals(prefix .. 'totals:' .. day) end
+  if #all_days == 0 then return false end
+  for _, day in ipairs(all_days) do count_totals(prefix .. 'totals:' .. day) end
   redis.call('HSET', lifetime, 'has_all_days', 1)
 end
+for _, day in ipairs(recent_days) do count_totals(prefix .. 'totals:' .. day) end
 for _, day in ipairs(redis.call('SMEMBERS', uncounted)) do
   count_totals(prefix .. 'totals:' .. day)
   redis.call('SREM', uncounted, day)

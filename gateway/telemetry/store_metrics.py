@@ -1,0 +1,179 @@
+"""Metrics that are read from the store by a task, every few seconds: money, budgets, the backlog, heartbeats.
+
+All replicas publish the same values, which no kill or restart of a process can lose.
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
+
+from msgspec import Struct
+
+from gateway.catalogue import Catalogue
+from gateway.jobs.commit import list_budget_windows
+from gateway.jobs.transition_tables import LedgerLine
+from gateway.money import MICROS_PER_USD
+from gateway.store.base import DAY_SECONDS
+from gateway.store.ledger_totals import BudgetBalance
+from gateway.store.statistics import Backlog, LifetimeTotal, StoreStatistics
+from gateway.task_supervisor import SupervisedTask
+from gateway.telemetry import metric_table as table
+from gateway.telemetry.metric_families import Samples
+from gateway.telemetry.metric_table import MetricRow
+from gateway.timeouts_and_intervals import MaintenanceTiming
+
+# Further teams share the label OTHER, so that the number of series has a limit. So do further replicas.
+MAX_TEAMS, MAX_REPLICAS = 40, 40
+OTHER = "other"
+MONTH_FORMAT = "YYYY-MM"
+Sums = dict[MetricRow, Counter[tuple[str, ...]]]
+Balances = Mapping[tuple[str, str], BudgetBalance]
+
+
+class StoreReading(Struct, frozen=True, kw_only=True):
+    """The results of one refresh, in the units of the store."""
+
+    lifetime_totals: tuple[LifetimeTotal, ...]
+    balances: Balances
+    backlog: Backlog
+    heartbeats: Mapping[str, float]
+
+
+class StoreMetricReader:
+    """Reads the store in `run`, and returns at each scrape what it read last.
+
+    `readers`: for each metric the function that returns its series. There are none after `store_metric_max_age_seconds`
+    without a reading: absent values are better than wrong ones.
+    """
+
+    def __init__(
+        self,
+        statistics: StoreStatistics,
+        get_catalogue: Callable[[], Catalogue],
+        wall_clock: Callable[[], float],
+        monotonic: Callable[[], float],
+        timing: MaintenanceTiming,
+    ) -> None:
+        self._statistics, self._get_catalogue, self._timing = statistics, get_catalogue, timing
+        self._wall_clock, self._monotonic = wall_clock, monotonic
+        self._team_labels = TeamLabels()
+        self._samples: Mapping[MetricRow, Samples] = {}
+        self._read_at = monotonic()
+        self.readers: Mapping[MetricRow, Callable[[], Samples]] = {
+            row: partial(self._get_samples, row) for row in table.METRIC_TABLE if row.is_from_store
+        } | {table.STORE_READING_AGE: lambda: [((), self._monotonic() - self._read_at)]}
+
+    async def run(self, task: SupervisedTask) -> None:
+        while True:
+            await self.refresh()
+            task.record_success()
+            await asyncio.sleep(self._timing.store_metric_interval_seconds)
+
+    async def refresh(self) -> None:
+        """Reads the store. The age counts from the beginning, since values may change while they are read."""
+        begun_at, now = self._monotonic(), self._wall_clock()
+        windows = _list_windows(now)
+        totals, balances, backlog, heartbeats = await asyncio.gather(
+            self._statistics.update_lifetime_totals(),
+            self._statistics.list_balances(*windows),
+            self._statistics.read_backlog(),
+            self._statistics.exchange_heartbeats(),
+        )
+        reading = StoreReading(lifetime_totals=totals, balances=balances, backlog=backlog, heartbeats=heartbeats)
+        self._samples = make_samples(reading, self._get_catalogue(), self._team_labels, now)
+        self._read_at = begun_at
+
+    def _get_samples(self, row: MetricRow) -> Samples:
+        is_fresh = self._monotonic() - self._read_at <= self._timing.store_metric_max_age_seconds
+        return self._samples.get(row, ()) if is_fresh else ()
+
+
+class TeamLabels:
+    """Chooses the teams that have a label of their own: those of the configuration first, then former ones. A team that
+    has one keeps it, since the sum of the others must not change otherwise than by their money."""
+
+    def __init__(self) -> None:
+        self._teams: set[str] = set()
+
+    def add_teams(self, teams: Iterable[str]) -> None:
+        for team in teams:
+            if len(self._teams) < MAX_TEAMS:
+                self._teams.add(team)
+
+    def get_label(self, team: str) -> str:
+        return team if team in self._teams else OTHER
+
+
+def make_samples(
+    reading: StoreReading, catalogue: Catalogue, team_labels: TeamLabels, now: float
+) -> Mapping[MetricRow, Samples]:
+    booked_teams = {total.account.team for total in reading.lifetime_totals}
+    team_labels.add_teams((*catalogue.teams, *sorted(booked_teams | {team for team, _ in reading.balances})))
+    sums = (
+        _sum_lifetime_totals(reading.lifetime_totals, team_labels)
+        | _sum_holds(reading.balances, team_labels)
+        | _compute_budgets(reading.balances, catalogue, team_labels, now)
+    )
+    youngest = sorted(reading.heartbeats.items(), key=lambda heartbeat: heartbeat[1])[:MAX_REPLICAS]
+    return {row: _to_samples(row, values) for row, values in sums.items()} | {
+        table.OPEN_JOBS: [((state.value,), count) for state, count in reading.backlog.jobs.items()],
+        table.OLDEST_OPEN_JOB: [((), reading.backlog.oldest_seconds)],
+        table.DUE_LAG: [((), reading.backlog.due_lag_seconds)],
+        table.REPLICA_HEARTBEAT: [((replica,), age) for replica, age in youngest],
+    }
+
+
+def _to_samples(row: MetricRow, values: Counter[tuple[str, ...]]) -> Samples:
+    """Converts the sums, which are exact, to the unit of the metric. A float has all digits of a sum below four billion
+    USD: read back and rounded to the micro-USD, it is the same number."""
+    divisor = MICROS_PER_USD if "_usd" in row.name else 1
+    return [(labels, value / divisor) for labels, value in values.items()]
+
+
+def _sum_lifetime_totals(totals: Iterable[LifetimeTotal], team_labels: TeamLabels) -> Sums:
+    """Sums money and images twice: by team, and by cell. Both have the same sum."""
+    sums: Sums = {row: Counter() for row in (*table.BOOKED_BY_TEAM, *table.BOOKED_BY_CELL)}
+    for total in totals:
+        account = total.account
+        cell = account.cell.operation, account.cell.resolution, account.cell.quality
+        by_team = team_labels.get_label(account.team), account.seller, account.model
+        by_cell = account.seller, account.model, *cell
+        for labels, rows in ((by_team, table.BOOKED_BY_TEAM), (by_cell, table.BOOKED_BY_CELL)):
+            spend, corrections, images = rows
+            sums[spend][*labels, account.line] += total.charged
+            if total.corrected:
+                sums[corrections][*labels, account.line] += total.corrected
+            if account.line is LedgerLine.CAPTURE:
+                sums[images][labels] += total.charged_images
+    return sums
+
+
+def _sum_holds(balances: Balances, team_labels: TeamLabels) -> Sums:
+    """Sums the holds of the months, which contain those of their days."""
+    holds = Counter[tuple[str, ...]]()
+    for (team, window), balance in balances.items():
+        if len(window) == len(MONTH_FORMAT):
+            holds[(team_labels.get_label(team),)] += balance.held
+    return {table.HOLDS: holds}
+
+
+def _compute_budgets(balances: Balances, catalogue: Catalogue, team_labels: TeamLabels, now: float) -> Sums:
+    """Computes the budgets of the windows of now. A team without a label of its own has none."""
+    limits, spent, left = Counter[tuple[str, ...]](), Counter[tuple[str, ...]](), Counter[tuple[str, ...]]()
+    day, month = list_budget_windows(now)
+    for team, config in catalogue.teams.items():
+        for name, window, limit in (("day", day, config.budget.day), ("month", month, config.budget.month)):
+            if limit is not None and team_labels.get_label(team) == team:
+                balance = balances.get((team, window), BudgetBalance())
+                limits[team, name] = limit
+                spent[team, name] = balance.spent
+                left[team, name] = limit - balance.spent - balance.held
+    return {table.BUDGET_LIMIT: limits, table.BUDGET_SPENT: spent, table.BUDGET_LEFT: left}
+
+
+def _list_windows(now: float) -> tuple[str, ...]:
+    """Lists the budget windows of now, and last month, whose jobs may still be open."""
+    day, month = list_budget_windows(now)
+    _, last_month = list_budget_windows(now - int(day[-2:]) * DAY_SECONDS)
+    return day, month, last_month
