@@ -11,6 +11,7 @@ import pytest
 from tests.api.error_responses import IMAGES_PATH, JOBS_PATH, expect_final_error
 from tests.harness.gateway_runner import RunningGateway, run_sandboxed_gateway
 from tests.harness.sample_images import decode_image, encode_data_uri, make_image
+from tests.harness.wait import wait_for_value
 
 MODEL = "fable"
 QUALITIES = ("draft", "fine", "ultra")
@@ -136,10 +137,10 @@ def test_each_cell_is_ordered_at_its_price(
 
 def test_metrics_and_quotes_have_the_words_of_the_model(fable_gateway: RunningGateway) -> None:
     order_job(fable_gateway, quality="ultra")
-    metrics = fable_gateway.http.get("/metrics").text
-    labels = 'model="fable",quality="ultra",resolution="small"'
-    delivered = [line for line in metrics.splitlines() if line.startswith("igw_images_delivered_total{")]
-    assert any(labels in line for line in delivered), delivered
+    labels = 'igw_cell_images_delivered_total{model="fable",operation="generate",quality="ultra",resolution="small"'
+    metrics = wait_for_value(
+        lambda: fable_gateway.http.get("/metrics").text, lambda text: labels in text, "the store is read"
+    )
     health = [
         line for line in metrics.splitlines() if line.startswith("igw_cell_circuit_breaker_state{") and MODEL in line
     ]

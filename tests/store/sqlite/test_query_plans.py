@@ -12,7 +12,7 @@ from tests.harness.manual_clock import ManualClock
 from tests.store import job_factory
 from tests.store.sqlite.sqlite_stores import TEAM, record_connections, run_with_store
 
-FULL_SCAN = re.compile(r"SCAN (?!json_each|lease|signals)|TEMP B-TREE|\(settled_at=")
+FULL_SCAN = re.compile(r"SCAN (?!json_each|lease|signals|lifetime_totals)|TEMP B-TREE|\(settled_at=")
 
 
 def test_ordinary_statements_use_an_index(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -59,6 +59,9 @@ async def run_ordinary_operations(store: SqliteStore) -> None:
     await store.list_day_totals(job_factory.DAY, job_factory.DAY)
     await store.publish_signal("health", b"{}")
     await store.read_signals()
+    assert await store.statistics.update_lifetime_totals()
+    await store.statistics.list_balances(job_factory.DAY, job_factory.MONTH)
+    await store.statistics.read_backlog()
 
 
 def find_full_scans(connection: sqlite3.Connection, statement: str) -> list[str]:
