@@ -2,7 +2,8 @@
 
 from collections.abc import Callable, Iterable
 
-from gateway.telemetry.metric_table import SECTIONS, MetricKind, MetricRow
+from gateway.telemetry.metric_row import MetricKind, MetricRow
+from gateway.telemetry.metric_table import SECTIONS
 
 Row = tuple[str, ...]
 METRICS_HEAD: Row = ("Metric", "Type", "Labels", "Meaning")

@@ -12,7 +12,7 @@ from gateway.memory_budget import MemoryBudget
 from gateway.task_supervisor import TaskSupervisor
 from gateway.telemetry import metric_table as table
 from gateway.telemetry.metric_families import Samples
-from gateway.telemetry.metric_table import MetricRow
+from gateway.telemetry.metric_row import MetricRow
 
 Sample = tuple[tuple[str, ...], float]
 VERSION = version("image-gateway")

@@ -10,7 +10,8 @@ from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessColl
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from gateway.telemetry.metric_table import METRIC_TABLE, PROCESS_METRICS, MetricKind, MetricRow
+from gateway.telemetry.metric_row import MetricKind, MetricRow
+from gateway.telemetry.metric_table import METRIC_TABLE, PROCESS_METRICS
 
 Series = TypeVar("Series", Counter, Histogram)
 # Label values and value of each series of a gauge.

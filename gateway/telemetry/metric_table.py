@@ -4,18 +4,11 @@ Names follow Prometheus: base units, the unit last, `_total` for counters. Label
 the configuration, routes, states, fault kinds. They never come from a request.
 """
 
-from enum import StrEnum
-from itertools import product
-
-from msgspec import Struct
-
 from gateway.events import COMPONENTS, CallbackOutcome
+from gateway.telemetry import store_metric_table
+from gateway.telemetry.metric_row import CELL_LABELS, MetricKind, MetricRow
 from providers import ADAPTERS
 
-CELL_LABELS = ("seller", "model", "operation", "resolution", "quality")
-# Money by team and by cell is two metrics: their product would have thousands of series.
-TEAM_LABELS = ("team", "seller", "model")
-BUDGET_LABELS = ("team", "window")
 # Each bucket of a histogram is one series for each set of labels, so there are few.
 REQUEST_BUCKETS = (0.01, 0.1, 1, 10, 60, 300)
 OVERHEAD_BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1)
@@ -27,33 +20,6 @@ POLL_BUCKETS = (1, 2, 3, 5, 8, 13, 21, 50)
 IMAGE_BUCKETS = (2, 5, 10, 15, 25, 40, 60, 120, 300, 600)
 
 
-class MetricKind(StrEnum):
-    """Type of a metric. A gauge is read when it is scraped, the others count events."""
-
-    COUNTER = "counter"
-    GAUGE = "gauge"
-    HISTOGRAM = "histogram"
-
-
-class MetricRow(Struct, frozen=True):
-    """One metric. `buckets`: of a histogram. `is_from_store`: it is read from the store, and all replicas have the same
-    values. `initial_values`: for each label its values, if all series exist with the
-    value 0 before the first event. So alerts see the first event as an increase."""
-
-    name: str
-    kind: MetricKind
-    help: str
-    labels: tuple[str, ...] = ()
-    buckets: tuple[float, ...] = ()
-    initial_values: tuple[tuple[str, ...], ...] = ()
-    is_from_store: bool = False
-
-    @property
-    def initial_label_sets(self) -> list[tuple[str, ...]]:
-        """The label values of the series that exist before the first event."""
-        return list(product(*self.initial_values)) if self.initial_values or not self.labels else []
-
-
 def _counter(
     name: str, description: str, labels: tuple[str, ...] = (), initial_values: tuple[tuple[str, ...], ...] = ()
 ) -> MetricRow:
@@ -62,14 +28,6 @@ def _counter(
 
 def _gauge(name: str, description: str, labels: tuple[str, ...] = ()) -> MetricRow:
     return MetricRow(name, MetricKind.GAUGE, description, labels)
-
-
-def _stored_counter(name: str, description: str, labels: tuple[str, ...]) -> MetricRow:
-    return MetricRow(name, MetricKind.COUNTER, description, labels, is_from_store=True)
-
-
-def _stored_gauge(name: str, description: str, labels: tuple[str, ...] = ()) -> MetricRow:
-    return MetricRow(name, MetricKind.GAUGE, description, labels, is_from_store=True)
 
 
 def _histogram(name: str, description: str, labels: tuple[str, ...], buckets: tuple[float, ...]) -> MetricRow:
@@ -233,57 +191,7 @@ CALLBACK_SAVINGS = _counter(
     ("seller",),
 )
 
-# --- money and backlog, from the store
-
-_LINES = (
-    "by line of the ledger: `capture` (delivered images, which teams pay), `orphan` (charged, not delivered), "
-    "`suspected` (perhaps charged), `excess` (charged beyond the hold)."
-)
-_CORRECTIONS = "that were booked back, since it turned out that they were not charged."
-SPEND = _stored_counter("igw_spend_usd_total", f"Money booked by team, {_LINES}", (*TEAM_LABELS, "line"))
-SPEND_CORRECTIONS = _stored_counter(
-    "igw_spend_corrections_usd_total", f"Amounts of igw_spend_usd_total {_CORRECTIONS}", (*TEAM_LABELS, "line")
-)
-IMAGES_DELIVERED = _stored_counter("igw_images_delivered_total", "Images delivered and paid for, by team.", TEAM_LABELS)
-CELL_SPEND = _stored_counter(
-    "igw_cell_spend_usd_total", "The same money as igw_spend_usd_total, by cell.", (*CELL_LABELS, "line")
-)
-CELL_SPEND_CORRECTIONS = _stored_counter(
-    "igw_cell_spend_corrections_usd_total",
-    f"Amounts of igw_cell_spend_usd_total {_CORRECTIONS}",
-    (*CELL_LABELS, "line"),
-)
-CELL_IMAGES_DELIVERED = _stored_counter(
-    "igw_cell_images_delivered_total", "Images delivered and paid for, by cell.", CELL_LABELS
-)
-HOLDS = _stored_gauge("igw_holds_usd", "Money held for jobs that are not settled.", ("team",))
-BUDGET_LIMIT = _stored_gauge("igw_budget_limit_usd", "Budget of a team for this day or month (UTC).", BUDGET_LABELS)
-BUDGET_SPENT = _stored_gauge("igw_budget_spent_usd", "Part of a budget that was spent.", BUDGET_LABELS)
-BUDGET_LEFT = _stored_gauge(
-    "igw_budget_left_usd", "Part of a budget that is neither spent nor held: for new jobs.", BUDGET_LABELS
-)
-OPEN_JOBS = _stored_gauge(
-    "igw_open_jobs",
-    "Jobs in the store: `queued`, `in_progress`, or `ended` (the team has the result, a charge is still unknown).",
-    ("state",),
-)
-OLDEST_OPEN_JOB = _stored_gauge("igw_oldest_open_job_age_seconds", "Age of the oldest job of igw_open_jobs, else 0.")
-DUE_LAG = _stored_gauge(
-    "igw_due_lag_seconds", "For how long a job waits for any replica to continue it: about a second at most."
-)
-REPLICA_HEARTBEAT = _stored_gauge(
-    "igw_replica_heartbeat_age_seconds",
-    "Time since the last heartbeat of each replica. One that stops leaves; one that is killed does so a quarter of an "
-    "hour later.",
-    ("replica",),
-)
-STORE_READING_AGE = _gauge(
-    "igw_store_reading_age_seconds",
-    "Time since this process last read the store for these metrics. After 30 seconds they are absent, not wrong.",
-)
-# Money, corrections and images: by team and by cell.
-BOOKED_BY_TEAM = SPEND, SPEND_CORRECTIONS, IMAGES_DELIVERED
-BOOKED_BY_CELL = CELL_SPEND, CELL_SPEND_CORRECTIONS, CELL_IMAGES_DELIVERED
+# --- prices
 
 PRICE_DRIFT = _counter(
     "igw_price_drift_usd_total",
@@ -379,17 +287,8 @@ SECTIONS: dict[str, tuple[MetricRow, ...]] = {
         ACCOUNT_LOAD,
         RETRIES_AVAILABLE,
     ),
-    "Money": (
-        *BOOKED_BY_TEAM,
-        *BOOKED_BY_CELL,
-        HOLDS,
-        BUDGET_LIMIT,
-        BUDGET_SPENT,
-        BUDGET_LEFT,
-        PRICE_MISMATCHES,
-        PRICE_DRIFT,
-    ),
-    "The store and its replicas": (OPEN_JOBS, OLDEST_OPEN_JOB, DUE_LAG, REPLICA_HEARTBEAT, STORE_READING_AGE),
+    "Money": (*store_metric_table.MONEY, PRICE_MISMATCHES, PRICE_DRIFT),
+    "The store and its replicas": store_metric_table.STORE_AND_REPLICAS,
     "The process": (
         STORE_COMMITS,
         LOOP_LAG,

@@ -11,7 +11,7 @@ from gateway.jobs.job import JobState
 from gateway.money import MICROS_PER_USD
 from gateway.telemetry import metric_table as table
 from gateway.telemetry.metric_families import MetricFamilies, Samples
-from gateway.telemetry.metric_table import MetricRow
+from gateway.telemetry.metric_row import MetricRow
 from providers.orders import Cell
 
 # The prefixes of other paths to the same routes, as Azure's and older clients use them.

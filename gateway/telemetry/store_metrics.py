@@ -18,9 +18,9 @@ from gateway.store.base import DAY_SECONDS
 from gateway.store.ledger_totals import BudgetBalance
 from gateway.store.statistics import Backlog, LifetimeTotal, StoreStatistics
 from gateway.task_supervisor import SupervisedTask
-from gateway.telemetry import metric_table as table
+from gateway.telemetry import store_metric_table as table
 from gateway.telemetry.metric_families import Samples
-from gateway.telemetry.metric_table import MetricRow
+from gateway.telemetry.metric_row import MetricRow
 from gateway.timeouts_and_intervals import MaintenanceTiming
 
 # Further teams share the label OTHER, so that the number of series has a limit. So do further replicas.
@@ -61,7 +61,9 @@ class StoreMetricReader:
         self._samples: Mapping[MetricRow, Samples] = {}
         self._read_at = monotonic()
         self.readers: Mapping[MetricRow, Callable[[], Samples]] = {
-            row: partial(self._get_samples, row) for row in table.METRIC_TABLE if row.is_from_store
+            row: partial(self._get_samples, row)
+            for row in (*table.MONEY, *table.STORE_AND_REPLICAS)
+            if row.is_from_store
         } | {table.STORE_READING_AGE: lambda: [((), self._monotonic() - self._read_at)]}
 
     async def run(self, task: SupervisedTask) -> None:

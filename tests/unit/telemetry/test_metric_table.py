@@ -11,7 +11,8 @@ from gateway import events
 from gateway.api.application import ROUTE_HANDLERS
 from gateway.events import COMPONENTS, Event
 from gateway.telemetry.gauges import GaugeReader
-from gateway.telemetry.metric_table import METRIC_TABLE, POLLS, PROCESS_METRICS, MetricKind, MetricRow
+from gateway.telemetry.metric_row import MetricKind, MetricRow
+from gateway.telemetry.metric_table import METRIC_TABLE, POLLS, PROCESS_METRICS
 from gateway.telemetry.metrics import Metrics, get_canonical_route
 from gateway.telemetry.store_metrics import StoreMetricReader
 from tests.unit.telemetry.sample_events import SAMPLE_EVENTS

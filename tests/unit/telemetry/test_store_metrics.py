@@ -16,8 +16,9 @@ from gateway.jobs.transition_tables import LedgerLine
 from gateway.store.base import StoreUnavailable
 from gateway.store.ledger_totals import BudgetBalance, LedgerAccount
 from gateway.store.statistics import Backlog, LifetimeTotal, OpenState
-from gateway.telemetry import metric_table as table
-from gateway.telemetry.metric_table import METRIC_TABLE, MetricRow
+from gateway.telemetry import store_metric_table as table
+from gateway.telemetry.metric_row import MetricRow
+from gateway.telemetry.metric_table import METRIC_TABLE
 from gateway.telemetry.metrics import Metrics
 from gateway.telemetry.store_metrics import MAX_TEAMS, OTHER, StoreMetricReader
 from gateway.timeouts_and_intervals import MaintenanceTiming

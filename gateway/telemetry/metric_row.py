@@ -1,0 +1,35 @@
+"""One row of the table of metrics."""
+
+from enum import StrEnum
+from itertools import product
+
+from msgspec import Struct
+
+CELL_LABELS = ("seller", "model", "operation", "resolution", "quality")
+
+
+class MetricKind(StrEnum):
+    """Type of a metric. A gauge is read when it is scraped, the others count events."""
+
+    COUNTER = "counter"
+    GAUGE = "gauge"
+    HISTOGRAM = "histogram"
+
+
+class MetricRow(Struct, frozen=True):
+    """One metric. `buckets`: of a histogram. `is_from_store`: it is read from the store, and all replicas have the same
+    values. `initial_values`: for each label its values, if all series exist with the value 0 before the first event. So
+    alerts see the first event as an increase."""
+
+    name: str
+    kind: MetricKind
+    help: str
+    labels: tuple[str, ...] = ()
+    buckets: tuple[float, ...] = ()
+    initial_values: tuple[tuple[str, ...], ...] = ()
+    is_from_store: bool = False
+
+    @property
+    def initial_label_sets(self) -> list[tuple[str, ...]]:
+        """The label values of the series that exist before the first event."""
+        return list(product(*self.initial_values)) if self.initial_values or not self.labels else []
