@@ -22,6 +22,7 @@ COMMAND_MODULES = {
     "serve": "serve",
     "init": "init",
     "check": "check",
+    "doctor": "doctor",
     "explain": "explain",
     "keys": "api_key_commands",
     "audit": "audit",

@@ -68,6 +68,7 @@ class Gateway:
         self._catalogue_cache: tuple[Catalogue, Catalogue] | None = None
         self.is_draining = False
         self.lifespan_error: Exception | None = None
+        self._scraped_at: float | None = None
         self._base_url = settings.public_url or ""
         self._has_callbacks = settings.public_url is not None
         self.components: Components | None = None
@@ -150,7 +151,16 @@ class Gateway:
             "store": store,
             "storage": storage,
             "tasks": self._describe_tasks(),
+            "metrics": {"seconds_since_scrape": self._get_scrape_age()},
         }
+
+    def _render_metrics(self) -> bytes:
+        self._scraped_at = self.supervisor.clock()
+        return self.metrics.render()
+
+    def _get_scrape_age(self) -> float | None:
+        """Returns how long ago /metrics was read, or None if it never was."""
+        return None if self._scraped_at is None else round(self.supervisor.clock() - self._scraped_at, 1)
 
     def _describe_tasks(self) -> dict[str, Any]:
         """Describes the long-running tasks, with the errors of those that are down. Each restarts by itself."""
@@ -318,7 +328,7 @@ class Gateway:
     # --- components
 
     def _build_app_state(self) -> dict[str, Any]:
-        return {"describe_readiness": self.describe_readiness, "render_metrics": self.metrics.render}
+        return {"describe_readiness": self.describe_readiness, "render_metrics": self._render_metrics}
 
     def _collect_gauge_sources(self, engine: Engine) -> GaugeSources:
         client = engine.context.seller_client

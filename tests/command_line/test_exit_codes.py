@@ -11,8 +11,8 @@ from gateway.api import request_body_reader
 from gateway.commands.exit_codes import EXIT_CODE_MEANINGS, ExitCode
 from gateway.commands.job_client import MAX_BODY_BYTES, SANDBOX_KEY
 from gateway.commands.sandbox_catalogue import SANDBOX_KEY as CATALOGUE_KEY
-from tests.command_line.answering_server import run_answering_server
 from tests.command_line.client_commands import ClientCommands
+from tests.harness.answering_server import run_answering_server
 from tests.harness.cli_runner import run_command
 from tests.harness.gateway_runner import ROOT, RunningGateway
 from tests.harness.ports import reserve_port

@@ -2,25 +2,34 @@
 
 import re
 from collections.abc import Awaitable, Callable
-from typing import Any, Literal
+from typing import Any
 
 from gateway.store.base import StoreMisconfigured, StoreUnavailable
+from gateway.store.inspection import Durability, StoreProblem
 from gateway.store.redis.keys import SERVER_RUNS
 from gateway.store.redis.redis_client import RedisClient
 
-Durability = Literal["checked", "declared"]
 MIN_VERSION = (7, 0)
 
 
 async def check_servers(client: RedisClient, durability: Durability) -> tuple[str, ...]:
     """Checks all servers. Returns warnings. Raises StoreMisconfigured if jobs would be lost."""
+    problems = await find_server_problems(client, durability)
+    for problem in problems:
+        if problem.loses_jobs:
+            raise StoreMisconfigured(str(problem))
+    return tuple(map(str, problems))
+
+
+async def find_server_problems(client: RedisClient, durability: Durability) -> tuple[StoreProblem, ...]:
+    """Finds what is wrong with any of the servers: each problem once, in the order of the checks."""
+    problems: list[StoreProblem] = []
     for server in await client.execute_on_primaries("INFO", "server"):
-        _require_version(_parse_info(server))
-    warnings: list[str] = []
+        problems += _check_version(parse_info(server))
     for option in ("maxmemory-policy", "appendonly", "appendfsync"):
         for reply in await client.execute_on_primaries("CONFIG", "GET", option):
-            warnings += _check_option(option, reply, durability)
-    return tuple(dict.fromkeys(warnings))
+            problems += _check_option(option, reply, durability)
+    return tuple(dict.fromkeys(problems))
 
 
 async def recover_from_restart(
@@ -31,7 +40,7 @@ async def recover_from_restart(
     A power failure may cut off the record of a script in the file. Without the rewrite, the next restart would execute
     only half of that script. Managed servers do not allow the rewrite and keep their data by other means.
     """
-    current_runs = {_parse_info(server)["run_id"] for server in await client.execute_on_primaries("INFO", "server")}
+    current_runs = {parse_info(server)["run_id"] for server in await client.execute_on_primaries("INFO", "server")}
     known_runs = {run.decode() for run in await client.execute("SMEMBERS", SERVER_RUNS)}
     if current_runs <= known_runs:
         return
@@ -47,42 +56,49 @@ async def recover_from_restart(
         await client.execute("SREM", SERVER_RUNS, old_run)
 
 
-def _require_version(server_info: dict[str, str]) -> None:
+def _check_version(server_info: dict[str, str]) -> list[StoreProblem]:
     version = server_info.get("redis_version", "0")
     numbers = tuple(int(number) for number in re.findall(r"\d+", version)[:2])
-    if numbers < MIN_VERSION:
-        raise StoreMisconfigured(f"Redis {version} is too old: 7.0 or newer (or Valkey) is required.")
+    if numbers >= MIN_VERSION:
+        return []
+    return [StoreProblem(f"Redis {version} is too old: 7.0 or newer (or Valkey) is required.", loses_jobs=True)]
 
 
-def _check_option(option: str, reply: Any, durability: Durability) -> list[str]:
+def _check_option(option: str, reply: Any, durability: Durability) -> list[StoreProblem]:
     if isinstance(reply, Exception):
         return [_report_hidden_option(option, reply, durability)]
     value = _read_option(reply, option)
     if option == "maxmemory-policy" and value != "noeviction":
-        raise StoreMisconfigured(
-            f"Redis evicts jobs when its memory is full (maxmemory-policy {value}). "
-            "Run CONFIG SET maxmemory-policy noeviction, and set it in redis.conf."
-        )
+        message = f"Redis evicts jobs when its memory is full (maxmemory-policy {value})."
+        remedy = "Run CONFIG SET maxmemory-policy noeviction, and set it in redis.conf."
+        return [StoreProblem(message, remedy, loses_jobs=True)]
     if option == "appendonly" and value != "yes":
         if durability == "checked":
-            raise StoreMisconfigured(
-                "Redis has no append-only file, so a restart would lose paid jobs. Run CONFIG SET appendonly yes, and "
-                "set it in redis.conf; or set store.durability: declared, if the data is safe otherwise."
+            message = "Redis has no append-only file, so a restart would lose paid jobs."
+            remedy = (
+                "Run CONFIG SET appendonly yes, and set it in redis.conf; or set store.durability: declared, if the "
+                "data is safe otherwise."
             )
-        return ["Redis has no append-only file. Its durability is declared, so a restart may lose jobs."]
+            return [StoreProblem(message, remedy, loses_jobs=True)]
+        message = "Redis has no append-only file. Its durability is declared, so a restart may lose jobs."
+        return [StoreProblem(message)]
     if option == "appendfsync" and value != "always":
-        return [f"Redis uses appendfsync {value}: a power failure may lose the last seconds. `always` loses nothing."]
+        message = f"Redis uses appendfsync {value}: a power failure may lose the last seconds."
+        return [StoreProblem(message, "`always` loses nothing.")]
     return []
 
 
-def _report_hidden_option(option: str, error: Exception, durability: Durability) -> str:
-    """Returns the warning for an option that a managed server does not show."""
+def _report_hidden_option(option: str, error: Exception, durability: Durability) -> StoreProblem:
+    """Returns the problem of an option that a managed server does not show."""
     if durability == "checked":
-        raise StoreMisconfigured(
-            f"Redis does not allow CONFIG GET {option} ({error}). Allow it for this user, or set store.durability: "
-            "declared for a managed server that keeps all data and evicts nothing."
+        remedy = (
+            "Allow it for this user, or set store.durability: declared for a managed server that keeps all data and "
+            "evicts nothing."
         )
-    return f"Redis does not allow CONFIG GET {option}. The option is not checked, because the durability is declared."
+        return StoreProblem(f"Redis does not allow CONFIG GET {option} ({error}).", remedy, loses_jobs=True)
+    return StoreProblem(
+        f"Redis does not allow CONFIG GET {option}. The option is not checked, because the durability is declared."
+    )
 
 
 def _read_option(reply: Any, option: str) -> str:
@@ -90,7 +106,7 @@ def _read_option(reply: Any, option: str) -> str:
     return next((_decode_text(value) for name, value in pairs.items() if _decode_text(name) == option), "unknown")
 
 
-def _parse_info(reply: Any) -> dict[str, str]:
+def parse_info(reply: Any) -> dict[str, str]:
     if isinstance(reply, dict):
         return {str(name): str(value) for name, value in reply.items()}
     if isinstance(reply, Exception):

@@ -6,6 +6,7 @@ from typing import Protocol
 
 from gateway.store.audit import AuditReport
 from gateway.store.base import StoreError, StoreMisconfigured, StoreUnavailable
+from gateway.store.inspection import Durability
 from gateway.store.partitions import PARTITIONS, job_partition
 from gateway.store.redis import server_checks
 from gateway.store.redis.keys import JOB_PATTERN, KeySpace
@@ -20,9 +21,7 @@ class AuditCallback(Protocol):
 class ServerMonitor:
     """Checks the servers. `misconfiguration`: why new jobs are refused at the moment."""
 
-    def __init__(
-        self, client: RedisClient, durability: server_checks.Durability, audit_partition: AuditCallback
-    ) -> None:
+    def __init__(self, client: RedisClient, durability: Durability, audit_partition: AuditCallback) -> None:
         self._client = client
         self._durability = durability
         self._audit_partition = audit_partition

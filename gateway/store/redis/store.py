@@ -21,12 +21,13 @@ from gateway.store.base import (
     StoreUnavailable,
 )
 from gateway.store.decision_record_pages import DecisionRecordPage, StoredDecisionRecord
+from gateway.store.inspection import Durability
 from gateway.store.job_decoder import JobDecoder
 from gateway.store.job_pages import ALL_JOBS, JobFilter, JobPage, JobPosition, PageBuilder
 from gateway.store.job_watch import JobWatch, JobWatchers
 from gateway.store.ledger_totals import BudgetBalance, DayTotal, list_days
 from gateway.store.partitions import PARTITIONS, team_partition
-from gateway.store.redis import codec, decision_record_reader, idempotency_lookup, redis_client, scripts, server_checks
+from gateway.store.redis import codec, decision_record_reader, idempotency_lookup, redis_client, scripts
 from gateway.store.redis.api_key_table import RedisApiKeys
 from gateway.store.redis.change_listener import ChangeListener
 from gateway.store.redis.keys import AUDIT_CLAIM, CLOSED_MARK_PREFIX, HEARTBEATS, SIGNALS, KeySpace, PartitionKeys
@@ -58,7 +59,7 @@ class RedisStore:
         replica_id: str | None = None,
         lease: float = 15.0,
         retention: Retention | None = None,
-        durability: server_checks.Durability = "checked",
+        durability: Durability = "checked",
         clock: Callable[[], float] | None = None,
         supervisor: TaskSupervisor | None = None,
         timing: StoreTiming = StoreTiming(),

@@ -120,13 +120,16 @@ _SHARED_MEMORY_ERRORS = frozenset(
 )
 
 
+def get_lock_path(database: Path) -> Path:
+    return database.with_name(f"{database.name}.lock")
+
+
 class DatabaseLock:
     """The exclusive lock of a database, held from opening to closing. Without it, two processes would each own all
     jobs."""
 
     def __init__(self, database: Path) -> None:
-        path = database.with_name(f"{database.name}.lock")
-        self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        self._descriptor = os.open(get_lock_path(database), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             self._acquire(database)
         except (OSError, StoreMisconfigured):
@@ -137,7 +140,7 @@ class DatabaseLock:
         try:
             fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            holder = os.pread(self._descriptor, 20, 0).decode("ascii", "replace").strip() or "unknown"
+            holder = read_holder(self._descriptor)
             raise StoreMisconfigured(
                 f"{database} is in use by process {holder}. Stop it, or configure another file; "
                 "replicas that share jobs need Redis."
@@ -149,6 +152,11 @@ class DatabaseLock:
 
     def release(self) -> None:
         os.close(self._descriptor)
+
+
+def read_holder(lock_descriptor: int) -> str:
+    """Returns the id of the process that holds the lock."""
+    return os.pread(lock_descriptor, 20, 0).decode("ascii", "replace").strip() or "unknown"
 
 
 def acquire_lock(database: Path) -> DatabaseLock:
@@ -264,13 +272,34 @@ def _prepare_database(connection: sqlite3.Connection, database: Path) -> None:
     connection.execute("PRAGMA cache_size=-32768")
     connection.execute(f"PRAGMA wal_autocheckpoint={CHECKPOINT_PAGES}")
     connection.execute(f"PRAGMA journal_size_limit={MAX_IDLE_WAL_BYTES}")
-    if schema and database.stat().st_size <= MAX_CHECKED_BYTES:
-        check_result = _query_value(connection, "PRAGMA quick_check(1)")
-        if check_result != "ok":
-            raise StoreMisconfigured(
-                f"{database} is damaged ({check_result}). Restore a backup, or configure another file."
-            )
+    if schema:
+        _require_intact(connection, database)
     _migrate(connection, schema)
+
+
+def check_content(database: Path) -> int:
+    """Checks an existing database that no process uses, without changing it. Returns the version of its schema.
+
+    Raises StoreMisconfigured if it cannot be used.
+    """
+    try:
+        with contextlib.closing(_connect(database, "ro")) as connection:
+            schema = _read_schema_version(connection, database)
+            _require_intact(connection, database)
+            return schema
+    except sqlite3.Error as error:
+        raise _translate_open_error(database, error) from error
+
+
+def _require_intact(connection: sqlite3.Connection, database: Path) -> None:
+    """Raises StoreMisconfigured if a database is damaged. Checks none that would take long."""
+    if database.stat().st_size > MAX_CHECKED_BYTES:
+        return
+    check_result = _query_value(connection, "PRAGMA quick_check(1)")
+    if check_result != "ok":
+        raise StoreMisconfigured(
+            f"{database} is damaged ({check_result}). Restore a backup, or configure another file."
+        )
 
 
 def _read_schema_version(connection: sqlite3.Connection, database: Path) -> int:

@@ -1,6 +1,7 @@
-"""A server with one answer for all requests, in place of a gateway."""
+"""A server with one answer for all requests, in place of a gateway or a seller."""
 
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http import HTTPStatus
@@ -8,12 +9,14 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 
 
 @contextmanager
-def run_answering_server(status: int, body: bytes, answers: int | None = None) -> Iterator[str]:
-    """Yields the URL of the server. `answers`: after so many it refuses connections."""
+def run_answering_server(
+    status: int, body: bytes, answers: int | None = None, clock_offset: float = 0.0
+) -> Iterator[str]:
+    """Yields the URL of the server. `answers`: after so many it refuses connections. `clock_offset`: of its dates."""
 
     class AnsweringHandler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
-            self.rfile.read(int(self.headers["content-length"]))
+            self.rfile.read(int(self.headers.get("content-length", 0)))
             self.send_response(status)
             self.send_header("content-length", str(len(body)))
             self.send_header("connection", "close")
@@ -21,6 +24,11 @@ def run_answering_server(status: int, body: bytes, answers: int | None = None) -
                 self.send_header("location", "https://images.example.com/v1/jobs")
             self.end_headers()
             self.wfile.write(body)
+
+        do_GET = do_POST
+
+        def date_time_string(self, timestamp: float | None = None) -> str:
+            return super().date_time_string((timestamp or time.time()) + clock_offset)
 
         def log_message(self, format: str, *arguments: object) -> None:
             """The tests look at the output of the command alone."""

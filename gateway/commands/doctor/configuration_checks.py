@@ -1,0 +1,79 @@
+"""Checks the settings, the configuration folder, and the secrets that both refer to."""
+
+import os
+import stat
+from pathlib import Path
+
+from gateway.commands.doctor.doctor_context import DoctorContext
+from gateway.commands.doctor.doctor_finding import DoctorFinding, Status
+from gateway.config.catalogue_builder import ResolvedConfig
+from gateway.config.value_types import SecretRef
+from gateway.settings import Settings
+
+PROBLEM_REMEDY = "Change the file or set the secret, and run `image-gateway check`. A gateway does not start with this."
+WARNING_REMEDY = "Set the secret, or change the file."
+
+
+def report_settings(problems: list[str]) -> list[DoctorFinding]:
+    """Reports the problems of environment variables and options."""
+    return [DoctorFinding("settings", Status.FAILED, problem, "Change this setting.") for problem in problems]
+
+
+def report_configuration(resolved: ResolvedConfig, folder: Path) -> list[DoctorFinding]:
+    """Reports each problem and each warning, as `image-gateway check` does."""
+    failed = [
+        DoctorFinding("configuration", Status.FAILED, str(problem), PROBLEM_REMEDY) for problem in resolved.problems
+    ]
+    warnings = [
+        DoctorFinding("configuration", Status.WARNING, str(warning), WARNING_REMEDY) for warning in resolved.warnings
+    ]
+    catalogue = resolved.catalogue
+    if catalogue is None:
+        return [*failed, *warnings]
+    counts = f"models {len(catalogue.models)}, sellers {len(catalogue.sellers)}, teams {len(catalogue.teams)}"
+    return [DoctorFinding("configuration", Status.OK, f"{folder}: {counts}, hash {catalogue.hash}"), *warnings]
+
+
+async def check_secrets(context: DoctorContext) -> list[DoctorFinding]:
+    """Checks which secrets are set, and who may read their files. A configuration warning says what a missing one
+    disables."""
+    references = list(context.iterate_secret_refs())
+    present = [reference for reference in references if reference.resolve(context.environ)]
+    missing = [reference for reference in references if reference not in present]
+    message = f"{len(present)} of {len(references)} secrets are set"
+    if missing:
+        message += f"; not set: {', '.join(missing)}"
+    files = [path for reference in present if (path := _get_file(reference))]
+    warnings = [warning for path in files if (warning := _check_file_mode(path))]
+    return [DoctorFinding("secrets", Status.OK, message), *warnings]
+
+
+async def check_signing_secret(context: DoctorContext) -> list[DoctorFinding]:
+    """Checks the secret that signs URLs and digests keys."""
+    settings = context.settings
+    if settings.secrets:
+        rotation = ", a second one for its rotation" if len(settings.secrets) > 1 else ""
+        return [DoctorFinding("signing secret", Status.OK, f"IGW_SECRET is set{rotation}")]
+    path = _get_generated_secret(settings)
+    if not path.exists():
+        return [DoctorFinding("signing secret", Status.OK, f"The gateway will generate {path} when it starts")]
+    warning = _check_file_mode(path, "signing secret")
+    return [warning or DoctorFinding("signing secret", Status.OK, f"{path} was generated. Back it up with the data")]
+
+
+def _get_generated_secret(settings: Settings) -> Path:
+    return settings.data / "secret"
+
+
+def _get_file(reference: SecretRef) -> Path | None:
+    kind, _, location = reference.partition(":")
+    return Path(location) if kind == "file" else None
+
+
+def _check_file_mode(path: Path, check: str = "secrets") -> DoctorFinding | None:
+    """Returns a warning if other users may read the file, or change it."""
+    mode = path.stat().st_mode
+    if not mode & (stat.S_IROTH | stat.S_IWOTH | stat.S_IWGRP):
+        return None
+    message = f"{path} has mode {stat.S_IMODE(mode):04o}: other users of this machine may read or change it."
+    return DoctorFinding(check, Status.WARNING, message, f"Run chmod 600 {os.fspath(path)}")

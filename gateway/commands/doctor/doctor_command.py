@@ -1,0 +1,88 @@
+"""The command: loads settings and configuration, runs the checks, and prints what they found."""
+
+import asyncio
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+
+from gateway.commands.config_helpers import CONFIG_HELP
+from gateway.commands.doctor.check_runner import CheckResults, run_checks
+from gateway.commands.doctor.configuration_checks import report_configuration, report_settings
+from gateway.commands.doctor.doctor_context import DoctorContext, get_local_url
+from gateway.commands.doctor.doctor_finding import (
+    DoctorFinding,
+    Status,
+    findings_to_json,
+    redact_findings,
+    summarize_findings,
+)
+from gateway.commands.doctor.finding_output import print_findings
+from gateway.commands.option_types import GatewayUrlType
+from gateway.config.catalogue_builder import resolve_files, secrets_from_env
+from gateway.config.loader import load
+from gateway.settings import SettingsError, load_settings
+from providers import ADAPTERS
+
+
+@click.command()
+@click.option("--config", type=click.Path(path_type=Path), help=CONFIG_HELP)
+@click.option("--data", type=click.Path(path_type=Path), help="Folder for SQLite and images.")
+@click.option("--url", type=GatewayUrlType(), help="The running gateway.  [default: by IGW_HOST and IGW_PORT]")
+@click.option(
+    "--timeout",
+    type=click.FloatRange(min=0.1, max=600),
+    default=10.0,
+    show_default=True,
+    help="Seconds for each check; they run at the same time.",
+)
+@click.option("--json", "wants_json", is_flag=True, help="Print the findings as JSON.")
+def doctor(url: str | None, timeout: float, wants_json: bool, **overrides: Any) -> None:
+    """Check this installation, and say what to change.
+
+    Run it with the environment and as the user of `serve`, before the gateway starts or while it runs. It checks the
+    settings, the configuration, secrets, the store, the image storage, the accounts at sellers, the running gateway
+    and its public URL, whether Prometheus reads its metrics, limits of the process and the clock. It orders nothing,
+    changes nothing, and shows no secret.
+
+    The exit code is 1 if a check failed; warnings leave it at 0.
+    """
+    try:
+        settings = load_settings(os.environ, **overrides)
+    except SettingsError as error:
+        show_findings(report_settings(str(error).splitlines()), wants_json)
+        raise SystemExit(1) from None
+    loaded = load(settings.config)
+    resolved = resolve_files(loaded, secrets_from_env(os.environ), ADAPTERS)
+    context = DoctorContext(
+        settings=settings,
+        config=loaded.config,
+        catalogue=resolved.catalogue,
+        gateway_url=(url or get_local_url(settings)).rstrip("/").removesuffix("/v1"),
+        timeout_seconds=timeout,
+        environ=os.environ,
+    )
+    with asyncio.Runner() as runner:
+        results = runner.run(run_checks(context))
+        findings = [*report_configuration(resolved, settings.config), *results.findings]
+        findings = redact_findings(findings, context.reveal_secrets())
+        show_findings(findings, wants_json)
+        exit_with_status(findings, results)
+
+
+def exit_with_status(findings: list[DoctorFinding], results: CheckResults) -> None:
+    exit_code = 1 if summarize_findings(findings) is Status.FAILED else 0
+    if results.has_timed_out:
+        # A thread may never return, and Python would wait for it.
+        sys.stdout.flush()
+        os._exit(exit_code)
+    raise SystemExit(exit_code)
+
+
+def show_findings(findings: list[DoctorFinding], wants_json: bool) -> None:
+    if wants_json:
+        return click.echo(findings_to_json(findings))
+    print_findings(Console(), findings)

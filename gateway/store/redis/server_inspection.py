@@ -1,0 +1,74 @@
+"""Inspects Redis servers without opening a store: version, settings, memory, clock, and whether they accept writes."""
+
+import secrets
+
+from gateway.store.base import StoreError
+from gateway.store.inspection import Clock, ClockSample, Durability, StoreInspection, StoreProblem
+from gateway.store.redis.redis_client import RedisClient, connect
+from gateway.store.redis.server_checks import find_server_problems, parse_info
+
+TIMEOUT_SECONDS = 3.0
+TEST_KEY_PREFIX, TEST_KEY_SECONDS = "igw:inspection:", 60
+MAX_MEMORY_RATIO = 0.8
+MICROSECONDS = 1_000_000
+
+
+async def inspect_servers(url: str, durability: Durability, wall_clock: Clock) -> StoreInspection:
+    """Inspects all servers. Raises StoreUnavailable if they do not answer."""
+    client = RedisClient(await connect(url), TIMEOUT_SECONDS)
+    try:
+        versions = [parse_info(reply) for reply in await client.execute_on_primaries("INFO", "server")]
+        problems = (
+            *await find_server_problems(client, durability),
+            *await _check_memory(client),
+            *await _check_write(client),
+        )
+        names = sorted({_format_version(version) for version in versions})
+        return StoreInspection(
+            description=f"{', '.join(names)}, {len(versions)} {'server' if len(versions) == 1 else 'servers'}",
+            problems=problems,
+            clock_samples=await _compare_clocks(client, wall_clock),
+        )
+    finally:
+        await client.close()
+
+
+def _format_version(server_info: dict[str, str]) -> str:
+    if "valkey_version" in server_info:
+        return f"Valkey {server_info['valkey_version']}"
+    return f"Redis {server_info.get('redis_version', 'of an unknown version')}"
+
+
+async def _check_memory(client: RedisClient) -> list[StoreProblem]:
+    problems = []
+    for reply in await client.execute_on_primaries("INFO", "memory"):
+        memory = parse_info(reply)
+        used, limit = int(memory.get("used_memory", 0)), int(memory.get("maxmemory", 0))
+        if limit and used > MAX_MEMORY_RATIO * limit:
+            message = f"Redis uses {used >> 20} MiB of maxmemory {limit >> 20} MiB. If it is full, no job is accepted."
+            problems.append(StoreProblem(message, "Raise maxmemory, or shorten retention in gateway.yaml."))
+    return problems
+
+
+async def _check_write(client: RedisClient) -> list[StoreProblem]:
+    """Writes a key that expires, reads it, and deletes it."""
+    key, value = f"{TEST_KEY_PREFIX}{secrets.token_hex(8)}", secrets.token_hex(8)
+    try:
+        await client.execute("SET", key, value, "EX", TEST_KEY_SECONDS)
+        is_readable = await client.execute("GET", key) == value.encode()
+        await client.execute("DEL", key)
+    except StoreError as error:
+        remedy = "Use a primary, with a user that may write the keys igw:*."
+        return [StoreProblem(f"Redis refuses to write: {error}", remedy, loses_jobs=True)]
+    return [] if is_readable else [StoreProblem("Redis does not return what was written.", loses_jobs=True)]
+
+
+async def _compare_clocks(client: RedisClient, wall_clock: Clock) -> tuple[ClockSample, ...]:
+    sent_at = wall_clock()
+    replies = await client.execute_on_primaries("TIME")
+    received_at = wall_clock()
+    return tuple(
+        ClockSample.measure("Redis", int(reply[0]) + int(reply[1]) / MICROSECONDS, sent_at, received_at)
+        for reply in replies
+        if not isinstance(reply, Exception)
+    )

@@ -1,0 +1,140 @@
+"""`doctor` at the store and the image storage: reachable, writable, durable."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.doctor.doctor_runner import DoctorReport, Installation
+from tests.harness.gateway_environ import make_redis_environ
+from tests.harness.ports import reserve_port
+from tests.harness.tmpfs import mount_tmpfs
+from tests.store import redis_servers
+
+CANARY_PASSWORD = "canary-redis-password"
+S3_ENVIRON = {
+    "AWS_ACCESS_KEY_ID": "canary-access",
+    "AWS_SECRET_ACCESS_KEY": "canary-aws-secret",
+    "AWS_REGION": "eu-central-1",
+    "AWS_ALLOW_HTTP": "true",
+}
+
+
+def run_with_redis(installation: Installation, url: str) -> DoctorReport:
+    images = installation.data.with_name("images")
+    images.mkdir(mode=0o700, exist_ok=True)
+    return installation.run(**make_redis_environ(url, images) | {"IGW_SECRET": "canary-signing-secret"})
+
+
+def test_redis_with_the_right_settings(installation: Installation, tmp_path: Path) -> None:
+    with redis_servers.run_single_server(tmp_path / "redis") as server:
+        report = run_with_redis(installation, server.url)
+        assert server.execute("DBSIZE") == 0, "the test key was deleted"
+    assert report.list_troubles() == []
+    assert report.get("store").message.endswith(", 1 server")
+    assert "Redis" in report.get("clock").message
+
+
+def test_redis_that_may_lose_jobs_fails_with_every_reason(installation: Installation, tmp_path: Path) -> None:
+    options = ("--appendonly", "no", "--maxmemory-policy", "allkeys-lru", "--appendfsync", "everysec")
+    with redis_servers.run_single_server(tmp_path / "redis", *options) as server:
+        findings = run_with_redis(installation, server.url).list_all("store")
+    assert [finding.status for finding in findings] == ["failed", "failed", "warning"]
+    assert "CONFIG SET maxmemory-policy noeviction" in findings[0].remedy
+    assert "CONFIG SET appendonly yes" in findings[1].remedy
+    assert "appendfsync everysec" in findings[2].message
+
+
+def test_redis_that_is_nearly_full_is_a_warning(installation: Installation, tmp_path: Path) -> None:
+    with redis_servers.run_single_server(tmp_path / "redis") as server:
+        used = int(server.execute("INFO", "memory")["used_memory"])
+        server.execute("CONFIG", "SET", "maxmemory", int(used * 1.1))
+        findings = run_with_redis(installation, server.url).list_all("store")
+    assert any("of maxmemory" in finding.message and finding.status == "warning" for finding in findings)
+
+
+def test_redis_that_is_down_or_needs_another_password_fails(installation: Installation, tmp_path: Path) -> None:
+    down = run_with_redis(installation, f"redis://:{CANARY_PASSWORD}@127.0.0.1:{reserve_port()}")
+    assert down.get("store").status == "failed"
+    with redis_servers.run_single_server(tmp_path / "redis") as server:
+        server.execute("CONFIG", "SET", "requirepass", "right")
+        wrong = run_with_redis(installation, f"redis://:{CANARY_PASSWORD}@127.0.0.1:{server.port}")
+    assert wrong.get("store").status == "failed"
+    assert not [finding for finding in (*down.findings, *wrong.findings) if CANARY_PASSWORD in repr(finding)]
+
+
+def test_read_only_redis_replica_fails(installation: Installation, tmp_path: Path) -> None:
+    with (
+        redis_servers.run_single_server(tmp_path / "primary") as primary,
+        redis_servers.run_single_server(tmp_path / "replica", "--replicaof", f"127.0.0.1 {primary.port}") as replica,
+    ):
+        findings = run_with_redis(installation, replica.url).list_all("store")
+    assert [finding.status for finding in findings] == ["failed"]
+    assert "refuses to write" in findings[0].message
+
+
+def make_file(path: Path) -> None:
+    path.write_text("")
+
+
+@pytest.mark.parametrize("check", ["store", "storage"])
+def test_file_in_place_of_the_folder_fails(installation: Installation, check: str) -> None:
+    make_file(installation.data)
+    finding = installation.run().get(check)
+    assert finding.status == "failed"
+    assert "is not a folder that this user may write to" in finding.message
+
+
+def test_damaged_database_fails(installation: Installation) -> None:
+    installation.data.mkdir()
+    (installation.data / "gateway.db").write_bytes(b"not a database" * 1_000)
+    finding = installation.run().get("store")
+    assert (finding.status, "is not an SQLite database" in finding.message) == ("failed", True)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+@pytest.mark.parametrize("name", ["images", "gateway.db"])
+def test_files_of_another_user_are_left_alone(installation: Installation, name: str) -> None:
+    make: Callable[[Path], None] = make_file if name == "gateway.db" else Path.mkdir
+    path = installation.data / name
+    installation.data.mkdir()
+    make(path)
+    os.chown(path, 65_534, 65_534)
+    report = installation.run()
+    findings = report.list_all("storage" if name == "images" else "store")
+    assert "belongs to another user" in findings[-1].message
+    assert findings[-1].status == "warning"
+    assert sorted(installation.data.rglob("*")) == [path]
+
+
+def test_folders_in_memory_are_warnings(installation: Installation) -> None:
+    with mount_tmpfs(installation.data, 32):
+        (installation.data / "images").mkdir(mode=0o700)
+        report = installation.run()
+    for check in ("store", "storage"):
+        assert [finding.status for finding in report.list_all(check)] == ["ok", "warning"]
+        assert "is in memory (tmpfs)" in report.list_all(check)[1].message
+
+
+def test_full_disk_fails(installation: Installation) -> None:
+    with mount_tmpfs(installation.data, 1):
+        (installation.data / "images").mkdir(mode=0o700)
+        finding = installation.run().get("storage")
+    assert finding.status == "failed"
+    assert "no space left" in finding.message
+    assert "Free some space" in finding.remedy
+
+
+def test_unreachable_bucket_fails_without_showing_credentials(installation: Installation) -> None:
+    endpoint = f"http://127.0.0.1:{reserve_port()}"
+    report = installation.run(IGW_ASSETS=f"s3://images?endpoint={endpoint}", **S3_ENVIRON)
+    finding = report.get("storage")
+    assert finding.status == "failed"
+    assert "credentials" in finding.remedy
+    assert not [found for found in report.findings if "canary" in repr(found)]
+
+
+def test_images_in_memory_are_a_warning(installation: Installation) -> None:
+    finding = installation.run(IGW_ASSETS="memory://").get("storage")
+    assert (finding.status, finding.remedy) == ("warning", "Set IGW_ASSETS to a folder or a bucket.")
