@@ -226,7 +226,7 @@ class Gateway:
         )
         app.state["context"] = components.api_context
         app.state["callback_handler"] = components.callback_handler
-        self.metrics.read_samples(GaugeReader(self._collect_gauge_sources(components.engine)).readers)
+        self.metrics.read_samples(GaugeReader(self._collect_gauge_sources(components)).readers)
         loop_monitor = EventLoopMonitor(
             self.timing.maintenance.loop_lag_interval_seconds, self.metrics.observe_loop_lag
         )
@@ -330,7 +330,8 @@ class Gateway:
     def _build_app_state(self) -> dict[str, Any]:
         return {"describe_readiness": self.describe_readiness, "render_metrics": self._render_metrics}
 
-    def _collect_gauge_sources(self, engine: Engine) -> GaugeSources:
+    def _collect_gauge_sources(self, components: Components) -> GaugeSources:
+        engine = components.engine
         client = engine.context.seller_client
         return GaugeSources(
             engine=engine,
@@ -343,6 +344,7 @@ class Gateway:
             },
             disk_budget=self.app.disk_budget,
             get_config_applied_at=lambda: self._config_applied_at,
+            get_batch_load=components.batch_scheduler.get_load,
         )
 
     def _make_environment(

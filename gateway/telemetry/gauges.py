@@ -5,6 +5,7 @@ from importlib.metadata import version
 
 from msgspec import Struct
 
+from gateway.api.batches.batch_scheduler import BatchLoad
 from gateway.catalogue import Catalogue
 from gateway.engine.engine import Engine
 from gateway.health.health_tracker import HealthKey
@@ -27,6 +28,7 @@ class GaugeSources(Struct, frozen=True, kw_only=True):
     memory_budgets: Mapping[str, MemoryBudget]
     disk_budget: MemoryBudget
     get_config_applied_at: Callable[[], float]
+    get_batch_load: Callable[[], BatchLoad]
 
 
 class GaugeReader:
@@ -37,6 +39,9 @@ class GaugeReader:
         context, disk_budget = self._context, sources.disk_budget
         self.readers: Mapping[MetricRow, Callable[[], Samples]] = {
             table.JOBS_IN_FLIGHT: lambda: [((), len(sources.engine.workers))],
+            table.BATCHES_RUNNING: lambda: [((), sources.get_batch_load().running)],
+            table.BATCHES_WAITING: lambda: [((), sources.get_batch_load().waiting)],
+            table.BATCH_LINES_LEFT: lambda: [((), sources.get_batch_load().lines_left)],
             table.ACCOUNT_ORDERS: lambda: self._read_accounts(context.limits.count_in_flight),
             table.ACCOUNT_WAITING: lambda: self._read_accounts(context.limits.count_waiting),
             table.ACCOUNT_LIMIT: lambda: self._read_accounts(context.limits.get_limit),

@@ -83,6 +83,13 @@ BATCHES_ENDED = _counter("igw_batches_ended_total", "Batches that ended.", ("tea
 BATCH_LINES = _counter(
     "igw_batch_lines_total", "Lines of batches that ended, by outcome: completed or failed.", ("team", "outcome")
 )
+BATCHES_RUNNING = _gauge("igw_batches_running", "Batches that this process is working on.")
+BATCHES_WAITING = _gauge(
+    "igw_batches_waiting", "Batches for which no process has room. Each process sees the same ones: use max, not sum."
+)
+BATCH_LINES_LEFT = _gauge(
+    "igw_batch_lines_left", "Lines of igw_batches_running that have not ended. 0 while a batch is being validated."
+)
 
 # --- orders and sellers
 
@@ -261,6 +268,9 @@ SECTIONS: dict[str, tuple[MetricRow, ...]] = {
         JOBS_RECLAIMED,
         BATCHES_ENDED,
         BATCH_LINES,
+        BATCHES_RUNNING,
+        BATCHES_WAITING,
+        BATCH_LINES_LEFT,
     ),
     "Orders and sellers": (
         ATTEMPTS_ENDED,

@@ -20,7 +20,7 @@ from tests.harness.batch_client import (
     run_batch,
     wait_for_end,
 )
-from tests.harness.wait import wait_until
+from tests.harness.wait import wait_for_value, wait_until
 
 MAX_LISTED_ERRORS = 10
 
@@ -138,6 +138,23 @@ def test_input_file_is_kept_while_its_batch_runs(flow: OrderFlow, client: openai
     flow.sandbox.release_orders(vendor="runapi")
     wait_for_end(client, batch)
     assert client.files.delete(batch.input_file_id).deleted
+
+
+def test_metrics_count_running_and_waiting_batches(flow: OrderFlow, client: openai.OpenAI) -> None:
+    """A fifth batch of a team waits."""
+
+    def read_load() -> list[float]:
+        return [
+            flow.gateway.read_metric(f"igw_{name}")
+            for name in ("batches_running", "batches_waiting", "batch_lines_left")
+        ]
+
+    flow.sandbox.hold_orders(vendor="runapi")
+    batches = [create_batch(client, [make_seller_line(number) for number in range(2)]) for _ in range(5)]
+    wait_for_value(read_load, lambda load: load == [4, 1, 8], "four batches run, and one waits")
+    flow.sandbox.release_orders(vendor="runapi")
+    assert {wait_for_end(client, batch).status for batch in batches} == {"completed"}
+    wait_for_value(read_load, lambda load: load == [0, 0, 0], "no batch is left")
 
 
 def test_other_team_finds_neither_file_nor_batch(flow: OrderFlow, client: openai.OpenAI) -> None:

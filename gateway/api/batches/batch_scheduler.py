@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 from collections import Counter
 
+from msgspec import Struct
 from msgspec.structs import replace
 
 from gateway.api.api_context import ApiContext
@@ -21,12 +22,22 @@ MAX_RUNS, MAX_RUNS_PER_TEAM = 8, 4
 MAX_RETRY_SECONDS = 60.0
 
 
+class BatchLoad(Struct, frozen=True, kw_only=True):
+    """The work of a process on batches. `waiting`: batches that no process has room for, seen by all of them."""
+
+    running: int
+    waiting: int
+    lines_left: int
+
+
 class BatchScheduler:
     """Runs the batches of this process. The lines of all runs share the configured number of open lines."""
 
     def __init__(self, context: ApiContext, lease_seconds: float) -> None:
         self._context, self._lease_seconds = context, lease_seconds
         self._runs: dict[str, asyncio.Task[None]] = {}
+        self._leases: dict[str, BatchLease] = {}
+        self._waiting_count = 0
         self._teams = Counter[str]()
         self._is_stopped = False
 
@@ -34,6 +45,7 @@ class BatchScheduler:
         """Claims due batches for which this process has room, and deletes those that ended long ago."""
         if self._is_stopped:
             return
+        waiting_count = 0
         for record in await self._context.store.team_records.list_due(RecordKind.BATCH):
             batch = decode_batch(record)
             if batch.status.has_ended:
@@ -42,6 +54,14 @@ class BatchScheduler:
                 lease = await claim_batch(self._context.store.team_records, batch, self._lease_seconds)
                 if lease is not None:
                     self._start_run(lease)
+            else:
+                waiting_count += 1
+        self._waiting_count = waiting_count
+
+    def get_load(self) -> BatchLoad:
+        batches = [lease.batch for lease in self._leases.values()]
+        lines_left = sum(batch.total - batch.progress.completed - batch.progress.failed for batch in batches)
+        return BatchLoad(running=len(batches), waiting=self._waiting_count, lines_left=lines_left)
 
     def _has_room(self, batch: Batch) -> bool:
         is_free = batch.id not in self._runs and len(self._runs) < MAX_RUNS
@@ -50,10 +70,11 @@ class BatchScheduler:
     def _start_run(self, lease: BatchLease) -> None:
         batch_id, team = lease.batch.id, lease.batch.team
         self._teams[team] += 1
+        self._leases[batch_id] = lease
         self._runs[batch_id] = task = asyncio.create_task(self._run(lease))
 
         def end_run(_: "asyncio.Task[None]") -> None:
-            del self._runs[batch_id]
+            del self._runs[batch_id], self._leases[batch_id]
             self._teams[team] -= 1
 
         task.add_done_callback(end_run)
