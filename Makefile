@@ -12,7 +12,7 @@ PYTEST = $(BIN)/pytest -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reord
 # otherwise: compiling them again takes a third of the time of all tests.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup run prometheus test test-all chaos explore mutants check words bench fmt docs lock clean
+.PHONY: help setup run prometheus test test-all chaos explore mutants check words bench sbom fmt docs lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -70,6 +70,11 @@ bench: setup ## Measure requests, their calls, plans, commits, hostile bodies, l
 	$(BIN)/python -m bench.event_loop_stalls
 	$(BIN)/python -m bench.audit_stalls
 
+sbom: setup ## Write the software bill of materials (CycloneDX) of the pinned packages to dist/sbom.cdx.json
+	@mkdir -p dist
+	.venv-sbom/bin/cyclonedx-py requirements deploy/requirements/runtime.txt --pyproject pyproject.toml \
+		--output-reproducible --output-file dist/sbom.cdx.json
+
 fmt: setup ## Format the code and apply automatic lint fixes
 	$(BIN)/ruff check --fix --quiet . || true
 	$(BIN)/ruff format .
@@ -82,5 +87,5 @@ lock: setup ## Update the pinned dependencies, with hashes and without URLs
 	deploy/lock.sh
 
 clean: ## Remove everything that setup and tests created
-	rm -rf .venv .venv-runapi-old .venv-clients tests/clients/node_programs/node_modules .venv.lock .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info
+	rm -rf .venv .venv-runapi-old .venv-clients .venv-sbom dist tests/clients/node_programs/node_modules .venv.lock .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

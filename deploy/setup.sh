@@ -153,6 +153,8 @@ make_venv .venv-runapi-old
 install .venv-runapi-old deploy/requirements/runapi-old.txt
 make_venv .venv-clients
 install .venv-clients deploy/requirements/clients.txt
+make_venv .venv-sbom
+install .venv-sbom deploy/requirements/sbom.txt
 find_redis
 find_node
 install_node_packages tests/clients/node_programs
