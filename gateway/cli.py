@@ -9,6 +9,7 @@ if sys.argv[1:2] == ["serve"]:
 
 import os
 from importlib import import_module
+from io import TextIOWrapper
 
 import click
 
@@ -55,6 +56,13 @@ def open_missing_streams() -> None:
             setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115
 
 
+def escape_unprintable_output() -> None:
+    """Lets a terminal without Unicode show an escape sequence instead of ending the command with an error."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
 @click.group(cls=LazyGroup, context_settings=CLICK_SETTINGS)
 @click.version_option(package_name="image-gateway", prog_name="image-gateway")
 @click.pass_context
@@ -64,6 +72,7 @@ def main(context: click.Context) -> None:
     The first commands use a running gateway, the others run and administer one.
     """
     open_missing_streams()
+    escape_unprintable_output()
     # Tests pass an object of their own, with shorter times.
     context.ensure_object(Timing)
 

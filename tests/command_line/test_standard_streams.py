@@ -12,9 +12,13 @@ from tests.harness.gateway_environ import get_clean_environ
 GENERATE = 'generate "a lighthouse" --quality low'
 
 
-def run_in_shell(commands: ClientCommands, line: str) -> "subprocess.CompletedProcess[str]":
+def run_in_shell(commands: ClientCommands, line: str, **changes: str) -> "subprocess.CompletedProcess[str]":
     """Runs the program with the redirections of the line."""
-    environ = {**get_clean_environ(), **commands.environ, "PATH": f"{os.path.dirname(PROGRAM)}:{os.environ['PATH']}"}
+    environ = {
+        **get_clean_environ(),
+        **commands.environ,
+        "PATH": f"{os.path.dirname(PROGRAM)}:{os.environ['PATH']}",
+    } | changes
     command = ["bash", "-c", f"image-gateway {line}"]
     result = subprocess.run(
         command, cwd=commands.folder, env=environ, capture_output=True, text=True, timeout=60, check=False
@@ -54,3 +58,9 @@ def test_prompt_of_closed_standard_input_is_empty(commands: ClientCommands) -> N
     result = run_in_shell(commands, "generate - <&-")
     assert result.returncode == ExitCode.INVALID_OPTIONS
     assert "The prompt is empty" in result.stderr
+
+
+def test_terminal_without_unicode_shows_escape_sequences(commands: ClientCommands) -> None:
+    result = run_in_shell(commands, "jobs --label nothing; image-gateway doctor", PYTHONIOENCODING="ascii:strict")
+    assert result.returncode == 1
+    assert "\\u2192" in result.stdout

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.doctor.doctor_runner import Installation
+from tests.harness.answering_server import run_answering_server
 from tests.harness.gateway_process import GatewayProcess
 from tests.harness.ports import reserve_port
 
@@ -48,13 +49,22 @@ def test_unread_metrics_are_a_warning(installation: Installation, gateway: Gatew
 def test_unreachable_public_url_fails(installation: Installation, gateway: GatewayProcess) -> None:
     url = f"http://127.0.0.1:{reserve_port()}"
     finding = installation.run(IGW_PUBLIC_URL=url).get("public url")
-    assert (finding.status, finding.message) == ("failed", f"{url} cannot be reached (ConnectError).")
+    assert (finding.status, finding.message) == (
+        "failed",
+        f"{url} cannot be reached (ConnectError: All connection attempts failed).",
+    )
 
 
 def test_other_server_at_public_url_fails(installation: Installation, gateway: GatewayProcess) -> None:
     finding = installation.run(IGW_PUBLIC_URL=installation.sandbox.url).get("public url")
     assert finding.status == "failed"
     assert "Another server than an image-gateway answers" in finding.message
+
+
+def test_redirecting_public_url_fails_with_its_target(installation: Installation, gateway: GatewayProcess) -> None:
+    with run_answering_server(301, b"") as url:
+        finding = installation.run(IGW_PUBLIC_URL=url).get("public url")
+    assert (finding.status, finding.message) == ("failed", f"{url} redirects to https://images.example.com/v1/jobs.")
 
 
 def test_missing_public_url_is_a_warning(installation: Installation, gateway: GatewayProcess) -> None:

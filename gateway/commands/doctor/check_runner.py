@@ -41,15 +41,19 @@ async def run_checks(context: DoctorContext, checks: Mapping[str, Check] = CHECK
     return CheckResults([*findings, *check_clock(context)], any(result.has_timed_out for result in results))
 
 
+def report_timeout(name: str, timeout_seconds: float) -> DoctorFinding:
+    message = f"The check did not end within {timeout_seconds:g} s."
+    remedy = "A disk or a host does not respond. Repair it, or allow more time with --timeout."
+    return DoctorFinding(name, Status.FAILED, message, remedy)
+
+
 async def _run_check(context: DoctorContext, name: str, check: Check) -> CheckResults:
     # Not asyncio.timeout: it would wait for a check that is busy with its own cancellation.
     task = asyncio.ensure_future(check(context))
     await asyncio.wait([task], timeout=context.timeout_seconds)
     if not task.done():
         task.cancel()
-        message = f"The check did not end within {context.timeout_seconds:g} s."
-        remedy = "A disk or a host does not respond. Repair it, or allow more time with --timeout."
-        return CheckResults([DoctorFinding(name, Status.FAILED, message, remedy)], has_timed_out=True)
+        return CheckResults([report_timeout(name, context.timeout_seconds)], has_timed_out=True)
     if error := task.exception():
         message = f"The check failed with an internal error: {describe_exception(error)}."
         return CheckResults(

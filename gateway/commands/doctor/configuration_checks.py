@@ -4,6 +4,7 @@ import os
 import stat
 from pathlib import Path
 
+from gateway.commands.doctor.blocking_calls import call_in_thread
 from gateway.commands.doctor.doctor_context import DoctorContext
 from gateway.commands.doctor.doctor_finding import DoctorFinding, Status
 from gateway.config.catalogue_builder import ResolvedConfig
@@ -35,6 +36,14 @@ def report_configuration(resolved: ResolvedConfig, folder: Path) -> list[DoctorF
 
 
 async def check_secrets(context: DoctorContext) -> list[DoctorFinding]:
+    return await call_in_thread(lambda: _check_references(context))
+
+
+async def check_signing_secret(context: DoctorContext) -> list[DoctorFinding]:
+    return await call_in_thread(lambda: [_check_signing_secret(context.settings)])
+
+
+def _check_references(context: DoctorContext) -> list[DoctorFinding]:
     """Checks which secrets are set, and who may read their files. A configuration warning says what a missing one
     disables."""
     references = list(context.iterate_secret_refs())
@@ -48,21 +57,16 @@ async def check_secrets(context: DoctorContext) -> list[DoctorFinding]:
     return [DoctorFinding("secrets", Status.OK, message), *warnings]
 
 
-async def check_signing_secret(context: DoctorContext) -> list[DoctorFinding]:
+def _check_signing_secret(settings: Settings) -> DoctorFinding:
     """Checks the secret that signs URLs and digests keys."""
-    settings = context.settings
     if settings.secrets:
         rotation = ", a second one for its rotation" if len(settings.secrets) > 1 else ""
-        return [DoctorFinding("signing secret", Status.OK, f"IGW_SECRET is set{rotation}")]
-    path = _get_generated_secret(settings)
+        return DoctorFinding("signing secret", Status.OK, f"IGW_SECRET is set{rotation}")
+    path = settings.data / "secret"
     if not path.exists():
-        return [DoctorFinding("signing secret", Status.OK, f"The gateway will generate {path} when it starts")]
+        return DoctorFinding("signing secret", Status.OK, f"The gateway will generate {path} when it starts")
     warning = _check_file_mode(path, "signing secret")
-    return [warning or DoctorFinding("signing secret", Status.OK, f"{path} was generated. Back it up with the data")]
-
-
-def _get_generated_secret(settings: Settings) -> Path:
-    return settings.data / "secret"
+    return warning or DoctorFinding("signing secret", Status.OK, f"{path} was generated. Back it up with the data")
 
 
 def _get_file(reference: SecretRef) -> Path | None:

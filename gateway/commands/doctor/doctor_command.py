@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import click
+from msgspec.structs import replace
 from rich.console import Console
 
 from gateway.commands.config_helpers import CONFIG_HELP
-from gateway.commands.doctor.check_runner import CheckResults, run_checks
+from gateway.commands.doctor.blocking_calls import call_in_thread
+from gateway.commands.doctor.check_runner import CheckResults, report_timeout, run_checks
 from gateway.commands.doctor.configuration_checks import report_configuration, report_settings
 from gateway.commands.doctor.doctor_context import DoctorContext, get_local_url
 from gateway.commands.doctor.doctor_finding import (
@@ -22,9 +24,9 @@ from gateway.commands.doctor.doctor_finding import (
 )
 from gateway.commands.doctor.finding_output import print_findings
 from gateway.commands.option_types import GatewayUrlType
-from gateway.config.catalogue_builder import resolve_files, secrets_from_env
+from gateway.config.catalogue_builder import ResolvedConfig, resolve_files, secrets_from_env
 from gateway.config.loader import load
-from gateway.settings import SettingsError, load_settings
+from gateway.settings import Settings, SettingsError, load_settings
 from providers import ADAPTERS
 
 
@@ -55,26 +57,44 @@ def doctor(url: str | None, timeout: float, wants_json: bool, **overrides: Any) 
     except SettingsError as error:
         show_findings(report_settings(str(error).splitlines()), wants_json)
         raise SystemExit(1) from None
+    gateway_url = (url or get_local_url(settings)).rstrip("/").removesuffix("/v1")
+    with asyncio.Runner() as runner:
+        results = runner.run(examine_installation(settings, gateway_url, timeout))
+        show_findings(results.findings, wants_json)
+        exit_with_status(results)
+
+
+async def examine_installation(settings: Settings, gateway_url: str, timeout_seconds: float) -> CheckResults:
+    """Loads the configuration and runs all checks. The findings contain no secret."""
+    loading = call_in_thread(lambda: load_installation(settings, gateway_url, timeout_seconds))
+    try:
+        context, resolved = await asyncio.wait_for(loading, timeout_seconds)
+    except TimeoutError:
+        finding = report_timeout("configuration", timeout_seconds)
+        return CheckResults([finding], has_timed_out=True)
+    results = await run_checks(context)
+    findings = [*report_configuration(resolved, settings.config), *results.findings]
+    return CheckResults(redact_findings(findings, context.known_secrets), results.has_timed_out)
+
+
+def load_installation(
+    settings: Settings, gateway_url: str, timeout_seconds: float
+) -> tuple[DoctorContext, ResolvedConfig]:
     loaded = load(settings.config)
     resolved = resolve_files(loaded, secrets_from_env(os.environ), ADAPTERS)
     context = DoctorContext(
         settings=settings,
         config=loaded.config,
         catalogue=resolved.catalogue,
-        gateway_url=(url or get_local_url(settings)).rstrip("/").removesuffix("/v1"),
-        timeout_seconds=timeout,
+        gateway_url=gateway_url,
+        timeout_seconds=timeout_seconds,
         environ=os.environ,
     )
-    with asyncio.Runner() as runner:
-        results = runner.run(run_checks(context))
-        findings = [*report_configuration(resolved, settings.config), *results.findings]
-        findings = redact_findings(findings, context.reveal_secrets())
-        show_findings(findings, wants_json)
-        exit_with_status(findings, results)
+    return replace(context, known_secrets=frozenset(context.iterate_secrets())), resolved
 
 
-def exit_with_status(findings: list[DoctorFinding], results: CheckResults) -> None:
-    exit_code = 1 if summarize_findings(findings) is Status.FAILED else 0
+def exit_with_status(results: CheckResults) -> None:
+    exit_code = 1 if summarize_findings(results.findings) is Status.FAILED else 0
     if results.has_timed_out:
         # A thread may never return, and Python would wait for it.
         sys.stdout.flush()

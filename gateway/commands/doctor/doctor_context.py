@@ -28,6 +28,7 @@ class DoctorContext(Struct, kw_only=True):
     gateway_url: str
     timeout_seconds: float
     environ: Mapping[str, str]
+    known_secrets: frozenset[str] = frozenset()
     wall_clock: Callable[[], float] = time.time
     clock_samples: list[ClockSample] = field(default_factory=list)
 
@@ -43,7 +44,7 @@ class DoctorContext(Struct, kw_only=True):
         """Yields each reference of the configuration once: keys of accounts, teams and admins, and other secrets."""
         yield from dict.fromkeys(_iterate_refs(self.config)) if self.config else ()
 
-    def reveal_secrets(self) -> Iterator[str]:
+    def iterate_secrets(self) -> Iterator[str]:
         """Yields all secrets that are known, so that they can be kept out of the output."""
         for reference in self.iterate_secret_refs():
             if secret := reference.resolve(self.environ):

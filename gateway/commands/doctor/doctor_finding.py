@@ -8,6 +8,9 @@ import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
+# Shorter texts are parts of usual words.
+MIN_SECRET_LENGTH = 5
+
 
 class Status(StrEnum):
     """How a check ended. Only `failed` makes the command fail."""
@@ -38,7 +41,7 @@ def summarize_findings(findings: Sequence[DoctorFinding]) -> Status:
 
 def redact_findings(findings: Iterable[DoctorFinding], secrets: Iterable[str]) -> list[DoctorFinding]:
     """Replaces every secret in the texts. No check prints one; an error of a library or a seller might."""
-    known = sorted({secret for secret in secrets if secret}, key=len, reverse=True)
+    known = sorted((secret for secret in secrets if len(secret) >= MIN_SECRET_LENGTH), key=len, reverse=True)
 
     def redact(text: str) -> str:
         for secret in known:

@@ -14,7 +14,7 @@ MAX_SCRAPE_AGE_SECONDS = 300.0
 # Any route that clients use shows that requests arrive; without a key it answers so.
 PROBED_PATH, EXPECTED_CODE = "/v1/models", "missing_api_key"
 START_REMEDY = "Start it and run doctor again, or name another address with --url."
-UNREACHABLE_REMEDY = "Check the proxy or load balancer, name resolution and firewall."
+UNREACHABLE_REMEDY = "Check the proxy or load balancer and its certificate, name resolution and firewall."
 LOOPBACK_HOSTS = ("127.0.0.1", "localhost", "::1")
 Json = dict[str, Any]
 
@@ -33,7 +33,7 @@ async def check_gateway(context: DoctorContext) -> list[DoctorFinding]:
 
 async def _check_local_gateway(context: DoctorContext) -> list[DoctorFinding]:
     try:
-        readiness = await _fetch_json(context, f"{context.gateway_url}/readyz")
+        readiness = _parse_object(await _fetch(context, f"{context.gateway_url}/readyz"))
     except httpx.TransportError as error:
         message = f"No gateway answers at {context.gateway_url} ({type(error).__name__})"
         return [DoctorFinding(name, Status.SKIPPED, message, START_REMEDY) for name in ("gateway", "prometheus")]
@@ -95,11 +95,15 @@ async def _check_public_url(context: DoctorContext) -> DoctorFinding:
         remedy = "Set it to the URL at which clients reach the gateway, such as https://images.example.com."
         return DoctorFinding("public url", Status.WARNING, message, remedy)
     try:
-        body = await _fetch_json(context, url + PROBED_PATH)
+        response = await _fetch(context, url + PROBED_PATH)
     except httpx.TransportError as error:
-        message = f"{url} cannot be reached ({type(error).__name__})."
+        message = f"{url} cannot be reached ({type(error).__name__}: {error})."
         return DoctorFinding("public url", Status.FAILED, message, UNREACHABLE_REMEDY)
-    if _get_error_code(body) != EXPECTED_CODE:
+    if response.next_request is not None:
+        target = str(response.next_request.url).removesuffix(PROBED_PATH)
+        remedy = "Set IGW_PUBLIC_URL to that URL: callbacks of sellers do not follow redirects."
+        return DoctorFinding("public url", Status.FAILED, f"{url} redirects to {target}.", remedy)
+    if _get_error_code(_parse_object(response)) != EXPECTED_CODE:
         message = f"Another server than an image-gateway answers at {url}."
         return DoctorFinding("public url", Status.FAILED, message, "Correct IGW_PUBLIC_URL, or the proxy's routes.")
     if url.startswith("http:") and urlsplit(url).hostname not in LOOPBACK_HOSTS:
@@ -108,10 +112,13 @@ async def _check_public_url(context: DoctorContext) -> DoctorFinding:
     return DoctorFinding("public url", Status.OK, f"{url} leads to a gateway")
 
 
-async def _fetch_json(context: DoctorContext, url: str) -> Json | None:
-    """Returns the object of a response, whatever its status; None if it is something else."""
+async def _fetch(context: DoctorContext, url: str) -> httpx.Response:
     async with httpx.AsyncClient(timeout=context.request_timeout_seconds, trust_env=False) as client:
-        response = await client.get(url, headers={"user-agent": "image-gateway-doctor"})
+        return await client.get(url, headers={"user-agent": "image-gateway-doctor"})
+
+
+def _parse_object(response: httpx.Response) -> Json | None:
+    """Returns the object of a response, whatever its status; None if it is something else."""
     try:
         body = response.json()
     except ValueError:

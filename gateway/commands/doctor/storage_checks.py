@@ -65,7 +65,7 @@ def _check_folder(folder: Path) -> list[DoctorFinding]:
 
 
 async def _test_storage(location: str) -> None:
-    storage = ImageStorage(location)
+    storage = await call_in_thread(lambda: ImageStorage(location))
     await storage.self_test()
     await storage.close()
 

@@ -96,16 +96,16 @@ def test_error_of_a_blocking_call_is_raised() -> None:
 
 
 def test_secrets_are_hidden_in_messages_and_remedies() -> None:
-    findings = [DoctorFinding("x", Status.FAILED, "key=abcdef and abc", "use abcdef")]
-    (hidden,) = redact_findings(findings, ["abc", "", "abcdef"])
-    assert (hidden.message, hidden.remedy) == ("key=(hidden) and (hidden)", "use (hidden)")
+    findings = [DoctorFinding("x", Status.FAILED, "key=abcdef, abcde and abc", "use abcdef")]
+    (hidden,) = redact_findings(findings, ["abcde", "", "abc", "abcdef"])
+    assert (hidden.message, hidden.remedy) == ("key=(hidden), (hidden) and abc", "use (hidden)")
 
 
 def test_passwords_of_urls_are_known_secrets() -> None:
     context = make_context(
         REDIS_URL="rediss://user:pass-word@host:6379/0", IGW_SECRET="signing-secret-1234", IGW_ASSETS="s3://images"
     )
-    assert {"user:pass-word", "pass-word", "signing-secret-1234"} <= set(context.reveal_secrets())
+    assert {"user:pass-word", "pass-word", "signing-secret-1234"} <= set(context.iterate_secrets())
 
 
 @pytest.mark.parametrize(
