@@ -16,7 +16,7 @@ __all__ = ["API_KEY", "CONFIG", "ROOT", "RunningGateway", "make_client", "run_sa
 
 # The tests' own configuration: edits of `config/` do not affect them.
 CONFIG = ROOT / "tests" / "config"
-ADMIN_KEY = "an admin key for tests"
+ADMIN_KEY = "an-admin-key-for-tests"
 
 
 class RunningGateway(GatewayProcess):
