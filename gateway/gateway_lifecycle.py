@@ -154,9 +154,9 @@ class Gateway:
             "metrics": {"seconds_since_scrape": self._get_scrape_age()},
         }
 
-    def _render_metrics(self) -> bytes:
+    def _render_metrics(self, accept: str) -> tuple[bytes, str]:
         self._scraped_at = self.supervisor.clock()
-        return self.metrics.render()
+        return self.metrics.render(accept)
 
     def _get_scrape_age(self) -> float | None:
         """Returns how long ago /metrics was read, or None if it never was."""

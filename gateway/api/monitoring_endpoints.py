@@ -21,6 +21,7 @@ async def readyz(request: HttpRequest) -> Response[bytes]:
 
 @get("/metrics", opt=PUBLIC)
 async def metrics(request: HttpRequest) -> Response[bytes]:
-    content: bytes = request.app.state["render_metrics"]()
-    # Litestar adds the charset.
-    return Response(content, media_type="text/plain; version=0.0.4")
+    content, media_type = request.app.state["render_metrics"](request.headers.get("accept", ""))
+    # Litestar adds the charset of text.
+    charset = "" if media_type.startswith("text/") else "; charset=utf-8"
+    return Response(content, media_type=media_type + charset)

@@ -5,6 +5,7 @@ from functools import cache
 from typing import Any
 
 from prometheus_client import generate_latest
+from prometheus_client.openmetrics import exposition as openmetrics
 
 from gateway import events
 from gateway.jobs.job import JobState
@@ -17,6 +18,8 @@ from providers.orders import Cell
 # The prefixes of other paths to the same routes, as Azure's and older clients use them.
 _ALIAS_PREFIXES = ("/openai/deployments/{deployment}", "/openai/v1", "/openai")
 _UNVERSIONED_PATHS = ("/images/", "/responses", "/models", "/batches")
+OPENMETRICS_TYPE, OPENMETRICS_VERSION, TEXT_VERSION = "application/openmetrics-text", "1.0.0", "0.0.4"
+EXEMPLAR_LABEL = "job_id"
 FIRST_CLIENT_ERROR, FIRST_SERVER_ERROR = 400, 500
 
 
@@ -30,8 +33,14 @@ class Metrics:
         if handler := _HANDLERS.get(type(event)):
             handler(self, event)
 
-    def render(self) -> bytes:
-        return generate_latest(self._families.registry)
+    def render(self, accept: str = "") -> tuple[bytes, str]:
+        """Renders all metrics in the format that the scraper accepts. Returns them with their media type. Only
+        OpenMetrics has exemplars."""
+        if OPENMETRICS_TYPE in accept:
+            # The library has no types here.
+            content: bytes = openmetrics.generate_latest(self._families.registry)  # type: ignore[no-untyped-call]
+            return content, f"{OPENMETRICS_TYPE}; version={OPENMETRICS_VERSION}"
+        return generate_latest(self._families.registry), f"text/plain; version={TEXT_VERSION}"
 
     def read_samples(self, readers: Mapping[MetricRow, Callable[[], Samples]]) -> None:
         """Reads these gauges and counters of the store at each scrape from now on. The readers must not do any I/O."""
@@ -44,8 +53,11 @@ class Metrics:
     def _count(self, row: MetricRow, *label_values: str, amount: float = 1) -> None:
         self._families.counters[row].get(*label_values).inc(amount)
 
-    def _observe(self, row: MetricRow, value: float, *label_values: str) -> None:
-        self._families.histograms[row].get(*label_values).observe(max(0.0, value))
+    def _observe(self, row: MetricRow, value: float, *label_values: str, job: str | None = None) -> None:
+        """Counts a value. `job`: its id is the exemplar of the bucket, unless that is the lowest one, since exemplars
+        are for slow jobs."""
+        exemplar = {EXEMPLAR_LABEL: job} if job is not None and value > row.buckets[0] else None
+        self._families.histograms[row].get(*label_values).observe(max(0.0, value), exemplar)
 
     # --- one handler per event class
 
@@ -56,39 +68,40 @@ class Metrics:
         route = get_canonical_route(event.route)
         self._count(table.HTTP_REQUESTS, route, event.method, str(event.status))
         if not FIRST_CLIENT_ERROR <= event.status < FIRST_SERVER_ERROR:
-            self._observe(table.HTTP_REQUEST_DURATION, event.seconds, route, f"{event.status // 100}xx")
+            self._observe(table.HTTP_REQUEST_DURATION, event.seconds, route, f"{event.status // 100}xx", job=event.job)
         if event.waited_seconds is not None:
             others_seconds = event.waited_seconds + event.client_seconds + event.fetch_seconds
-            self._observe(table.HTTP_OVERHEAD, event.seconds - others_seconds, route)
+            self._observe(table.HTTP_OVERHEAD, event.seconds - others_seconds, route, job=event.job)
 
     def _on_job_accepted(self, event: events.JobAccepted) -> None:
         self._count(table.JOBS_ACCEPTED, event.team, event.model, event.policy)
 
     def _on_job_ended(self, event: events.JobEnded) -> None:
         self._count(table.JOBS_ENDED, event.team, event.model, event.state, event.fault or "none")
-        self._observe(table.JOB_STATE_DURATION, event.queued_seconds, JobState.QUEUED, event.state)
+        self._observe(table.JOB_STATE_DURATION, event.queued_seconds, JobState.QUEUED, event.state, job=event.job)
         progress_seconds = event.seconds - event.queued_seconds
         self._observe(table.JOB_STATE_DURATION, progress_seconds, JobState.IN_PROGRESS, event.state)
         if event.state is JobState.COMPLETED:
-            self._observe(table.JOB_DURATION, event.seconds, event.model, *_list_cell_labels(event.cell))
+            labels = event.model, *_list_cell_labels(event.cell)
+            self._observe(table.JOB_DURATION, event.seconds, *labels, job=event.job)
 
     def _on_attempt_ended(self, event: events.AttemptEnded) -> None:
         self._count(table.ATTEMPTS_ENDED, event.seller, event.model, event.fault or "delivered")
         if event.fault is None:
             labels = event.seller, event.model, *_list_cell_labels(event.cell)
-            self._observe(table.ATTEMPT_DURATION, event.seconds, *labels)
+            self._observe(table.ATTEMPT_DURATION, event.seconds, *labels, job=event.job)
         else:
-            self._observe(table.FAILED_ATTEMPT_DURATION, event.seconds, event.seller)
+            self._observe(table.FAILED_ATTEMPT_DURATION, event.seconds, event.seller, job=event.job)
 
     def _on_order_slot_granted(self, event: events.OrderSlotGranted) -> None:
-        self._observe(table.SLOT_WAIT, event.seconds, event.account)
+        self._observe(table.SLOT_WAIT, event.seconds, event.account, job=event.job)
 
     def _on_order_accepted(self, event: events.OrderAccepted) -> None:
         self._observe(table.ACCEPTANCE_DURATION, event.seconds, event.seller)
 
     def _on_order_observed(self, event: events.OrderObserved) -> None:
         self._observe(table.POLLS, event.polls, event.seller)
-        self._observe(table.DETECTION_LAG, event.lag_seconds, event.seller)
+        self._observe(table.DETECTION_LAG, event.lag_seconds, event.seller, job=event.job)
         self._count(table.CALLBACK_SAVINGS, event.seller, amount=event.saved_seconds)
 
     def _on_image_stored(self, event: events.ImageStored) -> None:

@@ -31,7 +31,7 @@ UNITS = ("_seconds", "_bytes", "_usd", "_ratio", "_state")
 
 def read_values(metrics: Metrics) -> dict[str, float]:
     """Returns the sum of the series of each counter and histogram, by the name in the table."""
-    families = text_string_to_metric_families(metrics.render().decode())
+    families = text_string_to_metric_families(metrics.render()[0].decode())
     return {
         f"{family.name}_total" if family.type == "counter" else family.name: sum(
             sample.value for sample in family.samples if sample.name.endswith(("_total", "_count"))
@@ -77,7 +77,7 @@ def test_each_other_metric_is_read_by_one_reader() -> None:
 
 
 def test_only_the_table_has_metrics() -> None:
-    families = list(text_string_to_metric_families(Metrics().render().decode()))
+    families = list(text_string_to_metric_families(Metrics().render()[0].decode()))
     assert [family.name for family in families] == [row.name.removesuffix("_total") for row in METRIC_TABLE]
 
 
@@ -91,7 +91,7 @@ def test_each_event_class_has_a_sample() -> None:
 
 
 def test_initial_series_are_zero_until_the_first_event() -> None:
-    text = Metrics().render().decode()
+    text = Metrics().render()[0].decode()
     assert 'igw_config_reloads_total{outcome="rejected"} 0.0' in text
     assert 'igw_callbacks_total{adapter="runapi",outcome="forged"} 0.0' in text
     assert "igw_jobs_reclaimed_total 0.0" in text

@@ -74,12 +74,12 @@ class ReaderHarness:
 
     def read_samples(self, row: MetricRow) -> dict[tuple[str, ...], float]:
         """Parses the samples of one metric from the rendered text."""
-        families = text_string_to_metric_families(self.metrics.render().decode())
+        families = text_string_to_metric_families(self.metrics.render()[0].decode())
         (family,) = [family for family in families if family.name == row.name.removesuffix("_total")]
         return {tuple(sample.labels[name] for name in row.labels): sample.value for sample in family.samples}
 
     def count_series(self) -> int:
-        families = text_string_to_metric_families(self.metrics.render().decode())
+        families = text_string_to_metric_families(self.metrics.render()[0].decode())
         names = {row.name.removesuffix("_total") for row in METRIC_TABLE if row.is_from_store}
         return sum(len(family.samples) for family in families if family.name in names)
 
