@@ -10,9 +10,11 @@ if sys.argv[1:2] == ["serve"]:
 import os
 from importlib import import_module
 from io import TextIOWrapper
+from typing import Any
 
 import click
 
+from gateway.commands.exit_codes import CommandFailed, ExitCode
 from gateway.timeouts_and_intervals import Timing
 
 CLICK_SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
@@ -38,6 +40,12 @@ class LazyGroup(click.Group):
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMAND_MODULES)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            raise CommandFailed(ExitCode.INTERRUPTED, "Interrupted.") from None
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         return load_command(cmd_name) if cmd_name in COMMAND_MODULES else None

@@ -19,13 +19,11 @@ DEFAULT_URL = "http://127.0.0.1:8080"
 
 
 class ClientCommand(click.Command):
-    """A command that uses a running gateway: each way to end it has a message and a documented exit code."""
+    """A command that uses a running gateway: output that cannot be written ends it with a message."""
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
-        except KeyboardInterrupt:
-            raise CommandFailed(ExitCode.INTERRUPTED, "Interrupted.") from None
         except OSError as error:
             if error.errno == errno.EPIPE:
                 raise

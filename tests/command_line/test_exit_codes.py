@@ -122,6 +122,18 @@ def test_gateway_that_disappears_while_waiting(commands: ClientCommands) -> None
     assert find_resume_command(result.stderr) == ["wait", "job_1", "--url", url]
 
 
+@pytest.mark.parametrize("command", [("jobs",), ("doctor", "--timeout", "60")])
+def test_interrupt_of_a_command_without_job(commands: ClientCommands, command: tuple[str, ...]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        url = f"http://127.0.0.1:{server.getsockname()[1]}"
+        with commands.start(*command, "--url", url) as running:
+            connection, _ = server.accept()
+            with connection:
+                running.process.send_signal(signal.SIGINT)
+                assert running.wait() == ExitCode.INTERRUPTED, running.stderr
+    assert running.stderr == "Error: Interrupted.\n"
+
+
 def test_interrupt_before_anything_was_sent(commands: ClientCommands) -> None:
     url = f"http://127.0.0.1:{reserve_port()}"
     with commands.start("generate", "a lighthouse", "--url", url) as running:
