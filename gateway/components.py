@@ -173,7 +173,14 @@ def _make_engine_context(environment: Environment) -> EngineContext:
 def _make_api_context(environment: Environment, engine: Engine) -> ApiContext:
     factories, api_keys = environment.factories, environment.store.api_keys
     digester = TokenDigester(environment.signing_secrets)
+    open_jobs = engine.context.open_jobs
     clocks = Clocks(wall_clock=factories.system_clock, monotonic=factories.monotonic)
+    key_registry = KeyRegistry(api_keys, digester, clocks, factories.draw_bytes)
+
+    def count_open_jobs(owner: str) -> int:
+        successors = key_registry.list_successors(owner.removeprefix("key:")) if owner.startswith("key:") else ()
+        return open_jobs.count(owner) + sum(open_jobs.count(f"key:{key_id}") for key_id in successors)
+
     return ApiContext(
         engine=engine,
         store=environment.store,
@@ -183,11 +190,11 @@ def _make_api_context(environment: Environment, engine: Engine) -> ApiContext:
         base64_encoder=Base64Encoder(),
         refused=RefusedRequestsAwaitingRetry(factories.system_clock),
         thumbnail_maker=ThumbnailMaker(environment.storage),
-        key_registry=KeyRegistry(api_keys, digester, clocks, factories.draw_bytes),
+        key_registry=key_registry,
         key_administration=KeyAdministration(
             api_keys, digester, environment.catalogue, factories.system_clock, factories.draw_bytes
         ),
-        rate_limiter=RateLimiter(engine.context.open_jobs.count, environment.wall_clock),
+        rate_limiter=RateLimiter(count_open_jobs, environment.wall_clock),
         catalogue=environment.catalogue,
         wall_clock=factories.system_clock,
         draw_random=factories.draw_random,

@@ -166,6 +166,7 @@ class KeyAdministration:
             created_at=now,
             expires_at=None if old.expires_at is None else now + (old.expires_at - old.created_at),
             replaces=old.id,
+            first_id=old.limits_id,
         )
 
     async def revoke_key(self, key_id: str, admin: Admin) -> ApiKey:

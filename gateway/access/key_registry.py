@@ -42,6 +42,7 @@ class KeyRegistry:
         self._store, self._digester, self._clocks, self._draw_bytes = store, digester, clocks, draw_bytes
         self._version: str | None = None
         self._keys_by_digest: Mapping[str, ApiKey] = {}
+        self._key_ids_by_limits_id: Mapping[str, tuple[str, ...]] = {}
         self.has_limits = False
         self._uses: dict[str, float] = {}
         self._next_digests: dict[str, str] = {}
@@ -95,6 +96,10 @@ class KeyRegistry:
             self._next_shared_load, self._last_shared_load_at = None, self._clocks.monotonic()
             await self._load()
 
+    def list_successors(self, limits_id: str) -> tuple[str, ...]:
+        """Lists the ids of the other keys that share rate limits with the first one, also of ended keys."""
+        return self._key_ids_by_limits_id.get(limits_id, ())
+
     # --- refresh
 
     async def refresh(self) -> None:
@@ -106,6 +111,7 @@ class KeyRegistry:
         if table := await self._store.load_table(self._version):
             self._version = table.version
             self._keys_by_digest = {digest: key for key in table.keys for digest in key.digests}
+            self._key_ids_by_limits_id = _group_by_limits_id(table.keys)
             self.has_limits = any(has_limits(key.limits) for key in table.keys)
 
     # --- uses
@@ -138,6 +144,14 @@ class KeyRegistry:
         if await self._store.change_table(change):
             self._next_digests = {}
             await self.refresh()
+
+
+def _group_by_limits_id(keys: Sequence[ApiKey]) -> dict[str, tuple[str, ...]]:
+    groups: dict[str, tuple[str, ...]] = {}
+    for key in keys:
+        if key.first_id is not None:
+            groups[key.first_id] = (*groups.get(key.first_id, ()), key.id)
+    return groups
 
 
 def _add_digest(key: ApiKey, digest: str) -> ApiKey:

@@ -15,7 +15,7 @@ class Principal(Struct, frozen=True, kw_only=True):
     """The API key of a request, and what it permits. `team`: None for an admin key, which has no other scope.
 
     `policies`: the policies that the key may request, of those of its team; None for all of them.
-    `limits`: those of the key alone, besides its team's.
+    `limits`: those of the key alone, besides its team's. `limits_id`: the id under which they are counted.
     """
 
     key_id: str
@@ -23,6 +23,7 @@ class Principal(Struct, frozen=True, kw_only=True):
     scopes: frozenset[Scope]
     policies: tuple[str, ...] | None = None
     limits: RateLimits = RateLimits()
+    limits_id: str = ""
 
 
 def make_configured_principal(key: ConfiguredKey) -> Principal:
@@ -33,7 +34,12 @@ def make_configured_principal(key: ConfiguredKey) -> Principal:
 def make_stored_principal(key: ApiKey) -> Principal:
     """Returns the principal with a key of the store."""
     return Principal(
-        key_id=key.id, team=key.team, scopes=frozenset(key.scopes), policies=key.policies, limits=key.limits
+        key_id=key.id,
+        team=key.team,
+        scopes=frozenset(key.scopes),
+        policies=key.policies,
+        limits=key.limits,
+        limits_id=key.limits_id,
     )
 
 
@@ -44,5 +50,5 @@ def list_limited_owners(principal: Principal, catalogue: Catalogue) -> tuple[Lim
     if team is not None and has_limits(team.limits):
         owners.append(LimitedOwner(f"team:{principal.team}", team.limits))
     if has_limits(principal.limits):
-        owners.append(LimitedOwner(f"key:{principal.key_id}", principal.limits))
+        owners.append(LimitedOwner(f"key:{principal.limits_id}", principal.limits))
     return tuple(owners)

@@ -29,6 +29,7 @@ class ApiKey(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     `team`: None for an admin key. `policies`: those that it may request, of its team's; None for all of them.
     `expires_at`: also of a key that was rotated, and still works for a while. `replaces`: the key that it replaces.
+    `first_id`: of the first key in this line of rotations; None for that key itself.
     """
 
     id: str
@@ -42,6 +43,12 @@ class ApiKey(Struct, frozen=True, kw_only=True, omit_defaults=True):
     policies: tuple[str, ...] | None = None
     limits: RateLimits = RateLimits()
     replaces: str | None = None
+    first_id: str | None = None
+
+    @property
+    def limits_id(self) -> str:
+        """The id under which its rate limits are counted: a key and its successors share them."""
+        return self.first_id or self.id
 
     def get_status(self, now: float) -> str:
         """Returns active, expired or revoked."""

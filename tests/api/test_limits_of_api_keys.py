@@ -10,8 +10,8 @@ from tests.api.error_responses import IMAGES_PATH, JOBS_PATH, expect_final_error
 from tests.api.job_requests import BODY
 from tests.api.limited_clients import expect_rate_limit, open_limited_client
 from tests.clients.openai_sdk import make_gateway_client
-from tests.harness.gateway_runner import RunningGateway, make_client
-from tests.harness.key_admin import READ_PATH, create_key, is_accepted
+from tests.harness.gateway_runner import ADMIN_KEY, RunningGateway, make_client
+from tests.harness.key_admin import KEYS_PATH, READ_PATH, create_key, is_accepted
 
 WAIT = {"prefer": "wait=30"}
 # A structured field (RFC 9651): a list of strings with parameters.
@@ -71,6 +71,43 @@ def test_concurrent_jobs_are_limited_until_one_ends(gateway: RunningGateway) -> 
         gateway.sandbox.release_orders()
         assert client.get(accepted.headers["location"], params={"wait": 30}).json()["status"] == "completed"
         assert client.post(JOBS_PATH, json=BODY).status_code == 202
+
+
+def test_rotated_key_shares_the_limits_of_its_predecessors(gateway: RunningGateway) -> None:
+    keys = create_rotated_keys(gateway, requests_per_minute=3)
+    for key in keys:
+        with make_client(gateway.url, key) as client:
+            assert client.post(JOBS_PATH, json=BODY).status_code in (200, 202)
+    for key in keys:
+        with make_client(gateway.url, key) as client:
+            expect_rate_limit(client.post(JOBS_PATH, json=BODY))
+
+
+def test_rotated_key_shares_the_concurrent_jobs_of_its_predecessors(gateway: RunningGateway) -> None:
+    gateway.sandbox.hold_orders()
+    keys = create_rotated_keys(gateway, concurrent_jobs=1)
+    for holder in keys:
+        with make_client(gateway.url, holder) as client:
+            accepted = client.post(JOBS_PATH, json=BODY)
+            assert accepted.status_code == 202
+            for key in keys:
+                with make_client(gateway.url, key) as other:
+                    expect_rate_limit(other.post(JOBS_PATH, json=BODY))
+            gateway.sandbox.release_orders()
+            assert client.get(accepted.headers["location"], params={"wait": 30}).json()["status"] == "completed"
+            gateway.sandbox.hold_orders()
+    gateway.sandbox.release_orders()
+
+
+def create_rotated_keys(gateway: RunningGateway, **limits: int) -> list[str]:
+    """Creates a key, its successor, and the successor of that one. All of them are valid."""
+    created = create_key(gateway, limits=limits)
+    keys = [created["key"]]
+    for _ in range(2):
+        with make_client(gateway.url, ADMIN_KEY) as admin:
+            created = admin.post(f"{KEYS_PATH}/{created['id']}/rotate", json={"overlap": "1h"}).json()
+        keys.append(created["key"])
+    return keys
 
 
 def test_repeated_request_attaches_without_a_new_count(gateway: RunningGateway) -> None:

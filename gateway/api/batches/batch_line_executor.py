@@ -280,5 +280,10 @@ def _with_next_key(line: BatchLine) -> BatchLine:
 
 def _get_principal(batch: Batch) -> Principal:
     return Principal(
-        key_id=batch.key_id, team=batch.team, scopes=TEAM_SCOPES, policies=batch.policies, limits=batch.limits
+        key_id=batch.key_id,
+        team=batch.team,
+        scopes=TEAM_SCOPES,
+        policies=batch.policies,
+        limits=batch.limits,
+        limits_id=batch.limits_id or batch.key_id,
     )

@@ -78,7 +78,8 @@ class Estimate(Struct, frozen=True, kw_only=True):
 class Batch(RecordContent, frozen=True, kw_only=True, omit_defaults=True):
     """A batch of a team.
 
-    `fence`: a number that grows with each claim. `policies`, `limits`: those of the API key that created the batch.
+    `fence`: a number that grows with each claim. `policies`, `limits`, `limits_id`: those of the API key that
+    created the batch.
     `reached_at`: when the batch reached each status. `failures`: how many runs in a row ended with an internal error.
     """
 
@@ -90,6 +91,7 @@ class Batch(RecordContent, frozen=True, kw_only=True, omit_defaults=True):
     errors_output: OutputFile
     policies: tuple[str, ...] | None = None
     limits: RateLimits = RateLimits()
+    limits_id: str = ""
     metadata: dict[str, str] = field(default_factory=dict)
     max_cost: int | None = None
     output_ttl_seconds: float = 30 * DAY_SECONDS

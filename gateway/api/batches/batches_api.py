@@ -62,6 +62,7 @@ async def create_batch(request: HttpRequest) -> Response[bytes]:
         key_id=principal.key_id,
         policies=principal.policies,
         limits=principal.limits,
+        limits_id=principal.limits_id,
         created_at=now,
         expires_at=now + context.timing.api.batch_window_seconds,
         endpoint=params.endpoint,

@@ -106,6 +106,7 @@ async def test_rotated_key_works_until_the_overlap_ends() -> None:
     assert new.token != old.token
     assert new.key.id != old.key.id
     assert (new.key.name, new.key.policies, new.key.replaces) == ("ci", ("steady",), old.key.id)
+    assert new.key.limits_id == old.key.limits_id == old.key.id
     assert new.key.expires_at == world.clock.now + 30 * DAY, "it has the same lifetime"
     assert [await find_status(world, key.token) for key in (old, new)] == ["active", "active"]
     world.clock.now += DAY + 1.0

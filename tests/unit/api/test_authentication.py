@@ -50,7 +50,11 @@ def test_team_that_is_removed_within_a_request_has_no_limits() -> None:
     """A reload may come between authentication and the limits."""
     catalogue = replace(get_catalogue(), teams={})
     principal = Principal(
-        key_id="a", team="design", scopes=frozenset((Scope.READ,)), limits=RateLimits(requests_per_minute=1)
+        key_id="b",
+        team="design",
+        scopes=frozenset((Scope.READ,)),
+        limits=RateLimits(requests_per_minute=1),
+        limits_id="a",
     )
     assert [owner.name for owner in list_limited_owners(principal, catalogue)] == ["key:a"]
 
