@@ -6,7 +6,7 @@ from importlib.metadata import version
 from msgspec import Struct
 
 from gateway.api.batches.batch_scheduler import BatchLoad
-from gateway.catalogue import Catalogue
+from gateway.catalogue import Catalogue, Offer
 from gateway.engine.engine import Engine
 from gateway.health.health_tracker import HealthKey
 from gateway.memory_budget import MemoryBudget
@@ -14,6 +14,7 @@ from gateway.task_supervisor import TaskSupervisor
 from gateway.telemetry import metric_table as table
 from gateway.telemetry.metric_families import Samples
 from gateway.telemetry.metric_row import MetricRow
+from providers.orders import Cell
 
 Sample = tuple[tuple[str, ...], float]
 VERSION = version("image-gateway")
@@ -49,6 +50,7 @@ class GaugeReader:
             table.ACCOUNT_BREAKER_STATE: lambda: self._read_accounts(self._get_account_state),
             table.CELL_BREAKER_STATE: self._read_cell_states,
             table.CELL_CONFORMANCE: self._read_conformance,
+            table.CELL_EXPECTED_DURATION: self._read_expected_durations,
             table.RETRIES_AVAILABLE: lambda: [((), context.retry_budget.count_available(context.monotonic()))],
             table.TASK_UP: self._read_tasks,
             table.MEMORY_USED: lambda: self._read_budgets(lambda budget: budget.reserved_bytes),
@@ -81,12 +83,20 @@ class GaugeReader:
             if conformance is not None:
                 yield labels, conformance
 
+    def _read_expected_durations(self) -> Iterator[Sample]:
+        for labels, offer, cell in self._iterate_offers():
+            yield labels, offer.expected_latency[cell.quality].p90
+
     def _iterate_cells(self) -> Iterator[tuple[tuple[str, ...], HealthKey]]:
         """Yields the label values and the health key of each cell that is sold."""
+        for labels, offer, cell in self._iterate_offers():
+            yield labels, HealthKey(offer.seller.name, offer.seller.account.name, offer.model, cell)
+
+    def _iterate_offers(self) -> Iterator[tuple[tuple[str, ...], Offer, Cell]]:
+        """Yields the label values, the offer and the cell of each cell that is sold."""
         for offer in self._sources.get_catalogue().iter_offers():
             for cell in offer.prices:
-                labels = offer.seller.name, offer.model, cell.operation, cell.resolution, cell.quality
-                yield labels, HealthKey(offer.seller.name, offer.seller.account.name, offer.model, cell)
+                yield (offer.seller.name, offer.model, cell.operation, cell.resolution, cell.quality), offer, cell
 
     def _read_tasks(self) -> Samples:
         failing = self._sources.supervisor.get_failures()

@@ -169,6 +169,11 @@ CELL_CONFORMANCE = _gauge(
     "Share of the recent deliveries that matched their order; absent while there are too few.",
     CELL_LABELS,
 )
+CELL_EXPECTED_DURATION = _gauge(
+    "igw_cell_expected_duration_seconds",
+    "The 90th percentile of the time of an order, as configured in the offer. Compare igw_attempt_duration_seconds.",
+    CELL_LABELS,
+)
 ACCOUNT_ORDERS = _gauge("igw_account_orders_in_flight", "Orders in flight at an account.", ("account",))
 ACCOUNT_WAITING = _gauge("igw_account_orders_waiting", "Orders that wait for their turn at an account.", ("account",))
 ACCOUNT_LIMIT = _gauge(
@@ -291,6 +296,7 @@ SECTIONS: dict[str, tuple[MetricRow, ...]] = {
         CELL_BREAKER_STATE,
         ACCOUNT_BREAKER_STATE,
         CELL_CONFORMANCE,
+        CELL_EXPECTED_DURATION,
         ACCOUNT_ORDERS,
         ACCOUNT_WAITING,
         ACCOUNT_LIMIT,
