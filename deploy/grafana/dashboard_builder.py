@@ -9,7 +9,6 @@ from dashboard_model import Dashboard, Panel, PanelKind, Query
 from grafana_foundation_sdk.builders import (
     bargauge,
     common,
-    heatmap,
     prometheus,
     stat,
     statetimeline,
@@ -23,15 +22,15 @@ from grafana_foundation_sdk.models.common import (
     BarGaugeDisplayMode,
     BigValueColorMode,
     GraphThresholdsStyleMode,
-    HeatmapCellLayout,
     LegendDisplayMode,
     LegendPlacement,
     StackingMode,
+    TableCellBackgroundDisplayMode,
+    TableColoredBackgroundCellOptions,
     TooltipDisplayMode,
     VisibilityMode,
     VizOrientation,
 )
-from grafana_foundation_sdk.models.heatmap import HeatmapColorMode
 from grafana_foundation_sdk.models.prometheus import PromQueryFormat
 
 TAG = "image-gateway"
@@ -121,8 +120,7 @@ def build_panel(panel: Panel) -> AnyPanel:
     )
     for number, query in enumerate(panel.queries):
         result = result.with_target(build_query(panel, query, chr(ord("A") + number)))
-    if panel.kind is not PanelKind.HEATMAP:
-        result = add_unit_and_limits(result, panel)
+    result = add_unit_and_limits(result, panel)
     if panel.runbook:
         link = builder.DashboardLink("What to do").url(f"${{docs}}/runbook.md#{panel.runbook}").target_blank(True)
         result = result.links([link])
@@ -151,12 +149,10 @@ def build_thresholds(panel: Panel) -> builder.ThresholdsConfig:
 
 def build_query(panel: Panel, query: Query, ref_id: str) -> prometheus.Dataquery:
     result = prometheus.Dataquery().expr(query.expr).legend_format(query.legend or "__auto").ref_id(ref_id)
-    if panel.kind in (PanelKind.TABLE, PanelKind.BARS):
-        return result.instant().format(
-            PromQueryFormat.TABLE if panel.kind is PanelKind.TABLE else PromQueryFormat.TIME_SERIES
-        )
-    if panel.kind is PanelKind.HEATMAP:
-        result = result.format(PromQueryFormat.TIME_SERIES)
+    if panel.kind in (PanelKind.TABLE, PanelKind.MATRIX):
+        return result.instant().format(PromQueryFormat.TABLE)
+    if panel.kind is PanelKind.BARS:
+        return result.instant()
     return result.range().exemplar(query.has_exemplars)
 
 
@@ -202,8 +198,7 @@ def make_bars(panel: Panel) -> AnyPanel:
 
 
 def make_table(panel: Panel) -> AnyPanel:
-    hidden = {name: True for name in ("Time", "__name__", "job", "instance")}
-    organize = model.DataTransformerConfig(id_val="organize", options={"excludeByName": hidden})
+    organize = model.DataTransformerConfig(id_val="organize", options={"excludeByName": {"Time": True}})
     return table.Panel().with_transformation(organize)
 
 
@@ -211,13 +206,16 @@ def make_timeline(panel: Panel) -> AnyPanel:
     return statetimeline.Panel().show_value(VisibilityMode.NEVER).merge_values(True)
 
 
-def make_heatmap(panel: Panel) -> AnyPanel:
-    colors = heatmap.HeatmapColorOptions().mode(HeatmapColorMode.SCHEME).scheme("Oranges").steps(64)
+def make_matrix(panel: Panel) -> AnyPanel:
+    """A table with the values of one label as rows, of another one as columns, and colours by value."""
+    row, column = panel.matrix
+    options = {"rowField": row, "columnField": column, "valueField": "Value"}
+    colors = builder.FieldColor().mode(model.FieldColorModeId.CONTINUOUS_BL_YL_RD)
     return (
-        heatmap.Panel()
-        .color(colors)
-        .rows_frame(heatmap.RowsHeatmapOptions().layout(HeatmapCellLayout.AUTO))
-        .cell_values(heatmap.CellValues().unit(panel.unit))
+        table.Panel()
+        .with_transformation(model.DataTransformerConfig(id_val="groupingToMatrix", options=options))
+        .color_scheme(colors)
+        .cell_options(TableColoredBackgroundCellOptions(mode=TableCellBackgroundDisplayMode.GRADIENT))
     )
 
 
@@ -228,5 +226,5 @@ MAKERS: dict[PanelKind, Callable[[Panel], AnyPanel]] = {
     PanelKind.BARS: make_bars,
     PanelKind.TABLE: make_table,
     PanelKind.TIMELINE: make_timeline,
-    PanelKind.HEATMAP: make_heatmap,
+    PanelKind.MATRIX: make_matrix,
 }

@@ -11,7 +11,10 @@ RATE = "$__rate_interval"
 
 
 class PanelKind(StrEnum):
-    """How a panel shows its series. STACK: lines on top of each other; TIMELINE: states over time."""
+    """How a panel shows its series.
+
+    STACK: lines on top of each other; TIMELINE: states over time; MATRIX: two labels as rows and columns.
+    """
 
     LINES = "lines"
     STACK = "stack"
@@ -19,7 +22,7 @@ class PanelKind(StrEnum):
     BARS = "bars"
     TABLE = "table"
     TIMELINE = "timeline"
-    HEATMAP = "heatmap"
+    MATRIX = "matrix"
 
 
 class Unit(StrEnum):
@@ -64,7 +67,8 @@ def alarm_from(value: float) -> Limit:
 class Panel:
     """One panel.
 
-    `limits`: thresholds above green; with `is_falling` above red. `state_names`: text and colour of values. `runbook`:
+    `limits`: thresholds above green; with `is_falling` above red. `state_names`: text and colour of values.
+    `matrix`: the labels of its rows and columns. `runbook`:
     the section of the runbook that it links to. `when_empty`: why it may have no data, which it shows then; a panel
     without it always has data.
     """
@@ -79,6 +83,7 @@ class Panel:
     limits: tuple[Limit, ...] = ()
     is_falling: bool = False
     state_names: tuple[tuple[int, str, str], ...] = ()
+    matrix: tuple[str, str] = ("resolution", "quality")
     decimals: int | None = None
     runbook: str = ""
     when_empty: str = ""
@@ -109,12 +114,23 @@ def rate(metric: str, selector: str = "", window: str = RATE) -> str:
     return f"rate({metric}{selector}[{window}])"
 
 
-def increase(metric: str, selector: str = "", window: str = "$__range") -> str:
-    return f"increase({metric}{selector}[{window}])"
-
-
 def sum_by(expr: str, *labels: str) -> str:
     return f"sum by ({', '.join(labels)}) ({expr})" if labels else f"sum({expr})"
+
+
+def per_hour(expr: str) -> str:
+    return f"3600 * {expr}"
+
+
+def rate_of_stored(metric: str, selector: str, labels: tuple[str, ...], by: tuple[str, ...], offset: str = "") -> str:
+    """Returns the rate of a counter with these labels that is read from the store: all replicas have the same value."""
+    moment = f" offset {offset}" if offset else ""
+    return sum_by(f"max by ({', '.join(labels)}) (rate({metric}{selector}[{RATE}]{moment}))", *by)
+
+
+def increase_of_stored(metric: str, selector: str, labels: tuple[str, ...], by: tuple[str, ...]) -> str:
+    """Returns the increase of such a counter in the selected time."""
+    return sum_by(f"max by ({', '.join(labels)}) (increase({metric}{selector}[$__range]))", *by)
 
 
 def quantile(share: float, metric: str, selector: str = "", by: tuple[str, ...] = ()) -> str:

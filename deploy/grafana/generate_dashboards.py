@@ -4,10 +4,14 @@ import sys
 from pathlib import Path
 
 from dashboard_builder import render_dashboard
+from jobs_dashboard import JOBS
 from overview_dashboard import OVERVIEW
+from process_dashboard import PROCESS
+from sellers_dashboard import SELLERS
+from spend_dashboard import SPEND
 
 FOLDER = Path(__file__).parent / "dashboards"
-DASHBOARDS = (OVERVIEW,)
+DASHBOARDS = (OVERVIEW, SPEND, SELLERS, JOBS, PROCESS)
 
 
 def main() -> int:

@@ -1,0 +1,143 @@
+"""Jobs: where do they wait, and do they move?"""
+
+from dashboard_model import (
+    RATE,
+    Dashboard,
+    Panel,
+    PanelKind,
+    Query,
+    Unit,
+    alarm_from,
+    quantile,
+    select,
+    sum_by,
+    warn_from,
+)
+
+FAILED_JOBS = select("team", "model", more='outcome!="completed"')
+
+STATE_ROW = (
+    Panel(
+        title="Open jobs",
+        description="Jobs in the store: queued, in progress, or ended with a charge that is still unknown.",
+        queries=(Query("max by (state) (igw_open_jobs)", "{{state}}"),),
+        unit=Unit.COUNT,
+        kind=PanelKind.STACK,
+    ),
+    Panel(
+        title="Jobs in flight, by replica",
+        description="Jobs that each replica is working on now.",
+        queries=(Query("igw_jobs_in_flight", "{{instance}}"),),
+        unit=Unit.COUNT,
+        kind=PanelKind.STACK,
+    ),
+    Panel(
+        title="Time in each state",
+        description="How long jobs were queued, until their first order, and in progress: the median, and what one of "
+        "20 exceeds.",
+        queries=tuple(
+            Query(quantile(share, "igw_job_state_duration_seconds", "", ("state",)), f"{{{{state}}}} {name}")
+            for share, name in ((0.5, "p50"), (0.95, "p95"))
+        ),
+        unit=Unit.SECONDS,
+    ),
+)
+MOVEMENT_ROW = (
+    Panel(
+        title="Oldest open job",
+        description="Age of the oldest job that is not settled.",
+        queries=(Query("max(igw_oldest_open_job_age_seconds)", "oldest job"),),
+        unit=Unit.SECONDS,
+        limits=(warn_from(900), alarm_from(3_600)),
+        runbook="imagegatewayjobsnotmoving",
+    ),
+    Panel(
+        title="Due lag",
+        description="For how long a job waits until any replica continues it. More than some seconds: jobs do not "
+        "move.",
+        queries=(Query("max(igw_due_lag_seconds)", "due lag"),),
+        unit=Unit.SECONDS,
+        limits=(warn_from(10), alarm_from(60)),
+        runbook="imagegatewayjobsnotmoving",
+    ),
+    Panel(
+        title="Reclaimed jobs",
+        description="Jobs per second that a replica took over from one that crashed or hangs.",
+        queries=(Query(sum_by(f"rate(igw_jobs_reclaimed_total[{RATE}])"), "reclaimed"),),
+        unit=Unit.PER_SECOND,
+        limits=(warn_from(0.01),),
+        runbook="imagegatewayreplicasilent",
+    ),
+)
+RESULT_ROW = (
+    Panel(
+        title="Failed jobs by reason",
+        description="Jobs per second that ended without images, by the fault that ended them (docs/faults.md).",
+        queries=(
+            Query(
+                f"sum by (outcome, reason) (rate(igw_jobs_ended_total{FAILED_JOBS}[{RATE}]))",
+                "{{outcome}} {{reason}}",
+            ),
+        ),
+        unit=Unit.PER_SECOND,
+        kind=PanelKind.STACK,
+        runbook="imagegatewayfailuresburnbudgetfast",
+        when_empty="Every job completed.",
+    ),
+    Panel(
+        title="Requests beyond a limit",
+        description="Requests per second that were refused with 429, by team, whose limit, and which one.",
+        queries=(
+            Query(
+                f"sum by (team, owner, limit) (rate(igw_rate_limited_requests_total{select('team')}[{RATE}]))",
+                "{{team}}: {{limit}} of the {{owner}}",
+            ),
+        ),
+        unit=Unit.PER_SECOND,
+        when_empty="No request was beyond a limit.",
+    ),
+    Panel(
+        title="Batch lines",
+        description="Lines of batches that ended per second, by result.",
+        queries=(Query(f"sum by (outcome) (rate(igw_batch_lines_total{select('team')}[{RATE}]))", "{{outcome}}"),),
+        unit=Unit.PER_SECOND,
+        when_empty="No batch has ended.",
+    ),
+)
+CALLBACK_ROW = (
+    Panel(
+        title="Callbacks",
+        description="Callbacks of sellers per second, by result. Forged: the signature is wrong.",
+        queries=(
+            Query(f"sum by (adapter, outcome) (rate(igw_callbacks_total[{RATE}])) > 0", "{{adapter}} {{outcome}}"),
+        ),
+        unit=Unit.PER_SECOND,
+        when_empty="No seller has sent a callback: IGW_PUBLIC_URL or the secrets of callbacks are not set.",
+    ),
+    Panel(
+        title="What callbacks are worth",
+        description="Seconds per hour by which callbacks brought the end of orders forward.",
+        queries=(
+            Query(
+                f'3600 * sum by (seller) (rate(igw_callback_saved_seconds_total{{seller!=""}}[{RATE}]))', "{{seller}}"
+            ),
+        ),
+        unit=Unit.SECONDS,
+        when_empty="No callback has brought an order forward.",
+    ),
+    Panel(
+        title="Storing an image",
+        description="Time to check, convert and store an image: one of 20 longer than this.",
+        queries=(Query(quantile(0.95, "igw_image_store_duration_seconds"), "p95"),),
+        unit=Unit.SECONDS,
+        limits=(warn_from(2.5), alarm_from(10)),
+    ),
+)
+
+JOBS = Dashboard(
+    uid="igw-jobs",
+    title="Image gateway: Jobs",
+    description="Where do jobs wait, and do they move?",
+    filters=("team", "model"),
+    rows={"States": STATE_ROW, "Movement": MOVEMENT_ROW, "Results": RESULT_ROW, "Callbacks and storage": CALLBACK_ROW},
+)
