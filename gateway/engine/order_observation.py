@@ -24,7 +24,7 @@ class OrderObservation(Struct):
     def record_wakeup(self, remaining_seconds: float) -> None:
         """Records that the pause before the next poll was ended early."""
         if self.called_at is not None:
-            self.saved_seconds = remaining_seconds
+            self.saved_seconds = max(0.0, remaining_seconds)
 
     def record_poll(self, progress: Progress, sent_at: float) -> bool:
         """Records one poll. Returns whether it is the first that found that the order has ended."""

@@ -55,6 +55,14 @@ def test_callback_shows_when_the_order_ended_and_what_it_saved() -> None:
     assert (event.lag_seconds, event.saved_seconds) == (2, 7)
 
 
+def test_callback_at_the_time_of_the_poll_saves_nothing() -> None:
+    """The pause may end a moment after it was due, on a busy machine."""
+    observation = OrderObservation(unfinished_at=100.0)
+    observation.record_callback(112.0)
+    observation.record_wakeup(remaining_seconds=-0.01)
+    assert observe((113, READY), observation=observation).saved_seconds == 0
+
+
 def test_callback_before_the_end_saves_nothing() -> None:
     observation = OrderObservation(unfinished_at=100.0)
     observation.record_callback(112.0)
