@@ -160,7 +160,7 @@ find_node
 install_node_packages tests/clients/node_programs
 find_openssl
 find_curl
+find_nginx
 if [ "$want" = bench ]; then
-    find_nginx
     find_wrk
 fi

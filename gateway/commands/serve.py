@@ -11,7 +11,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from pathlib import Path
 from types import FrameType
 
@@ -73,13 +73,24 @@ class StartError(Exception):
 @click.option("--port", type=click.IntRange(0, 65535), help="Port to listen on; 0 picks a free one.")
 @click.option("--data", type=click.Path(path_type=Path), help="Folder for SQLite and images.")
 @click.option("--sandbox", "use_sandbox", is_flag=True, help="Use simulated sellers, free of charge.")
+@click.option("--sandbox-url", help="Like --sandbox, but use the sandbox at this URL: for several replicas.")
 @click.option("--realistic", is_flag=True, help="With --sandbox: realistic latencies.")
 @click.option("--allow-remote", is_flag=True, help="With --sandbox: allow other addresses than loopback.")
 @click.option(
     "--log", "log_format", type=click.Choice(["json", "console"]), help="Log format: json, or console for people."
 )
 @click.pass_obj
-def serve(timing: Timing, /, use_sandbox: bool, realistic: bool, allow_remote: bool, **overrides: object) -> None:
+def serve(
+    timing: Timing,
+    /,
+    use_sandbox: bool,
+    sandbox_url: str | None,
+    realistic: bool,
+    allow_remote: bool,
+    **overrides: object,
+) -> None:
+    sandbox_url = sandbox_url.rstrip("/") if sandbox_url else None
+    use_sandbox = use_sandbox or sandbox_url is not None
     if use_sandbox and overrides["log_format"] is None and sys.stderr.isatty():
         overrides["log_format"] = "console"
     with _log_startup_failures(str(overrides["log_format"] or os.environ.get("IGW_LOG"))):
@@ -89,11 +100,12 @@ def serve(timing: Timing, /, use_sandbox: bool, realistic: bool, allow_remote: b
         # With --sandbox and without --port, the next free port is used.
         may_choose_port = use_sandbox and overrides["port"] is None and not os.environ.get("IGW_PORT")
         port_tries = MAX_PORT_TRIES if may_choose_port else 1
-        if use_sandbox:
-            with _run_sandbox(realistic) as url:
-                _serve_configured(settings, timing, url, realistic, port_tries)
-        else:
-            _serve_configured(settings, timing, None, realistic, port_tries)
+        starts_sandbox = use_sandbox and sandbox_url is None
+        sandbox: AbstractContextManager[str | None] = (
+            _run_sandbox(realistic) if starts_sandbox else nullcontext(sandbox_url)
+        )
+        with sandbox as url:
+            _serve_configured(settings, timing, url, realistic, port_tries)
 
 
 @contextmanager

@@ -1,6 +1,6 @@
 """The instructions of `deploy/Dockerfile`, as the parser of Docker reads them."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import dockerfile
@@ -30,11 +30,6 @@ class Stage(Struct, frozen=True):
     def find_words(self, name: str) -> tuple[str, ...]:
         """Returns the words of the last instruction of this name."""
         return self.find_all(name)[-1].words
-
-    @property
-    def environ(self) -> Mapping[str, str]:
-        words = [word for instruction in self.find_all("ENV") for word in instruction.words]
-        return dict(zip(words[::2], words[1::2], strict=True))
 
 
 def read_stages(path: Path = DOCKERFILE) -> list[Stage]:

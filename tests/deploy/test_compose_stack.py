@@ -1,0 +1,113 @@
+"""The profile `sandbox` of the compose file draws images through one address, also while replicas drain or crash."""
+
+import base64
+import io
+import signal
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from PIL import Image
+
+from tests.deploy.compose_stack import ComposeStack, run_sandbox_stack
+from tests.harness.wait import wait_until
+
+BODY = {"prompt": "a lighthouse", "quality": "low"}
+
+
+@pytest.fixture(scope="module")
+def running_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ComposeStack]:
+    with run_sandbox_stack(tmp_path_factory.mktemp("stack")) as stack:
+        yield stack
+
+
+@pytest.fixture
+def stack(running_stack: ComposeStack) -> ComposeStack:
+    """The services, all running, without any job."""
+    running_stack.sandbox.release_orders()
+    for replica in running_stack.replicas:
+        if not replica.is_running:
+            replica.start_again()
+        replica.wait_until_idle()
+    return running_stack
+
+
+def test_picture_is_drawn_without_any_key_of_a_seller(stack: ComposeStack) -> None:
+    with stack.make_client() as client:
+        response = client.post("/v1/images/generations", json=BODY)
+        assert response.status_code == 200, response.text
+        with Image.open(io.BytesIO(base64.b64decode(response.json()["data"][0]["b64_json"]))) as image:
+            assert (image.format, image.size) == ("PNG", (1024, 1024))
+
+
+def test_both_replicas_serve_and_read_each_others_jobs(stack: ComposeStack) -> None:
+    with stack.make_client() as client:
+        ids = [client.post("/v1/jobs", json=BODY, headers={"prefer": "wait=60"}).json()["id"] for _ in range(4)]
+        jobs = [client.get(f"/v1/jobs/{job_id}").json() for job_id in ids * 2]
+    assert {job["status"] for job in jobs} == {"completed"}
+    for replica in stack.replicas:
+        assert replica.read_metric("igw_jobs_accepted_total") > 0
+
+
+def test_metrics_are_hidden_behind_the_address(stack: ComposeStack) -> None:
+    with stack.make_client() as client:
+        assert client.get("/metrics").status_code == 404
+        assert client.get("/readyz").status_code == 200
+
+
+def test_stream_is_passed_on_before_it_ends(stack: ComposeStack) -> None:
+    stack.sandbox.hold_orders()
+    with stack.make_client() as client:
+        job_id = client.post("/v1/jobs", json=BODY).json()["id"]
+        with client.stream("GET", f"/v1/jobs/{job_id}/events") as response:
+            lines = response.iter_lines()
+            first = next(line for line in lines if line.startswith("event:"))
+            stack.sandbox.release_orders()
+            events = [line for line in lines if line.startswith("event:")]
+    assert first != events[-1]
+
+
+def test_draining_replica_costs_no_request(stack: ComposeStack) -> None:
+    """One replica drains for as long as its job takes. Until then it refuses new jobs, which the other one gets."""
+    stack.sandbox.hold_orders(vendor="runflow")
+    with ThreadPoolExecutor() as pool, stack.make_client() as client:
+        held_body = {**BODY, "provider": {"only": ["runflow-runs"]}}
+        held = pool.submit(client.post, "/v1/images/generations", json=held_body)
+        draining = stack.find_busy_replica()
+        draining.send_signal(signal.SIGTERM)
+        wait_until(lambda: draining.get("/readyz").status_code == 503, "the replica drains")
+        body = {**BODY, "provider": {"only": ["runapi"]}}
+        answers = [client.post("/v1/images/generations", json=body) for _ in range(6)]
+        assert [answer.status_code for answer in answers] == [200] * 6
+        stack.sandbox.release_orders()
+        assert held.result().status_code == 200
+    wait_until(draining.has_exited, "the replica has drained")
+
+
+def test_killed_replica_costs_no_image_and_no_second_purchase(stack: ComposeStack) -> None:
+    charges_before, orders_before = (
+        len(stack.sandbox.list_charges()),
+        len(stack.sandbox.list_requests("runapi", "submit")),
+    )
+    body = {**BODY, "provider": {"only": ["runapi"]}}
+    stack.sandbox.hold_orders()
+    with ThreadPoolExecutor() as pool, stack.make_client() as client:
+        lost = pool.submit(client.post, "/v1/images/generations", json=body)
+        killed = stack.find_busy_replica()
+        wait_until(lambda: stack.sandbox.list_requests("runapi", "submit")[orders_before:], "the image is ordered")
+        killed.kill()
+        # The image was perhaps bought: nginx does not send the request to the other replica.
+        assert lost.result().status_code == 502
+        stack.sandbox.release_orders()
+        others = [client.post("/v1/images/generations", json={**BODY, "prompt": f"{n}"}) for n in range(4)]
+        assert [answer.status_code for answer in others] == [200] * 4
+        repeated = client.post("/v1/images/generations", json=body)
+        assert repeated.status_code == 200, "the other replica has finished the job of the killed one"
+    assert len(stack.sandbox.list_charges()) == charges_before + 5
+
+
+def test_address_answers_while_no_replica_runs(stack: ComposeStack) -> None:
+    for replica in stack.replicas:
+        replica.stop()
+    with stack.make_client() as client:
+        assert client.post("/v1/images/generations", json=BODY).status_code == 502
