@@ -46,6 +46,18 @@ class ExcludedSellerBody(TypedDict):
     price: Annotated[msgspec.Raw | None, Meta(description="USD.", extra_json_schema={"type": ["number", "null"]})]
 
 
+class QuotedBudgetBody(TypedDict):
+    """A limited budget of the team."""
+
+    window: Annotated[str, Meta(description="A day like `2026-11-27`, or a month like `2026-11` (UTC).")]
+    limit: UsdNumber
+    spent: UsdNumber
+    held: Annotated[UsdNumber, Meta(description="Held for running jobs, in USD.")]
+    left: Annotated[UsdNumber, Meta(description="Neither spent nor held, in USD.")]
+    hold: Annotated[UsdNumber, Meta(description="Amount that the request would hold until its cost is known, in USD.")]
+    sufficient: Annotated[bool, Meta(description="Whether `left` is enough; otherwise the request would be a 429 now.")]
+
+
 class QuoteBody(TypedDict):
     """The plan of a request, without an order."""
 
@@ -65,4 +77,7 @@ class QuoteBody(TypedDict):
     runner_up: QuotedSellerBody | None
     ranked: Annotated[list[QuotedSellerBody], Meta(description="The best one first.")]
     excluded: list[ExcludedSellerBody]
+    budgets: Annotated[
+        list[QuotedBudgetBody], Meta(description="The limited budgets of the team. Empty without a usable seller.")
+    ]
     warnings: Warnings

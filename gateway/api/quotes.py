@@ -1,8 +1,10 @@
 """`POST /v1/quotes`: the plan of a request, without a job and without an order."""
 
+from collections.abc import Iterable
 from typing import Any
 
 from litestar import Response, post
+from msgspec import Struct
 from msgspec.structs import asdict
 
 from gateway.api.access_control import READ
@@ -17,8 +19,12 @@ from gateway.api.request_parsing import parse_request
 from gateway.api.routing_query_builder import to_invalid_value_error, to_routing_query
 from gateway.api.serializers import encode_usd
 from gateway.catalogue import Catalogue
+from gateway.engine.job_creation import CreateJobCommand, list_budget_changes
+from gateway.jobs.commit import BudgetChange
+from gateway.money import format_usd
 from gateway.routing.plan import ExcludedOffer, Plan, RankedOffer, RoutingError, RoutingQuery, make_plan
 from gateway.routing.plan_json import format_rule
+from gateway.store.ledger_totals import BudgetBalance
 
 
 @post("/v1/quotes", status_code=200, opt=READ)
@@ -26,6 +32,7 @@ async def create_quote(request: HttpRequest) -> Response[bytes]:
     """Plans the request that the body of `POST /v1/jobs` would create, with the signals of this moment.
 
     It orders nothing, holds no budget and promises no price: the same request a moment later may go elsewhere.
+    `budgets` and a warning show whether the team's budget suffices.
     """
     context = get_context(request)
     job_request = await parse_request(context, request, CreateJobRequest)
@@ -34,7 +41,56 @@ async def create_quote(request: HttpRequest) -> Response[bytes]:
     input_images = await _load_inputs(context, job_request)
     query = to_routing_query(catalogue, job_request.params, job_request.team, job_request.operation, input_images)
     plan = plan_request(context, query)
-    return json_response(_serialize_quote(catalogue, query, plan, job_request.warnings), 200, {})
+    command = CreateJobCommand(query=query, prompt="", team=job_request.team)
+    budgets = await _load_budgets(context, job_request.team, list_budget_changes(context.engine.context, command, plan))
+    warnings = *job_request.warnings, *(_describe_shortage(budget) for budget in budgets if not budget.is_sufficient)
+    quote = _serialize_quote(catalogue, query, plan, warnings)
+    return json_response(quote | {"budgets": [_serialize_budget(budget) for budget in budgets]}, 200, {})
+
+
+class BudgetState(Struct, frozen=True):
+    """A limited budget window of the team, and what the request would hold of it, in micro-USD."""
+
+    window: str
+    limit: int
+    balance: BudgetBalance
+    hold: int
+
+    @property
+    def left(self) -> int:
+        return max(0, self.limit - self.balance.spent - self.balance.held)
+
+    @property
+    def is_sufficient(self) -> bool:
+        return self.hold <= self.left
+
+
+async def _load_budgets(context: ApiContext, team: str, changes: Iterable[BudgetChange]) -> list[BudgetState]:
+    limits = {change.window: (change.limit, change.hold) for change in changes if change.limit is not None}
+    if not limits:
+        return []
+    balances = await context.store.load_balances(team, *limits)
+    return [BudgetState(window, limit, balances[window], hold) for window, (limit, hold) in limits.items()]
+
+
+def _describe_shortage(budget: BudgetState) -> str:
+    return (
+        f"budget_exceeded: the request would be refused now: it holds ${format_usd(budget.hold)}, and your team has "
+        f"${format_usd(budget.left)} of ${format_usd(budget.limit)} left for {budget.window}, with "
+        f"${format_usd(budget.balance.held)} held for running jobs"
+    )
+
+
+def _serialize_budget(budget: BudgetState) -> dict[str, Any]:
+    return {
+        "window": budget.window,
+        "limit": encode_usd(budget.limit),
+        "spent": encode_usd(budget.balance.spent),
+        "held": encode_usd(budget.balance.held),
+        "left": encode_usd(budget.left),
+        "hold": encode_usd(budget.hold),
+        "sufficient": budget.is_sufficient,
+    }
 
 
 async def _load_inputs(context: ApiContext, job_request: JobRequest[CreateJobRequest]) -> InputImages:

@@ -25,9 +25,10 @@ from gateway.engine.job_documents import (
     encode_order_documents,
 )
 from gateway.engine.measured_commits import commit_job
+from gateway.engine.route_entry_builder import OrderableEntry
 from gateway.events import ErrorReported
+from gateway.jobs.commit import BudgetChange, Commit, IdempotencyRecord
 from gateway.jobs.commit import BudgetLimits as BudgetLimits
-from gateway.jobs.commit import Commit, IdempotencyRecord
 from gateway.jobs.first_commit import NewJob, OrderCost, build_first_commit
 from gateway.jobs.job_completion import merge_warnings
 from gateway.routing.decision_record import PlannedRequest, encode_decision_record, make_decision_record
@@ -93,6 +94,13 @@ class CreateJobCommand(Struct, frozen=True, kw_only=True):
     deadline_seconds: float | None = None
 
 
+class Route(Struct, frozen=True):
+    """The sellers that a job may use, best first, and what each of their orders costs besides its images."""
+
+    entries: tuple[OrderableEntry, ...]
+    order_costs: tuple[OrderCost, ...]
+
+
 class CreateJobResult(Struct, frozen=True):
     """The commit of a new job, the outcome that the store reports, the name of the policy of its plan, and the
     documents of its orders."""
@@ -112,34 +120,52 @@ async def create_job(context: EngineContext, command: CreateJobCommand) -> Creat
     catalogue = context.catalogue()
     planned = _plan_request(context, catalogue, command)
     plan = planned.plan
-    ranked_offers = [offer for offer in plan.ranked if offer.candidate.fit.offer.seller.account.api_key][
-        :MAX_ROUTE_LENGTH
-    ]
-    if not ranked_offers:
+    route = _make_route(context, command, plan)
+    if not route.entries:
         raise NoOfferAvailable({offer.seller: offer.reasons for offer in plan.excluded})
     # At once, since the signals are only valid for a moment.
     decision_record = encode_decision_record(make_decision_record(catalogue, planned, context.wall_clock()))
     job_id = new_job_id(command.team, context.draw_bytes, context.wall_clock)
     request = await _build_saved_request(context, job_id, command)
-    quotes = [offer.candidate.quote for offer in ranked_offers]
-    entries = context.route_entry_maker.make_entries(
-        context, [offer.candidate.fit for offer in ranked_offers], request.routing
-    )
-    order_documents = OrderDocuments(request, tuple([entry.terms for entry in entries]))
+    order_documents = OrderDocuments(request, tuple([entry.terms for entry in route.entries]))
     documents = encode_order_documents(order_documents)
     if command.webhook:
         documents[WEBHOOK] = command.webhook.encode()
     new_job = replace(
         _make_new_job(context, catalogue, command, plan),
         id=job_id,
-        route=tuple([entry.entry for entry in entries]),
-        order_costs=tuple([OrderCost(quote.order_price, quote.order_ceiling) for quote in quotes]),
+        route=tuple([entry.entry for entry in route.entries]),
+        order_costs=route.order_costs,
         documents=documents,
         decision_record=decision_record,
     )
     commit = build_first_commit(new_job, context.wall_clock())
     outcome = await _save_job(context, command, commit)
     return CreateJobResult(commit, outcome, plan.policy, order_documents)
+
+
+def list_budget_changes(context: EngineContext, command: CreateJobCommand, plan: Plan) -> tuple[BudgetChange, ...]:
+    """Lists what the job would hold of each budget window of its team. Empty if no seller can be used."""
+    route = _make_route(context, command, plan)
+    if not route.entries:
+        return ()
+    new_job = replace(
+        _make_new_job(context, context.catalogue(), command, plan),
+        route=tuple([entry.entry for entry in route.entries]),
+        order_costs=route.order_costs,
+    )
+    return build_first_commit(new_job, context.wall_clock()).budget_changes
+
+
+def _make_route(context: EngineContext, command: CreateJobCommand, plan: Plan) -> Route:
+    """Makes the route of a job: the best offers of its plan whose account has a key."""
+    ranked = [offer for offer in plan.ranked if offer.candidate.fit.offer.seller.account.api_key][:MAX_ROUTE_LENGTH]
+    quotes = [offer.candidate.quote for offer in ranked]
+    fits = [offer.candidate.fit for offer in ranked]
+    return Route(
+        context.route_entry_maker.make_entries(context, fits, command.query.request) if fits else (),
+        tuple([OrderCost(quote.order_price, quote.order_ceiling) for quote in quotes]),
+    )
 
 
 async def _save_job(context: EngineContext, command: CreateJobCommand, commit: Commit) -> CommitOutcome:

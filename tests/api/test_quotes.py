@@ -19,7 +19,7 @@ QUOTES_PATH = "/v1/quotes"
 DELIVERY_COUNT = 12
 QUOTE_FIELDS = {
     *("object", "operation", "model", "n", "size", "resolution", "aspect_ratio", "quality", "output_format"),
-    *("policy", "rule", "config", "winner", "runner_up", "ranked", "excluded", "warnings"),
+    *("policy", "rule", "config", "winner", "runner_up", "ranked", "excluded", "budgets", "warnings"),
 }
 SELLER_FIELDS = {
     *("seller", "price", "price_per_image", "ceiling", "orders", "p50", "p90", "measured", "fidelity"),
@@ -172,7 +172,7 @@ def test_explain_live_errors_say_what_to_do(gateway: RunningGateway) -> None:
     assert "Use another with --key" in run_explain(gateway, "--key", "unknown").stderr
     assert "--live requires a team's key" in run_explain(gateway, IGW_KEY="").stderr
     assert "Is the gateway running?" in run_explain(gateway, "--live", "http://127.0.0.1:9").stderr
-    assert "use a form like http://127.0.0.1:8080" in run_explain(gateway, "--live", "127.0.0.1:8080").stderr
+    assert "like http://127.0.0.1:8080" in run_explain(gateway, "--live", "127.0.0.1:8080").stderr
     assert "Is it an image-gateway?" in run_explain(gateway, "--live", f"{gateway.sandbox.url}").stderr
     assert "the key decides the team" in run_explain(gateway, "--team", "design").stderr
     assert "policy 'unknown' not found" in run_explain(gateway, "--policy", "unknown").stderr

@@ -57,3 +57,21 @@ def test_charge_above_the_held_amount_is_booked_as_excess_not_to_the_team(flow: 
     held, billed = IMAGE_MICROS + (20 + 64) * 5, 342 * 30 + 5 * 5
     assert flow.sum_ledger_by_line() == {(OPENAI, "capture"): held, (OPENAI, "excess"): billed - held}
     assert job["usage"]["cost"] == 0.00627
+
+
+def test_quote_shows_whether_the_budget_suffices(flow: OrderFlow) -> None:
+    """The quote holds what the order would hold: both are refused or accepted together."""
+    for prompt in make_prompts(LONG_PROMPT_LENGTH):
+        body = {"prompt": prompt, "quality": "low", "provider": {"only": [OPENAI]}}
+        headers = {"authorization": f"Bearer {FORTY_CENT_BUDGET_KEY}"}
+        quote = flow.gateway.http.post("/v1/quotes", json=body, headers=headers).json()
+        [budget] = quote["budgets"]
+        assert budget["hold"] == HELD_MICROS / 1_000_000
+        assert budget["left"] == pytest.approx(budget["limit"] - budget["spent"] - budget["held"])
+        answer = post_openai_job(flow, FORTY_CENT_BUDGET_KEY, prompt)
+        assert budget["sufficient"] is (answer.status_code == 200)
+        shortage = [warning for warning in quote["warnings"] if warning.startswith("budget_exceeded: ")]
+        assert bool(shortage) is not budget["sufficient"]
+    assert (answer.status_code, budget["limit"]) == (429, 0.4)
+    assert f"left for {budget['window']}" in shortage[0]
+    assert quote["ranked"], "the plan is shown nevertheless"
