@@ -12,6 +12,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from gateway.catalogue import Seller
+from gateway.memory_budget import MemoryBudget
 from gateway.upstream.download import DownloadError
 from gateway.upstream.seller_client import CallOptions
 from providers.adapter import Answer, Call
@@ -42,6 +43,7 @@ class ScriptedSellers:
     """The sellers. `orders`: the accepted orders by id, which are the invoice."""
 
     transport_pool: Any = SimpleNamespace(get=lambda *_: None)
+    memory_budget = url_memory_budget = MemoryBudget()
 
     def __init__(self, random: Random, story: Story, is_calm: bool) -> None:
         self.orders: dict[str, SellerOrder] = {}
