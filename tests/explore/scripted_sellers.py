@@ -52,6 +52,7 @@ class ScriptedSellers:
         self._orders_by_key: dict[tuple[str, str], tuple[bytes, SellerOrder]] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
         self._uploads = ScriptedUploads(random, story, is_calm)
+        self.memory_budget = self.url_memory_budget = MemoryBudget()
 
     async def aclose(self) -> None:
         """Does nothing: there are no connections."""

@@ -71,6 +71,9 @@ FAILOVER = FailoverStarted(
 PRICE_MISMATCH = PriceMismatch(
     **OFFER, attempt=1, model="m", expected_price=50_000, charged_price=60_000, difference=10_000
 )
+IMAGE_STORED = ImageStored(
+    **OFFER, attempt=1, model="m", bytes=9, download_seconds=0.2, store_seconds=0.1, is_as_ordered=False
+)
 SAMPLE_EVENTS: tuple[Event, ...] = (
     *(ACCEPTED, RECORDED, ATTEMPT_ENDED, CAPTURE, JOB_ENDED, REQUEST, FAILOVER, PRICE_MISMATCH),
     replace(ATTEMPT_ENDED, fault=FaultKind.UNAVAILABLE),
@@ -78,7 +81,7 @@ SAMPLE_EVENTS: tuple[Event, ...] = (
     OrderSlotGranted(**OFFER, account="a", seconds=0.0),
     OrderAccepted(**OFFER, attempt=1, seconds=0.5),
     OrderObserved(**OFFER, attempt=1, polls=2, lag_seconds=0.5, saved_seconds=1.5),
-    ImageStored(**OFFER, attempt=1, model="m", bytes=9, download_seconds=0.2, store_seconds=0.1, is_as_ordered=False),
+    IMAGE_STORED,
     OfferSkipped(**OFFER, fault=FaultKind.OVERLOADED),
     LateImagesReceived(at=1_790_000_000.0, job="job_1", config="c", attempt=1, seller="s", images=1),
     StoreCommitted(outcome=CommitResult.APPLIED, seconds=0.002),
