@@ -106,9 +106,10 @@ class MeasuredGateway(Struct, frozen=True):
     def wait_until_idle(self) -> None:
         wait_until(lambda: json.loads(self.read_text("/readyz"))["jobs"] == 0, "no job is in flight")
 
-    def read_metric(self, name: str) -> int:
-        lines = self.read_text("/metrics").splitlines()
-        return sum(int(float(line.rpartition(" ")[2])) for line in lines if line.startswith(f"{name}{{"))
+    def read_metric(self, name: str, label: str) -> int:
+        """Returns the sum of the metric's series with a label like `outcome="delivered"`."""
+        lines = [line for line in self.read_text("/metrics").splitlines() if line.startswith(f"{name}{{")]
+        return sum(int(float(line.rpartition(" ")[2])) for line in lines if label in line)
 
 
 def main() -> None:
@@ -236,7 +237,8 @@ def _run_wrk(gateway: MeasuredGateway, connections: int, seconds: float) -> tupl
 
 def _check_counts(gateway: MeasuredGateway) -> int:
     """Returns the number of delivered images. Exits unless each order that the seller received was delivered."""
-    delivered, orders = gateway.read_metric("igw_images_delivered_total"), count_orders(gateway.folder)
+    delivered = gateway.read_metric("igw_attempts_ended_total", 'outcome="delivered"')
+    orders = count_orders(gateway.folder)
     if delivered != orders:
         raise SystemExit(f"the seller received {orders} orders, and {delivered} images were delivered")
     return delivered

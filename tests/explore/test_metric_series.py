@@ -1,4 +1,4 @@
-"""The number of series stays small: for any requests, and for the shipped configuration with everything in use."""
+"""The number of series stays small: for any requests, and with everything in use."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
@@ -37,7 +37,7 @@ from tests.unit.telemetry.sample_events import ATTEMPT_ENDED, JOB_ENDED
 MAX_SERIES, REQUEST_COUNT = 2_000, 10_000
 # A part of all names that are sent.
 MARK = "hostile"
-CONFIG = Path(__file__).parents[2] / "config"
+CONFIG = Path(__file__).parents[1] / "config"
 pytestmark = pytest.mark.filterwarnings("ignore::litestar.exceptions.LitestarDeprecationWarning")
 KEYS = ("env:IGW_KEY_DESIGN", "env:IGW_KEY_MARKETING")
 METHODS = ("GET", "POST", "PUT", "DELETE", "PATCH", "HEAD", "OPTIONS", "PROPFIND", "X" * 30, "get")
@@ -72,7 +72,7 @@ class RefusingSellers:
 
 @asynccontextmanager
 async def run_shipped_gateway(folder: Path, random: Random) -> AsyncIterator[Gateway]:
-    """Runs a gateway with the shipped configuration in memory. The name of a secret is its value."""
+    """Runs a gateway with the configuration of the tests in memory. The name of a secret is its value."""
     loop, state = asyncio.get_running_loop(), MemoryState()
     gateway = Gateway(
         load_settings({"IGW_SECRET": "a secret for signing URLs"}, config=CONFIG, data=folder),
