@@ -126,6 +126,11 @@ find_prometheus() {
     .venv/bin/promtool --version >/dev/null 2>&1 || die "the unpacked promtool does not run. Run this again"
 }
 
+# It checks the unit in deploy/systemd. The package starts no service.
+find_systemd() {
+    command -v systemd-analyze >/dev/null || install_package systemd
+}
+
 find_wrk() {
     command -v wrk >/dev/null || install_package wrk
 }
@@ -161,6 +166,7 @@ install_node_packages tests/clients/node_programs
 find_openssl
 find_curl
 find_nginx
+find_systemd
 if [ "$want" = bench ]; then
     find_wrk
 fi
