@@ -20,6 +20,8 @@ from gateway.upstream.seller_client import SellerClient
 ENGINE_FOLDER = Path(sys.modules["gateway"].__file__ or "").parent / "engine"
 # The attributes of the engine context, and the classes behind them.
 DEPENDENCIES = {"store": Store, "seller_client": SellerClient, "storage": ImageStorage}
+# Functions of the engine that add something to an effect. The failpoint is that of their caller.
+EFFECT_FUNCTIONS = {"commit_job": "store.commit"}
 # Calls the effect, or fails in its place.
 EffectRunner = Callable[[str, str, Callable[[], Awaitable[Any]]], Awaitable[Any]]
 
@@ -41,6 +43,8 @@ def list_failpoints() -> frozenset[str]:
 
 def _iterate_failpoints(path: Path) -> Iterator[str]:
     for qualified_name, function in iterate_functions(ast.parse(path.read_text())):
+        if qualified_name in EFFECT_FUNCTIONS:
+            continue
         for node in iterate_own_nodes(function):
             if effect := get_effect(node):
                 yield f"{path.stem}.{qualified_name} -> {effect}"
@@ -48,6 +52,8 @@ def _iterate_failpoints(path: Path) -> Iterator[str]:
 
 def get_effect(node: ast.AST) -> str | None:
     """Returns `store.commit` for `context.store.commit`, whether it is called here or passed on; else None."""
+    if isinstance(node, ast.Name):
+        return EFFECT_FUNCTIONS.get(node.id)
     if not isinstance(node, ast.Attribute):
         return None
     owner = node.value.attr if isinstance(node.value, ast.Attribute) else getattr(node.value, "id", "")
