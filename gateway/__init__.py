@@ -21,6 +21,7 @@ All errors of `gateway` and `providers`. `tests/test_layers.py` checks that the 
     ├── ApiKeyInactive                    it has expired or was revoked
     ├── RateLimitReached                  a request exceeds a limit of its team or API key
     ├── BatchLeaseLost                    another replica works on the batch now
+    ├── LineJobDeleted                    the job of a line of a batch does not exist any more
     ├── LineNotOrdered                    the batch was cancelled, or has expired, before the line was ordered
     ├── NoOfferAvailable                  no configured offer can fulfil the request
     ├── ClientDisconnected                before anything was ordered

@@ -1,5 +1,6 @@
 """kill -9 in the middle of a batch: no line is lost, and none is bought twice."""
 
+import asyncio
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -80,6 +81,33 @@ def count_orders(sandbox: RunningSandbox) -> int:
 
 def list_job_ids(setup: StoreSetup) -> list[str]:
     return list(store_audit.read_snapshot(setup.make_store).jobs)
+
+
+def test_lines_whose_jobs_were_deleted_meanwhile_are_not_ordered_again(
+    store_setup: StoreSetup, sandbox: RunningSandbox
+) -> None:
+    """The gateway stands still for longer than jobs are kept, and so the results of finished lines are gone."""
+    sandbox.hold_orders()
+    with run_gateway(store_setup) as gateway, make_sdk_client(gateway.url, API_KEY) as client:
+        lines = [make_line(number, provider={"only": ["runapi"]}) for number in range(3)]
+        batch = create_batch(client, lines)
+        wait_until(lambda: count_orders(sandbox) == len(lines), "all lines are ordered")
+        gateway.kill()
+        asyncio.run(delete_jobs(store_setup, list_job_ids(store_setup)))
+        sandbox.release_orders()
+        gateway.start()
+        ended = wait_for_end(client, batch)
+        assert count_results(ended) == (len(lines), 0, len(lines))
+        errors = read_results(client, ended.error_file_id)
+    assert {line["error"]["code"] for line in errors.values()} == {"job_deleted"}, errors
+    assert count_orders(sandbox) == len(lines)
+
+
+async def delete_jobs(setup: StoreSetup, job_ids: list[str]) -> None:
+    store = await setup.make_store().open()
+    for job_id in job_ids:
+        await store.delete_job(job_id)
+    await store.close()
 
 
 @pytest.mark.thorough

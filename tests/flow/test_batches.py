@@ -1,6 +1,8 @@
 """Batches on each store: nothing is bought for an invalid file, and each line is bought once."""
 
 import json
+import zlib
+from base64 import b64encode
 from collections.abc import Iterator
 from typing import Any
 
@@ -20,6 +22,7 @@ from tests.harness.batch_client import (
     run_batch,
     wait_for_end,
 )
+from tests.harness.sample_images import make_image
 from tests.harness.wait import wait_for_value, wait_until
 
 MAX_LISTED_ERRORS = 10
@@ -180,3 +183,24 @@ def test_line_that_may_exceed_the_rest_of_the_maximum_cost_is_not_ordered(
     assert len(flow.sandbox.list_charges("runapi")) == 2
     codes = {line["response"]["body"]["error"]["code"] for line in read_results(client, ended.error_file_id).values()}
     assert codes == {"max_cost_exceeded"}
+
+
+def test_batch_with_a_damaged_image_is_refused_before_anything_is_bought(
+    flow: OrderFlow, client: openai.OpenAI
+) -> None:
+    damaged = bytearray(make_image(64, 64))
+    start = damaged.index(b"IDAT") + 4
+    length = int.from_bytes(damaged[start - 8 : start - 4])
+    damaged[start : start + length] = bytes(length)
+    damaged[start + length : start + length + 4] = zlib.crc32(damaged[start - 4 : start + length]).to_bytes(4)
+    images = [bytes(damaged), make_image(64, 64)]
+    lines = [
+        make_seller_line(number, url=EDITS, images=[{"image_url": encode_uri(image)}])
+        for number, image in enumerate(images, 1)
+    ]
+    assert list_errors(run_batch(client, lines, EDITS)) == [(1, "invalid_image")]
+    assert flow.count_orders(RUNAPI) == 0
+
+
+def encode_uri(image: bytes) -> str:
+    return f"data:image/png;base64,{b64encode(image).decode()}"

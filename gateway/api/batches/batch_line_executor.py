@@ -27,10 +27,21 @@ TICK_SECONDS, CHECKPOINT_SECONDS, RETRY_SECONDS = 0.5, 2.0, 1.0
 # No more lines are started while so many orders of batches wait for their seller.
 MAX_WAITING_ORDERS = 8
 JOB_WAIT_SECONDS = 60.0
+JOB_DELETED = BatchError(
+    code="job_deleted",
+    message=(
+        "The job of this line was deleted before its result was written, by a request or because the gateway did not "
+        "run for as long as jobs are kept. Its images may have been charged, so the line was not ordered again."
+    ),
+)
 
 
 class LineNotOrdered(Exception):
     """The batch was cancelled, or has expired, before the line was ordered."""
+
+
+class LineJobDeleted(Exception):
+    """The job of the line does not exist any more: it was deleted, or its retention ended while no gateway ran."""
 
 
 class OpenLine(Struct):
@@ -155,7 +166,10 @@ class BatchLineExecutor:
         open_line.job_id = job.id
         while not job.state.is_terminal:
             with contextlib.suppress(StoreUnavailable):
-                job = await self._context.engine.wait_for_job(job.id, JOB_WAIT_SECONDS) or job
+                found = await self._context.engine.wait_for_job(job.id, JOB_WAIT_SECONDS)
+                if found is None:
+                    raise LineJobDeleted
+                job = found
         return job
 
     async def _create_job(self, line: BatchLine, may_exist: bool) -> Job:
@@ -168,6 +182,8 @@ class BatchLineExecutor:
                     return job
                 line = _with_next_key(line)
             except ApiError as error:
+                if error.code == "job_not_found":
+                    raise LineJobDeleted from error
                 if error.code == "withdrawn":
                     line = _with_next_key(line)
                 elif not self._may_succeed_later(error):
@@ -216,6 +232,8 @@ class BatchLineExecutor:
             is_completed, cost = await self._writer.write_job(summary, outcome), outcome.captured_amount
         elif isinstance(outcome, ApiError):
             await self._writer.write_refusal(summary, outcome)
+        elif isinstance(outcome, LineJobDeleted):
+            await self._writer.write_error(summary, JOB_DELETED)
         else:
             raise outcome
         self._progress.record_written(summary.number, is_completed, cost)
