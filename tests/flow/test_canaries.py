@@ -89,6 +89,8 @@ class Canaries:
         for send in (
             self.send_successes,
             self.send_forms,
+            self.send_responses,
+            self.send_batches,
             self.send_invalid_requests,
             self.send_wrong_keys,
             self.send_wrong_urls,
@@ -124,6 +126,53 @@ class Canaries:
             )
             self.post("/v1/images/edits", content=form, headers=FORM_HEADERS)
             self.post("/v1/images/edits", content=form[:-50], headers=FORM_HEADERS)
+
+    def send_responses(self) -> None:
+        image = {"type": "input_image", "image_url": self.image_uri}
+        message = {"role": "user", "content": [{"type": "input_text", "text": PROMPT}, image]}
+        body: dict[str, Any] = {"model": "gpt-5", "input": PROMPT, "tools": [{"type": "image_generation"}]}
+        response = self.post("/v1/responses", body)
+        assert response["status"] == "completed", response
+        edit = {**body, "previous_response_id": response["id"]}
+        assert self.post("/v1/responses", edit)["status"] == "completed"
+        assert self.post("/v1/responses", {**body, "background": True})["id"]
+        headers = {"authorization": f"Bearer {SECRET_ENVIRON['IGW_FLOW_KEY']}"}
+        streamed = self.gateway.http.post("/v1/responses", json={**body, "stream": True}, headers=headers)
+        assert "response.completed" in streamed.text
+        for fields in (
+            {"input": [message]},
+            {"input": [{**message, "role": PROMPT}]},
+            {"input": {"prompt": PROMPT}},
+            {"instructions": [PROMPT]},
+        ):
+            self.post("/v1/responses", {**body, **fields})
+
+    def send_batches(self) -> None:
+        """One batch succeeds, two have invalid lines, and a file has no purpose."""
+        order = {"prompt": PROMPT, "quality": "low", "images": [{"image_url": self.image_uri}]}
+        line = {"custom_id": PROMPT, "method": "POST", "url": "/v1/images/edits", "body": order}
+        batches = []
+        for lines in (line, {**line, "body": {**order, PROMPT: self.image_uri}}, {**line, PROMPT: PROMPT}):
+            file = self.upload_file(json.dumps(lines).encode(), "batch")
+            options = {"completion_window": "24h", "metadata": {"note": PROMPT}}
+            body = {"input_file_id": file["id"], "endpoint": "/v1/images/edits", **options}
+            batches.append(self.post("/v1/batches", body)["id"])
+        self.upload_file(self.image, PROMPT)
+        self.post("/v1/batches", {"input_file_id": PROMPT, "endpoint": PROMPT, "completion_window": PROMPT})
+        headers = {"authorization": f"Bearer {SECRET_ENVIRON['IGW_FLOW_KEY']}"}
+
+        def list_statuses() -> list[str]:
+            answers = [self.gateway.http.get(f"/v1/batches/{batch}", headers=headers).json() for batch in batches]
+            return [answer["status"] for answer in answers]
+
+        wait_until(lambda: list_statuses() == ["completed", "failed", "failed"], "the batches have ended")
+
+    def upload_file(self, content: bytes, purpose: str) -> Any:
+        form = make_form(
+            make_part("purpose", purpose),
+            make_part("file", content, "Content-Type: application/jsonl", filename=FILE_NAME),
+        )
+        return self.post("/v1/files", content=form, headers=FORM_HEADERS)
 
     def send_invalid_requests(self) -> None:
         invalid_fields: dict[str, object] = {
