@@ -3,6 +3,7 @@
 import json
 import sys
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 
 from clients_page import (
@@ -12,6 +13,7 @@ from clients_page import (
     build_version_rows,
     render_clients_body,
 )
+from dashboards_page import render_dashboard_picture, render_dashboards_body
 from errors_page import (
     ERRORS_HEAD,
     FAILURES_HEAD,
@@ -198,8 +200,17 @@ def render_clients_page() -> str:
     )
 
 
-PAGES = {
+def render_dashboards_page() -> str:
+    return GENERATED_NOTICE + render_dashboards_body(render_table)
+
+
+PAGES: dict[str, Callable[[], str]] = {
     "clients.md": render_clients_page,
+    "dashboards.md": render_dashboards_page,
+    **{
+        f"dashboards/{name.lower()}.svg": partial(render_dashboard_picture, name)
+        for name in ("Overview", "Spend", "Sellers", "Jobs", "Process")
+    },
     "errors.md": render_errors_page,
     "faults.md": render_faults_page,
     "metrics.md": render_metrics_page,

@@ -44,8 +44,8 @@ TRAFFIC = (
     ),
     Panel(
         title="Jobs that ended",
-        description="Jobs per second by how they ended, and why if they failed. Refused content and cancelled jobs are "
-        "no failures of the service.",
+        description="Jobs per second by how they ended, and why if they failed. Refused content and cancelled jobs "
+        "do not count as failures of the service.",
         queries=(
             Query(
                 sum_by(rate("igw_jobs_ended_total", select("team", "model")), "outcome", "reason"),

@@ -17,6 +17,7 @@ class PanelQuery(Struct, frozen=True):
     panel: str
     expr: str
     legend: str
+    unit: str
     when_empty: str
 
     @property
@@ -48,6 +49,7 @@ def list_panel_queries() -> list[PanelQuery]:
             panel["title"],
             target["expr"],
             target["legendFormat"],
+            panel["fieldConfig"]["defaults"]["unit"],
             panel["fieldConfig"]["defaults"].get("noValue", ""),
         )
         for dashboard in read_dashboards()

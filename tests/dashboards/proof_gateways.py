@@ -17,33 +17,43 @@ from tests.harness.gateway_environ import make_redis_environ
 from tests.harness.gateway_process import GatewayProcess
 from tests.harness.gateway_runner import CONFIG
 from tests.harness.sandbox_runner import RunningSandbox
-from tests.harness.timings import CHAOS_TIMINGS
+from tests.harness.timings import CHAOS_TIMINGS, change_timing
+from tests.harness.wait import wait_until
 from tests.store.redis_servers import RedisServer, run_single_server
 
-DESIGN_KEY, MARKETING_KEY = "igw_proof_design", "igw_proof_marketing"
+KEYS = {"design": "igw_proof_design", "marketing": "igw_proof_marketing", "research": "igw_proof_research"}
 ACCOUNTS = """
 accounts:
-  runflow: {{base_url: "{url}/runflow", key: "env:RUNFLOW_API_KEY", private: true, limits: {{concurrency: 20}}}}
+  runflow:
+    base_url: "{url}/runflow"
+    key: "env:RUNFLOW_API_KEY"
+    private: true
+    limits: {{concurrency: 12}}
   runapi:
     base_url: "{url}/runapi"
     key: "env:RUNAPI_API_KEY"
     replay: trusted
     callback_secrets: ["env:RUNAPI_CALLBACK_SECRET"]
     private: true
-    limits: {{concurrency: 20}}
+    limits: {{concurrency: 12}}
 """
 TEAMS = """
 teams:
-  design: {keys: ["env:IGW_KEY_DESIGN"], policies: [cheapest, fast, steady]}
-  marketing: {keys: ["env:IGW_KEY_MARKETING"], budget: {day: "5.00"}, policies: [cheapest, fast, steady]}
+  design: {{keys: ["env:IGW_KEY_DESIGN"], policies: [cheapest, fast, steady]}}
+  marketing: {{keys: ["env:IGW_KEY_MARKETING"], budget: {{day: "{budget}"}}, policies: [cheapest, fast, steady]}}
+  research:
+    keys: ["env:IGW_KEY_RESEARCH"]
+    policies: [cheapest, fast, steady]
+    limits: {{requests_per_minute: 20}}
 """
+# Circuit breakers test sellers often.
 GATEWAY = """
 reload: {watch: true, every_seconds: 0.2}
-jobs: {lease_seconds: 3}
+timing: {outage_seconds: 3, max_outage_seconds: 4, slot_seconds: 2, min_poll_seconds: 0.05}
 batches: {max_open: 1000}
 """
 # Simulated sellers finish at once, and orders are first polled when they are expected to be ready.
-EXPECTED_SECONDS = "seconds: {any: {p50: 0.3, p90: 1.0}}\n"
+EXPECTED_SECONDS = "seconds: {any: {p50: 0.3, p90: 3.0}}\n"
 # Most requests are for small images, which take less time to draw.
 REQUEST_MIX: tuple[dict[str, Any], ...] = (
     {"quality": "low"},
@@ -53,26 +63,23 @@ REQUEST_MIX: tuple[dict[str, Any], ...] = (
     {"quality": "low", "policy": "steady"},
     {"quality": "low", "resolution": "2k", "aspect_ratio": "3:2"},
 )
+TEAM_BY_NUMBER = ("design", "design", "marketing", "design", "research")
 CLIENT_COUNT = 4
-CLIENT_TIMEOUT_SECONDS = 20
-
-
-def write_config(folder: Path, sandbox_url: str) -> Path:
-    shutil.copytree(CONFIG, folder)
-    (folder / "accounts.yaml").write_text(ACCOUNTS.format(url=sandbox_url))
-    (folder / "teams.yaml").write_text(TEAMS)
-    (folder / "gateway.yaml").write_text(GATEWAY)
-    for path in (folder / "offers").glob("*.yaml"):
-        text = re.sub(r"seconds: *\{any.*\n|seconds:\n(?: {6}.*\n)+", EXPECTED_SECONDS, path.read_text())
-        path.write_text(text)
-    return folder
+CLIENT_WAIT_SECONDS = 10
+# Jobs of a killed gateway stay due until the next claim.
+TIMINGS = change_timing(
+    CHAOS_TIMINGS,
+    claims={"interval_seconds": 90.0},
+    maintenance={"store_metric_interval_seconds": 1.0, "store_metric_max_age_seconds": 10.0},
+)
 
 
 class ProofGateways:
-    """The running gateways, their Redis, sellers and configuration."""
+    """The running gateways, their Redis, sellers and configurations, and clients that send requests."""
 
-    def __init__(self, gateways: list[GatewayProcess], server: RedisServer, config: Path) -> None:
-        self.gateways, self.redis_server, self.config = gateways, server, config
+    def __init__(self, gateways: list[GatewayProcess], configs: list[Path], server: RedisServer) -> None:
+        self.gateways, self.configs, self.redis_server = gateways, configs, server
+        self._numbers = count()
 
     @property
     def targets(self) -> list[str]:
@@ -80,13 +87,17 @@ class ProofGateways:
 
     @contextmanager
     def send_requests(self) -> Iterator[None]:
-        """Sends requests of both teams to both gateways during the block."""
-        stop, numbers = threading.Event(), count()
+        """Sends requests of all teams to all gateways during the block."""
+        stop = threading.Event()
 
         def send_until_stopped() -> None:
-            with httpx.Client(trust_env=False, timeout=CLIENT_TIMEOUT_SECONDS + 10) as client:
+            with httpx.Client(trust_env=False, timeout=CLIENT_WAIT_SECONDS + 20) as client:
                 while not stop.is_set():
-                    self._send_request(client, next(numbers))
+                    number = next(self._numbers)
+                    team, body = TEAM_BY_NUMBER[number % 5], REQUEST_MIX[number % len(REQUEST_MIX)]
+                    self.send_request(client, number, team, **body)
+                    # Refused requests return at once.
+                    stop.wait(0.05)
 
         with ThreadPoolExecutor(CLIENT_COUNT) as pool:
             futures = [pool.submit(send_until_stopped) for _ in range(CLIENT_COUNT)]
@@ -97,31 +108,58 @@ class ProofGateways:
         for future in futures:
             future.result()
 
-    def _send_request(self, client: httpx.Client, number: int) -> None:
+    def send_request(self, client: httpx.Client, number: int, team: str, **body: Any) -> None:
         gateway = self.gateways[number % len(self.gateways)]
-        body = {"prompt": f"a lighthouse {number}", **REQUEST_MIX[number % len(REQUEST_MIX)]}
-        key = MARKETING_KEY if number % 3 == 0 else DESIGN_KEY
-        headers = {"authorization": f"Bearer {key}", "prefer": f"wait={CLIENT_TIMEOUT_SECONDS}"}
+        if not gateway.is_running:
+            return
+        headers = {"authorization": f"Bearer {KEYS[team]}", "prefer": f"wait={CLIENT_WAIT_SECONDS}"}
         try:
-            client.post(f"{gateway.url}/v1/jobs", json=body, headers=headers)
+            client.post(f"{gateway.url}/v1/jobs", json={"prompt": f"a lighthouse {number}", **body}, headers=headers)
         except httpx.TransportError:
-            # A scenario kills a gateway.
-            assert gateway.has_exited()
+            # The scenario kills a gateway.
+            wait_until(lambda: not gateway.is_running, "the gateway was killed")
+
+    def create_jobs(self, count: int, **body: Any) -> None:
+        """Creates jobs without waiting for them."""
+        headers = {"authorization": f"Bearer {KEYS['design']}"}
+        with httpx.Client(trust_env=False, timeout=60, headers=headers) as client:
+            for number in range(count):
+                url = self.gateways[number % len(self.gateways)].url
+                client.post(f"{url}/v1/jobs", json={"prompt": "a tower", **body}).raise_for_status()
+
+    def edit_config(self, name: str, pattern: str, replacement: str, replicas: tuple[int, ...] = (0, 1)) -> None:
+        """Replaces text of a file in the configurations of these replicas."""
+        for replica in replicas:
+            path = self.configs[replica] / name
+            text, replaced = re.subn(pattern, replacement, path.read_text())
+            assert replaced, (name, pattern)
+            path.write_text(text)
+
+
+def write_config(folder: Path, sandbox_url: str) -> Path:
+    shutil.copytree(CONFIG, folder)
+    (folder / "accounts.yaml").write_text(ACCOUNTS.format(url=sandbox_url))
+    (folder / "teams.yaml").write_text(TEAMS.format(budget="500.00"))
+    (folder / "gateway.yaml").write_text(GATEWAY)
+    for path in (folder / "offers").glob("*.yaml"):
+        text = re.sub(r"seconds: *\{any.*\n|seconds:\n(?: {6}.*\n)+", EXPECTED_SECONDS, path.read_text())
+        path.write_text(text)
+    return folder
 
 
 @contextmanager
 def run_proof_gateways(folder: Path, sandbox: RunningSandbox) -> Iterator[ProofGateways]:
-    config = write_config(folder / "config", sandbox.url)
     with ExitStack() as running:
         server = running.enter_context(run_single_server(folder / "redis"))
-        environ = {
-            **make_redis_environ(server.url, folder / "images"),
-            "IGW_KEY_DESIGN": DESIGN_KEY,
-            "IGW_KEY_MARKETING": MARKETING_KEY,
-        }
-        gateways = []
+        environ = make_redis_environ(server.url, folder / "images")
+        environ |= {f"IGW_KEY_{team.upper()}": key for team, key in KEYS.items()}
+        gateways, configs = [], []
         for name in ("1", "2"):
-            gateway = GatewayProcess(folder / name, config, environ, child=ChildSpec(CHAOS_TIMINGS))
-            gateways.append(running.enter_context(gateway))
+            config = write_config(folder / f"config-{name}", sandbox.url)
+            gateway = GatewayProcess(folder / name, config, environ, child=ChildSpec(TIMINGS))
+            gateway.environ["IGW_PUBLIC_URL"] = gateway.url
+            running.enter_context(gateway)
             gateway.start()
-        yield ProofGateways(gateways, server, config)
+            gateways.append(gateway)
+            configs.append(config)
+        yield ProofGateways(gateways, configs, server)

@@ -194,6 +194,10 @@ class GatewayProcess:
         self._process = None
         return exit_code
 
+    @property
+    def is_running(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
     def has_exited(self) -> bool:
         return self._process is not None and self._process.poll() is not None
 
