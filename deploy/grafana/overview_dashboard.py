@@ -93,7 +93,7 @@ TIMES = (
 MONEY = (
     Panel(
         title="Spend per hour, and a week ago",
-        description="What teams pay for delivered images, in USD per hour; dashed, the same hour a week ago.",
+        description="What teams pay for delivered images, in USD per hour, and in the same hour a week ago.",
         queries=(
             Query(per_hour(rate_of_stored("igw_spend_usd_total", SPEND_FILTER, MONEY_LABELS, ())), "now"),
             Query(
