@@ -50,11 +50,12 @@ SECRET_ENVIRON = {
 
 
 class GatewaySetup(Struct, frozen=True, kw_only=True):
-    """One test module's changes: times, account limits, job settings of `gateway.yaml`."""
+    """One test module's changes: times, account limits, jobs' settings and retention of `gateway.yaml`."""
 
     timing: Timing = FAST_TIMINGS
     account_limits: dict[str, dict[str, int]] = {}
     job_settings: dict[str, float] = {}
+    retention: dict[str, float] = {}
     hooks: tuple[Hook, ...] = ()
     environ: dict[str, str] = {}
     start_method: StartMethod = "fork"
@@ -85,7 +86,8 @@ def write_config(folder: Path, sandbox_url: str, callback_secret_path: Path, set
     _write_json(folder / "accounts.yaml", {"accounts": accounts})
     _write_json(folder / "policies.yaml", {"policies": _build_policies(), "default": "cheapest"})
     _write_json(folder / "teams.yaml", {"teams": _build_teams()})
-    _write_json(folder / "gateway.yaml", {"reload": {"watch": False}, "jobs": setup.job_settings})
+    gateway_settings = {"reload": {"watch": False}, "jobs": setup.job_settings, "retention": setup.retention}
+    _write_json(folder / "gateway.yaml", gateway_settings)
 
 
 def _replace_seconds(seconds: object, offer: str) -> str:

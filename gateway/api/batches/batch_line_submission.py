@@ -23,6 +23,7 @@ from gateway.api.validation_errors import MAX_NAME_LENGTH
 from gateway.assets.image_header import ImageHeader
 from gateway.engine.job_creation import MAX_ROUTE_LENGTH, InputImage
 from gateway.jobs.commit import IdempotencyRecord
+from gateway.store.base import DAY_SECONDS
 from gateway.suggestions import did_you_mean
 from providers.orders import Format
 
@@ -70,6 +71,8 @@ def _parse_line(context: ApiContext, batch: Batch, line: InputLine) -> BatchLine
     if request.params.stream:
         message = "Invalid value for 'stream': a batch has no stream of images. Omit it."
         raise ApiError(400, "invalid_value", message, param="stream")
+    if request.params.response_format == "url":
+        _require_lasting_urls(context, batch)
     _require_allowed_policy(batch, request.params.policy)
     return BatchLine(number=line.number, custom_id=custom_id, request=replace(request, batch_id=batch.id))
 
@@ -115,8 +118,19 @@ def _make_record(batch: Batch, number: int, data: bytes) -> IdempotencyRecord:
     return IdempotencyRecord(
         key=f"{batch.id}:{number}",
         fingerprint=hashlib.sha256(data).hexdigest(),
-        ttl_seconds=2 * (batch.expires_at - batch.created_at),
+        ttl_seconds=batch.line_key_ttl_seconds,
     )
+
+
+def _require_lasting_urls(context: ApiContext, batch: Batch) -> None:
+    """Raises ApiError if images are deleted before the batch may have ended, so that its URLs would be dead."""
+    days = context.catalogue().gateway.retention.jobs_days
+    if days * DAY_SECONDS < batch.expires_at - batch.created_at:
+        message = (
+            f"Invalid value for 'response_format': this gateway deletes images after {days:g} days, and their URLs "
+            "may be dead before the batch ends. Omit it, and the file has the images as base64."
+        )
+        raise ApiError(400, "invalid_value", message, param="response_format")
 
 
 def _require_allowed_policy(batch: Batch, policy: str | None) -> None:

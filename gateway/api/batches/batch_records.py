@@ -109,6 +109,11 @@ class Batch(RecordContent, frozen=True, kw_only=True, omit_defaults=True):
         return replace(self, status=status, reached_at={**self.reached_at, status: now})
 
     @property
+    def line_key_ttl_seconds(self) -> float:
+        """How long the job of a line is found by the line's idempotency key."""
+        return 2 * (self.expires_at - self.created_at)
+
+    @property
     def is_cancelling(self) -> bool:
         return BatchStatus.CANCELLING in self.reached_at
 

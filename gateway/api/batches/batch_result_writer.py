@@ -83,9 +83,9 @@ class ResultWriter:
 
     async def write_job(self, line: LineSummary, job: Job) -> bool:
         """Writes the response to a line whose job has ended. Returns whether the job has images."""
-        if job.delivered_images and (images := await load_stored_images(self._context, job)):
+        if job.delivered_images:
             try:
-                await self._write_images(line, job, images)
+                await self._write_images(line, job, await self._load_images(job))
             except ObjectNotFound:
                 message = "The images were deleted before they were written to the file. Send the line again."
                 await self.write_error(line, BatchError(code="images_deleted", message=message))
@@ -94,6 +94,13 @@ class ResultWriter:
         error = build_failure_error(job, {})
         await self._write_response(line, job.id, error.status, error.build_openai_body(""))
         return False
+
+    async def _load_images(self, job: Job) -> Sequence[StoredImage]:
+        """Returns all delivered images. Raises ObjectNotFound if their job was deleted."""
+        images = await load_stored_images(self._context, job)
+        if len(images) < len(job.delivered_images):
+            raise ObjectNotFound(f"the images of {job.id} were deleted")
+        return images
 
     async def write_refusal(self, line: LineSummary, error: ApiError) -> None:
         """Writes the error of a line that became no job."""

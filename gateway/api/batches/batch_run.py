@@ -21,7 +21,7 @@ from gateway.api.batches.batch_records import (
 from gateway.api.batches.batch_result_writer import OutputWriter
 from gateway.api.batches.batch_validation import BatchValidator, ValidationResult
 from gateway.api.batches.file_content import FileContent, iterate_lines
-from gateway.api.batches.file_library import delete_file, get_team_file, save_file
+from gateway.api.batches.file_library import delete_file, find_team_file, save_file
 from gateway.api.batches.file_records import OUTPUT_PURPOSE, FileRecord
 from gateway.events import BatchEnded
 from gateway.store.base import StoreUnavailable
@@ -32,6 +32,13 @@ REFRESH_SECONDS = 1.0
 RENEWALS_PER_LEASE = 3
 # After so many internal errors in a row, the batch fails.
 MAX_FAILURES = 50
+INTERRUPTED = BatchError(
+    code="batch_interrupted",
+    message=(
+        "The input file was deleted, or the gateway did not run until a day after the completion window: no more lines "
+        "are ordered. The batch's files have the results so far; GET /v1/jobs lists the jobs of all ordered lines."
+    ),
+)
 
 
 class BatchRun:
@@ -77,18 +84,34 @@ class BatchRun:
                 "GET /v1/jobs lists the jobs of all ordered lines."
             )
             return await self._end(BatchStatus.FAILED, (BatchError(code="internal_error", message=message),))
-        if batch.estimate is None and not batch.is_cancelling:
-            await self._validate()
-        if self.lease.batch.status in (BatchStatus.IN_PROGRESS, BatchStatus.CANCELLING) and self.lease.batch.estimate:
-            await self._order_lines()
+        if self._needs_input():
+            if (file := await self._find_input()) is None:
+                return await self._end(BatchStatus.FAILED, (INTERRUPTED,))
+            if batch.estimate is None:
+                await self._validate(file)
+            if not self.lease.batch.status.has_ended:
+                await self._order_lines(file)
         if not self.lease.batch.status.has_ended:
             await self._finish()
 
+    def _needs_input(self) -> bool:
+        """Returns whether lines are to be validated, ordered, or reported as not ordered."""
+        batch = self.lease.batch
+        is_cancelled_before_validation = batch.is_cancelling and batch.estimate is None
+        return batch.status is not BatchStatus.FINALIZING and not is_cancelled_before_validation
+
+    async def _find_input(self) -> FileRecord | None:
+        """Returns the input file. None if it does not exist any more, or if it is unknown by now which lines were
+        ordered."""
+        batch = self.lease.batch
+        if self._context.wall_clock() >= batch.created_at + batch.line_key_ttl_seconds:
+            return None
+        return await find_team_file(self._context, batch.team, batch.input_file_id)
+
     # --- phases
 
-    async def _validate(self) -> None:
+    async def _validate(self, file: FileRecord) -> None:
         batch = self.lease.batch
-        file = await get_team_file(self._context, batch.team, batch.input_file_id)
         with contextlib.closing(FileContent(self._context.storage, file)) as content:
             result = await BatchValidator(self._context, batch).validate(iterate_lines(content))
         if result.errors:
@@ -116,9 +139,8 @@ class BatchRun:
         )
         await self._end(BatchStatus.FAILED, result.errors)
 
-    async def _order_lines(self) -> None:
+    async def _order_lines(self, file: FileRecord) -> None:
         batch = self.lease.batch
-        file = await get_team_file(self._context, batch.team, batch.input_file_id)
         with contextlib.closing(FileContent(self._context.storage, file)) as content:
             executor = BatchLineExecutor(self._context, self.lease, self._get_max_open)
             await executor.order_all(iterate_lines(content, batch.progress.position))

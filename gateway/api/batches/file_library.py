@@ -21,12 +21,18 @@ def make_file_not_found_error() -> ApiError:
 
 async def get_team_file(context: ApiContext, team: str, file_id: str) -> FileRecord:
     """Returns the team's file. Raises ApiError (404) if it does not exist, has expired, or belongs to another team."""
+    if (file := await find_team_file(context, team, file_id)) is None:
+        raise make_file_not_found_error()
+    return file
+
+
+async def find_team_file(context: ApiContext, team: str, file_id: str) -> FileRecord | None:
     record = await context.store.team_records.load(file_id)
     if record is not None and record.kind is RecordKind.FILE and record.team == team:
         file = decode_file(record)
         if file.is_complete and file.expires_at > context.wall_clock():
             return file
-    raise make_file_not_found_error()
+    return None
 
 
 async def store_file(context: ApiContext, file: FileRecord, data: ImageData) -> FileRecord:
