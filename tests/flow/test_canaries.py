@@ -31,6 +31,7 @@ from tests.store.raw_store import RawStore
 PROMPT, FILE_NAME, WEBHOOK_TOKEN = "canary-prompt-4c1d", "canary-file-9b2e.png", "canary-hook-77aa"
 ADMIN_KEY, SELLER_TEXT, WRONG_KEY = "canary-admin-key-51ee", "canary-seller-text-0d6f", "canary-wrong-key-3a3a"
 URL_TOKEN, USER_INFO = "canary-url-token-b00b", "canary-user:canary-word"
+HEADERS = {"authorization": f"Bearer {SECRET_ENVIRON['IGW_FLOW_KEY']}"}
 SETUP = GatewaySetup(
     environ={"IGW_LOG_LEVEL": "debug", "IGW_ADMIN_KEY": ADMIN_KEY},
     hooks=(Hook("tests.api.internal_error_injection:install_internal_error"),),
@@ -46,6 +47,8 @@ SELLER_FAULTS: list[dict[str, Any]] = [
     {"kind": "status", "route": "poll", "status": 500, "body": SELLER_TEXT},
     {"kind": "status", "route": "download", "status": 404, "body": SELLER_TEXT},
 ]
+# These fail each order of a response or a batch at once, without a second attempt at the same seller.
+ORDER_FAULTS = [fault for fault in SELLER_FAULTS[1:5] if fault["kind"] != "html"]
 
 # Codes that must occur, so that all kinds of errors are searched: refused, invalid, failed at a seller, crashed.
 EXPECTED_CODES = {
@@ -60,7 +63,8 @@ gateway_and_store = make_fixture_on_each_store(SETUP)
 class Canaries:
     """Sends the canaries: the values that must not leak.
 
-    `values`: all canaries by name; `errors`: all responses with an error status.
+    `values`: all canaries by name; `errors`: all responses with an error status; `failures`: failed responses,
+    event streams with an error, and error files of batches.
     """
 
     def __init__(self, gateway: FlowGateway, sandbox: RunningSandbox) -> None:
@@ -76,6 +80,7 @@ class Canaries:
             "internal error": FAULT_MESSAGE,
         }
         self.errors: list[httpx.Response] = []
+        self.failures: list[str] = []
 
     def post(self, path: str, body: object = None, key: str = SECRET_ENVIRON["IGW_FLOW_KEY"], **options: Any) -> Any:
         """Sends a request. Returns the response's JSON."""
@@ -95,6 +100,8 @@ class Canaries:
             self.send_wrong_keys,
             self.send_wrong_urls,
             self.cause_seller_failures,
+            self.cause_failed_responses,
+            self.cause_failed_batch_lines,
             self.cause_crashes,
         ):
             send()
@@ -136,8 +143,7 @@ class Canaries:
         edit = {**body, "previous_response_id": response["id"]}
         assert self.post("/v1/responses", edit)["status"] == "completed"
         assert self.post("/v1/responses", {**body, "background": True})["id"]
-        headers = {"authorization": f"Bearer {SECRET_ENVIRON['IGW_FLOW_KEY']}"}
-        streamed = self.gateway.http.post("/v1/responses", json={**body, "stream": True}, headers=headers)
+        streamed = self.gateway.http.post("/v1/responses", json={**body, "stream": True}, headers=HEADERS)
         assert "response.completed" in streamed.text
         for fields in (
             {"input": [message]},
@@ -159,10 +165,9 @@ class Canaries:
             batches.append(self.post("/v1/batches", body)["id"])
         self.upload_file(self.image, PROMPT)
         self.post("/v1/batches", {"input_file_id": PROMPT, "endpoint": PROMPT, "completion_window": PROMPT})
-        headers = {"authorization": f"Bearer {SECRET_ENVIRON['IGW_FLOW_KEY']}"}
 
         def list_statuses() -> list[str]:
-            answers = [self.gateway.http.get(f"/v1/batches/{batch}", headers=headers).json() for batch in batches]
+            answers = [self.gateway.http.get(f"/v1/batches/{batch}", headers=HEADERS).json() for batch in batches]
             return [answer["status"] for answer in answers]
 
         wait_until(lambda: list_statuses() == ["completed", "failed", "failed"], "the batches have ended")
@@ -219,6 +224,47 @@ class Canaries:
                 body = {"prompt": PROMPT, "quality": "low", "provider": {"only": [seller]}}
                 self.post("/v1/images/generations", body, headers={"prefer": "wait=1"})
                 self.sandbox.call_control_route("DELETE", "/faults")
+
+    def cause_failed_responses(self) -> None:
+        """Each fault fails one response that is waited for, one that is streamed and one in the background."""
+        tools = [{"type": "image_generation", "quality": "low"}]
+        body: dict[str, Any] = {"model": "gpt-5", "instructions": PROMPT, "tools": tools}
+        for number, fault in enumerate(ORDER_FAULTS):
+            for options in ({}, {"stream": True}, {"background": True}):
+                self.sandbox.inject_fault(**fault)
+                prompt = f"{PROMPT} {number} {options}"
+                answer = self.gateway.http.post(
+                    "/v1/responses", json={**body, **options, "input": prompt}, headers=HEADERS
+                )
+                is_background = "background" in options
+                text = self.wait_for_end(f"/v1/responses/{answer.json()['id']}") if is_background else answer.text
+                assert '"error":{' in text, text
+                self.failures.append(text)
+                self.sandbox.call_control_route("DELETE", "/faults")
+        for options in ({}, {"stream": True}, {"background": True}):
+            self.post("/v1/responses", {**body, **options, "input": f"{FAILING_PROMPT} {PROMPT}"})
+
+    def wait_for_end(self, path: str) -> str:
+        """Waits until the response or the batch has ended, and returns it."""
+
+        def read() -> str:
+            text = self.gateway.http.get(path, headers=HEADERS).text
+            return text if json.loads(text)["status"] in ("failed", "completed") else ""
+
+        return wait_until(read, f"{path} has ended")
+
+    def cause_failed_batch_lines(self) -> None:
+        """The custom ids contain nothing secret, because the error file repeats them."""
+        for number, fault in enumerate(ORDER_FAULTS):
+            self.sandbox.inject_fault(**fault)
+            order = {"prompt": f"{PROMPT} {number}", "quality": "low"}
+            line = {"custom_id": str(number), "method": "POST", "url": "/v1/images/generations", "body": order}
+            file = self.upload_file(json.dumps(line).encode(), "batch")
+            body = {"input_file_id": file["id"], "endpoint": line["url"], "completion_window": "24h"}
+            batch = json.loads(self.wait_for_end(f"/v1/batches/{self.post('/v1/batches', body)['id']}"))
+            self.sandbox.call_control_route("DELETE", "/faults")
+            content = self.gateway.http.get(f"/v1/files/{batch['error_file_id']}/content", headers=HEADERS)
+            self.failures.append(content.raise_for_status().text)
 
     def cause_crashes(self) -> None:
         for path in ("/v1/jobs", "/v1/images/generations"):
@@ -281,11 +327,14 @@ def test_canaries_are_in_no_log_metric_error_key_or_object_name(sent_canaries: t
         "store keys": lambda: "\n".join(read_key_names(raw_store)),
         "object names": lambda: "\n".join(str(path) for path in gateway.folder.parent.rglob("*")),
         "errors": lambda: "\n".join(f"{answer.headers} {answer.text}" for answer in canaries.errors),
+        "failures": lambda: "\n".join(canaries.failures),
     }
     texts = {name: read() for name, read in places.items()}
     assert {name: found for name, text in texts.items() if (found := canaries.find_in(text))} == {}
     assert all(texts.values())
-    assert SELLER_TEXT not in texts["errors"], "operators see the text of a seller in the log, callers do not"
+    assert SELLER_TEXT not in texts["errors"] + texts["failures"], (
+        "operators see the text of a seller in the log, callers do not"
+    )
     codes = {answer.json()["error"]["code"] for answer in canaries.errors}
     assert codes >= EXPECTED_CODES, codes
     assert "debug" in {line["level"] for line in gateway.read_log_lines()}
