@@ -10,6 +10,7 @@ import httpx
 import pytest
 
 from tests.flow.flow_config import (
+    API_KEY,
     BACKUP_BY_SELLER,
     EACH_SELLER,
     OPENAI,
@@ -24,6 +25,8 @@ from tests.flow.gateway_on_store import GatewayAndStore, run_gateway_on_store
 from tests.flow.job_checks import get_attempted_sellers
 from tests.flow.order_flow import OrderFlow
 from tests.flow.public_site import OTHER_HOST_NAME, PublicSite, run_public_site
+from tests.harness.batch_client import EDITS, count_results, make_line, make_sdk_client, read_results, run_batch
+from tests.harness.image_bytes import make_png, make_png_chunk
 from tests.harness.sample_images import make_image
 from tests.harness.sandbox_runner import RunningSandbox
 from tests.harness.timings import FAST_TIMINGS, change_timing
@@ -254,3 +257,22 @@ def test_url_without_a_valid_image_is_rejected_without_any_order(flow: OrderFlow
     assert "/image.png" not in web.request_counts
     assert sum(flow.count_orders(seller) for seller in SELLERS) == 0
     assert flow.read_ledger_entries() == []
+
+
+def test_batch_line_with_a_damaged_linked_image_is_not_ordered(flow: OrderFlow, web: PublicSite) -> None:
+    """Linked images are read when their line is ordered: the other lines of the batch are not affected."""
+    damaged = make_png(64, 64, make_png_chunk(b"IDAT", b"no zlib data"), make_png_chunk(b"IEND", b""))
+    urls = [web.add_page(f"/{number}.png", image) for number, image in enumerate((damaged, IMAGE))]
+    lines = [
+        make_line(number, EDITS, images=[{"image_url": url}], provider={"only": [RUNAPI]})
+        for number, url in enumerate(urls)
+    ]
+    with make_sdk_client(flow.gateway.url, API_KEY) as client:
+        ended = run_batch(client, lines, EDITS)
+        assert (ended.status, count_results(ended)) == ("completed", (2, 1, 1))
+        [line] = read_results(client, ended.error_file_id).values()
+    assert (line["custom_id"], line["response"]["status_code"]) == ("request-0", 400)
+    error = line["response"]["body"]["error"]
+    assert (error["code"], error["param"]) == ("invalid_image", "images")
+    assert "not charged" in error["message"]
+    assert flow.count_orders(RUNAPI) == 1
