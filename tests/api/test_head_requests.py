@@ -8,6 +8,7 @@ import pytest
 
 from gateway.api.access_control import get_declared_scope
 from gateway.api.application import ROUTE_HANDLERS
+from gateway.api.batches.batch_records import BatchStatus
 from gateway.store.api_keys import Scope
 from tests.api.error_responses import IMAGES_PATH, JOBS_PATH
 from tests.api.raw_http import AUTHORIZATION_HEADER, RawResponse, connect
@@ -15,6 +16,7 @@ from tests.api.team_resources import RESOURCE_MAKERS
 from tests.harness.gateway_runner import RunningGateway
 from tests.harness.key_admin import create_key, open_admin_client
 from tests.harness.raw_sockets import read_until_closed
+from tests.harness.wait import wait_until
 
 GET_ROUTES = sorted(
     (path, get_declared_scope(handler))
@@ -40,6 +42,15 @@ def fill_path(gateway: RunningGateway, path: str) -> str:
     return re.sub(r"/?\{(\w+):\w+\}", lambda match: f"/{values[match[1]]}", path)
 
 
+def wait_until_nothing_changes(gateway: RunningGateway) -> None:
+    """Waits until no job is in flight and no batch is worked on: a list differs between two requests until then."""
+    gateway.wait_until_idle()
+    wait_until(
+        lambda: all(BatchStatus(batch["status"]).has_ended for batch in gateway.http.get("/v1/batches").json()["data"]),
+        "all batches have ended",
+    )
+
+
 def get_stable_headers(answer: httpx.Response | RawResponse) -> dict[str, str]:
     return {name: value for name, value in dict(answer.headers).items() if name not in VARYING_HEADERS}
 
@@ -47,6 +58,7 @@ def get_stable_headers(answer: httpx.Response | RawResponse) -> dict[str, str]:
 @pytest.mark.parametrize(("path", "scope"), GET_ROUTES)
 def test_head_is_answered_like_get_without_the_body(gateway: RunningGateway, path: str, scope: Scope | None) -> None:
     target = fill_path(gateway, path)
+    wait_until_nothing_changes(gateway)
     before = len(gateway.sandbox.list_charges())
     with open_admin_client(gateway.url) as admin:
         client = admin if scope is Scope.ADMIN else gateway.http

@@ -220,14 +220,27 @@ class WriterThread(_DatabaseThread):
                 self._run_separately(batch)
         except Exception as error:  # noqa: BLE001  the batch was rolled back, and the thread continues
             _roll_back(self._connection)
-            failure = translate_error(error)
-            if not isinstance(failure, StoreFull):
-                # Unconfirmed changes may be in the database after the next start.
-                failure = StoreOutcomeUnknown(
-                    f"The database did not confirm the commit: {error}. It may have been written."
-                )
-            for call in batch:
-                call.error = call.error or failure
+            self._handle_failed_batch(batch, error)
+
+    def _handle_failed_batch(self, batch: list[_DatabaseCall[Any]], error: Exception) -> None:
+        failure = translate_error(error)
+        if not isinstance(failure, StoreFull):
+            # Unconfirmed changes may be in the database after the next start.
+            failure = StoreOutcomeUnknown(
+                f"The database did not confirm the commit: {error}. It may have been written."
+            )
+        elif len(batch) > 1:
+            self._run_alone(batch)
+            return
+        for call in batch:
+            call.error = call.error or failure
+
+    def _run_alone(self, batch: list[_DatabaseCall[Any]]) -> None:
+        """Runs each call in its own transaction, after the disk had no room for all of them. Reads need none: they
+        are in the batch of writes if the disk was full at the start."""
+        for call in batch:
+            call.error = None
+            self._run_batch([call])
 
     def _run_together(self, batch: list[_DatabaseCall[Any]]) -> bool:
         """Runs the batch without savepoints, which are rarely needed. Returns False if a call fails."""

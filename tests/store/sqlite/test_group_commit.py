@@ -113,17 +113,34 @@ def test_failing_call_does_not_fail_its_group(path: Path, error: Exception) -> N
     assert run_with_writer(path, scenario) == [1, 2, 3, 4]
 
 
-def test_rollback_by_sqlite_fails_the_whole_group(path: Path) -> None:
+def test_full_disk_fails_only_the_calls_that_need_room(path: Path) -> None:
+    """SQLite rolled back the whole transaction. Each call is run again, alone."""
+
     def roll_back(db: sqlite3.Connection) -> None:
         db.execute("ROLLBACK")
         raise make_disk_full_error()
 
     async def scenario(writer: WriterThread, statements: Statements) -> None:
         results = await run_as_one_group(writer, make_insert(1), roll_back, make_insert(2))
-        assert [type(result) for result in results] == [StoreFull] * 3
+        assert (results[0], type(results[1]), results[2]) == (1, StoreFull, 2)
         assert await writer.run(make_insert(3)) == 3
 
-    assert run_with_writer(path, scenario) == [3]
+    assert run_with_writer(path, scenario) == [1, 2, 3]
+
+
+def test_reads_succeed_in_a_group_that_the_full_disk_refuses(path: Path) -> None:
+    def fill_last_page(db: sqlite3.Connection) -> None:
+        db.execute("INSERT INTO children VALUES (zeroblob(100000))")
+
+    async def scenario(writer: WriterThread, statements: Statements) -> None:
+        await writer.run(make_insert(1))
+        await writer.run(lambda db: db.execute("PRAGMA max_page_count=1").fetchone())
+        results = await run_as_one_group(
+            writer, lambda db: db.execute("SELECT number FROM numbers").fetchone()[0], fill_last_page
+        )
+        assert (results[0], type(results[1])) == (1, StoreFull)
+
+    assert run_with_writer(path, scenario) == [1]
 
 
 def make_disk_full_error() -> sqlite3.OperationalError:
