@@ -91,6 +91,13 @@ find_curl() {
     command -v curl >/dev/null || install_package curl
 }
 
+# Tests make backups with them, as docs/operations.md does.
+find_backup_programs() {
+    for program in sqlite3 rsync; do
+        command -v "$program" >/dev/null || install_package "$program"
+    done
+}
+
 # Tests create certificates with it.
 find_openssl() {
     command -v openssl >/dev/null || install_package openssl
@@ -165,6 +172,7 @@ find_node
 install_node_packages tests/clients/node_programs
 find_openssl
 find_curl
+find_backup_programs
 find_nginx
 find_systemd
 if [ "$want" = bench ]; then

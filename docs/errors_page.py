@@ -175,7 +175,7 @@ Every error code of the API. The body on routes of OpenAI's API is `{{"error": {
 - *Message*: `…` stands for a value of the request or the configuration.
 - *Retry?*: whether the same request may succeed. *yes*: the response has `x-should-retry: true`; retry after the
   seconds of `Retry-After`, 1 to 120. *no*: the response has `x-should-retry: false`. *both*: depends on the status
-  or on whether a job was created ([why](operations.md#status-codes-of-requests-that-fail-in-the-gateway)).
+  or on whether a job was created ([why](limits.md#status-codes-of-requests-that-fail-in-the-gateway)).
 - *Charged?*: whether a seller may have charged the operator for an order of the job. Teams are only charged for
   delivered images.
 

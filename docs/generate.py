@@ -28,7 +28,7 @@ from operations_tables import (
     SETTINGS_HEAD,
     build_log_event_rows,
     build_settings_rows,
-    replace_sections,
+    replace_section,
 )
 from parameters_page import (
     PARAMETERS_HEAD,
@@ -165,11 +165,13 @@ def render_states_page() -> str:
 
 
 def render_operations_page() -> str:
-    sections = {
-        "settings": render_table(SETTINGS_HEAD, build_settings_rows()),
-        "lines": render_table(LOG_EVENTS_HEAD, build_log_event_rows()),
-    }
-    return replace_sections(DOCS_FOLDER / "operations.md", sections)
+    return replace_section(
+        DOCS_FOLDER / "operations.md", "settings", render_table(SETTINGS_HEAD, build_settings_rows())
+    )
+
+
+def render_logs_page() -> str:
+    return replace_section(DOCS_FOLDER / "logs.md", "lines", render_table(LOG_EVENTS_HEAD, build_log_event_rows()))
 
 
 def render_metrics_page() -> str:
@@ -218,6 +220,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "providers.md": render_providers_page,
     "states.md": render_states_page,
     "operations.md": render_operations_page,
+    "logs.md": render_logs_page,
     # The running gateway reads it for its OpenAPI document.
     "../gateway/api/reference/error_table.json": render_error_table,
 }

@@ -1,4 +1,4 @@
-"""Builds the generated tables of `operations.md`: settings and log events."""
+"""Builds the generated tables of `operations.md` and `logs.md`: settings and log events."""
 
 import re
 from pathlib import Path
@@ -28,13 +28,11 @@ def build_log_event_rows() -> list[Row]:
     ]
 
 
-def replace_sections(path: Path, sections: dict[str, str]) -> str:
-    """Returns the text of the page, with the content between its marks replaced."""
-    text = path.read_text()
-    for name, content in sections.items():
-        start_mark, end_mark = f"<!-- {name}: generated -->\n", f"<!-- end of {name} -->"
-        pattern = re.compile(f"({re.escape(start_mark)}).*?({re.escape(end_mark)})", re.DOTALL)
-        text, replaced = pattern.subn(rf"\g<1>{content.replace(chr(92), chr(92) * 2)}\g<2>", text)
-        if replaced != 1:
-            raise ValueError(f"{path.name} has no marks for the generated section {name}")
+def replace_section(path: Path, name: str, content: str) -> str:
+    """Returns the text of the page, with the content between the marks of the section replaced."""
+    start_mark, end_mark = f"<!-- {name}: generated -->\n", f"<!-- end of {name} -->"
+    pattern = re.compile(f"({re.escape(start_mark)}).*?({re.escape(end_mark)})", re.DOTALL)
+    text, replaced = pattern.subn(rf"\g<1>{content.replace(chr(92), chr(92) * 2)}\g<2>", path.read_text())
+    if replaced != 1:
+        raise ValueError(f"{path.name} has no marks for the generated section {name}")
     return text

@@ -29,6 +29,7 @@ COMMAND_MODULES = {
     "explain": "explain",
     "keys": "api_key_commands",
     "audit": "audit",
+    "cancel-open": "open_work",
     "sandbox": "sandbox",
     "schema": "schema",
     "completion": "shell_completion",
@@ -52,7 +53,7 @@ class LazyGroup(click.Group):
 
 
 def load_command(name: str) -> click.Command:
-    command: click.Command = getattr(import_module(f"gateway.commands.{COMMAND_MODULES[name]}"), name)
+    command: click.Command = getattr(import_module(f"gateway.commands.{COMMAND_MODULES[name]}"), name.replace("-", "_"))
     return command
 
 

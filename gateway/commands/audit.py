@@ -2,18 +2,16 @@
 
 import asyncio
 import os
-import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import click
 
-from gateway.commands.config_helpers import CONFIG_HELP, load_config
-from gateway.components import StoreOptions, make_store
+from gateway.commands.config_helpers import CONFIG_HELP
+from gateway.commands.configured_store import load_valid_catalogue, make_configured_store
 from gateway.settings import SettingsError, load_settings
 from gateway.store.audit import AuditReport
 from gateway.store.base import Store, StoreError
-from gateway.task_supervisor import TaskSupervisor
 
 
 @click.command()
@@ -28,7 +26,7 @@ def audit(config: Path | None, data: Path | None, repair: bool) -> None:
     Redis, set the same environment variables as for `serve`.
     """
     try:
-        discrepancies = asyncio.run(_audit_store(_make_configured_store(config, data), repair))
+        discrepancies = asyncio.run(_audit_store(_make_store(config, data), repair))
     except (SettingsError, StoreError) as error:
         raise click.ClickException(str(error)) from None
     if not discrepancies:
@@ -40,14 +38,9 @@ def audit(config: Path | None, data: Path | None, repair: bool) -> None:
         raise SystemExit(1)
 
 
-def _make_configured_store(config: Path | None, data: Path | None) -> Store:
+def _make_store(config: Path | None, data: Path | None) -> Store:
     settings = load_settings(os.environ, config=config, data=data)
-    catalogue = load_config(settings.config, with_secrets=False).catalogue
-    if catalogue is None:
-        raise click.ClickException(f"{settings.config} is invalid. Run image-gateway check")
-    return make_store(
-        StoreOptions(settings=settings, config=catalogue.gateway, wall_clock=time.time, supervisor=TaskSupervisor())
-    )
+    return make_configured_store(settings, load_valid_catalogue(settings))
 
 
 async def _audit_store(store: Store, repair: bool) -> int:

@@ -26,11 +26,9 @@ from gateway.access.key_administration import (
 )
 from gateway.access.key_requests import CreateKeyRequest, parse_duration, serialize_event, serialize_key
 from gateway.access.key_tokens import TokenDigester
-from gateway.commands.config_helpers import load_config
-from gateway.components import StoreOptions, make_store
+from gateway.commands.configured_store import load_valid_catalogue, make_configured_store
 from gateway.settings import SettingsError, load_settings, load_signing_secrets
 from gateway.store.base import StoreError
-from gateway.task_supervisor import TaskSupervisor
 
 TIMEOUT_SECONDS = 30.0
 Json = dict[str, Any]
@@ -164,13 +162,9 @@ async def open_key_admin(
 @asynccontextmanager
 async def _open_administration(config: Path | None, data: Path | None) -> AsyncIterator[KeyAdministration]:
     settings = load_settings(os.environ, config=config, data=data)
-    catalogue = load_config(settings.config, with_secrets=False).catalogue
-    if catalogue is None:
-        raise click.ClickException(f"{settings.config} is invalid. Run image-gateway check")
+    catalogue = load_valid_catalogue(settings)
     digester = TokenDigester(load_signing_secrets(settings))
-    store = make_store(
-        StoreOptions(settings=settings, config=catalogue.gateway, wall_clock=time.time, supervisor=TaskSupervisor())
-    )
+    store = make_configured_store(settings, catalogue)
     await store.open()
     try:
         yield KeyAdministration(store.api_keys, digester, lambda: catalogue, time.time, secrets.token_bytes)

@@ -63,11 +63,25 @@ class ComposeStack:
         headers = {"authorization": f"Bearer {API_KEY}"}
         return httpx.Client(base_url=self.url, headers=headers, timeout=60, trust_env=False)
 
+    def wait_until_all_serve(self) -> None:
+        """Waits until nginx sends requests to every replica: it avoids one that could not be reached for 2 s."""
+        with self.make_client() as client:
+            for replica in self.replicas:
+                before = _count_model_lists(replica)
+                wait_until(
+                    lambda: client.get("/v1/models") and _count_model_lists(replica) > before,  # noqa: B023  called at once
+                    f"nginx sends requests to {replica.url}",
+                )
+
     def find_busy_replica(self) -> ReplicaProcess:
         return wait_until(
             lambda: next((one for one in self.replicas if one.read_metric("igw_jobs_in_flight")), None),
             "a replica works on a job",
         )  # type: ignore[return-value]  # wait_until returns no false value
+
+
+def _count_model_lists(replica: ReplicaProcess) -> float:
+    return replica.read_metric("igw_http_requests_total", method="GET", route="/v1/models", status="200")
 
 
 def find_nginx() -> str | None:

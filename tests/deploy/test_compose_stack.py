@@ -29,6 +29,7 @@ def stack(running_stack: ComposeStack) -> ComposeStack:
         if not replica.is_running:
             replica.start_again()
         replica.wait_until_idle()
+    running_stack.wait_until_all_serve()
     return running_stack
 
 

@@ -33,6 +33,8 @@ UNREACHABLE_MODEL, UNREACHABLE_SELLER, UNREACHABLE_URL = "partly-unreachable-mod
 API_KEY, ONE_CENT_BUDGET_KEY, OTHER_TEAM_KEY = "igw_flow", "igw_one_cent", "igw_other_team"
 # Keys of teams with a daily budget.
 TEN_CENT_BUDGET_KEY, FORTY_CENT_BUDGET_KEY = "igw_ten_cent", "igw_forty_cent"
+# Of a team that only the test of quotes orders for.
+QUOTED_BUDGET_KEY = "igw_quoted_budget"
 # The charge for the output tokens of one 1024x1024 image. With the prompt's tokens it equals the sandbox's charge, so
 # that an order without a response is booked at the exact amount. For other sizes these prices are estimates.
 OPENAI_PRICES = {"low": "0.00585", "medium": "0.05268", "high": "0.21072"}
@@ -46,6 +48,7 @@ SECRET_ENVIRON = {
     "IGW_FLOW_OTHER_TEAM_KEY": OTHER_TEAM_KEY,
     "IGW_FLOW_TEN_CENT_KEY": TEN_CENT_BUDGET_KEY,
     "IGW_FLOW_FORTY_CENT_KEY": FORTY_CENT_BUDGET_KEY,
+    "IGW_FLOW_QUOTED_BUDGET_KEY": QUOTED_BUDGET_KEY,
 }
 
 
@@ -138,6 +141,7 @@ def _build_teams() -> dict[str, Any]:
         "one-cent": {"keys": ["env:IGW_FLOW_ONE_CENT_KEY"], "policies": policies, "budget": {"day": "0.01"}},
         "ten-cent": {"keys": ["env:IGW_FLOW_TEN_CENT_KEY"], "budget": {"day": "0.10"}},
         "forty-cent": {"keys": ["env:IGW_FLOW_FORTY_CENT_KEY"], "budget": {"day": "0.40"}},
+        "quoted-budget": {"keys": ["env:IGW_FLOW_QUOTED_BUDGET_KEY"], "budget": {"day": "0.40"}},
         "other-team": {"keys": ["env:IGW_FLOW_OTHER_TEAM_KEY"]},
     }
 

@@ -5,7 +5,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.flow.flow_config import FORTY_CENT_BUDGET_KEY, SELLERS, TEN_CENT_BUDGET_KEY
+from tests.flow.flow_config import FORTY_CENT_BUDGET_KEY, QUOTED_BUDGET_KEY, SELLERS, TEN_CENT_BUDGET_KEY
 from tests.flow.order_flow import OrderFlow
 from tests.flow.order_times import run_concurrently
 
@@ -63,12 +63,12 @@ def test_quote_shows_whether_the_budget_suffices(flow: OrderFlow) -> None:
     """The quote holds what the order would hold: both are refused or accepted together."""
     for prompt in make_prompts(LONG_PROMPT_LENGTH):
         body = {"prompt": prompt, "quality": "low", "provider": {"only": [OPENAI]}}
-        headers = {"authorization": f"Bearer {FORTY_CENT_BUDGET_KEY}"}
+        headers = {"authorization": f"Bearer {QUOTED_BUDGET_KEY}"}
         quote = flow.gateway.http.post("/v1/quotes", json=body, headers=headers).json()
         [budget] = quote["budgets"]
         assert budget["hold"] == HELD_MICROS / 1_000_000
         assert budget["left"] == pytest.approx(budget["limit"] - budget["spent"] - budget["held"])
-        answer = post_openai_job(flow, FORTY_CENT_BUDGET_KEY, prompt)
+        answer = post_openai_job(flow, QUOTED_BUDGET_KEY, prompt)
         assert budget["sufficient"] is (answer.status_code == 200)
         shortage = [warning for warning in quote["warnings"] if warning.startswith("budget_exceeded: ")]
         assert bool(shortage) is not budget["sufficient"]
