@@ -5,9 +5,12 @@ import subprocess
 import sys
 import sysconfig
 import venv
+from base64 import b64decode
+from io import BytesIO
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from tests.harness.child_spec import NO_CHANGES
 from tests.harness.gateway_process import GatewayProcess
@@ -17,19 +20,44 @@ SHIPPED_FILES = {path.relative_to(ROOT / "config"): path.read_bytes() for path i
 CLEAN_ENVIRON = {name: value for name, value in os.environ.items() if not name.startswith(("IGW_", "REDIS_", "PYTHON"))}
 
 
+PIP = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet"]
+
+
 @pytest.fixture(scope="module")
-def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Builds the wheel and installs it into its own environment; dependencies come from the current one."""
-    folder = tmp_path_factory.mktemp("installed")
-    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet"]
-    offline = ("--no-deps", "--no-index")
-    subprocess.run([*pip, "wheel", *offline, "--no-build-isolation", "-w", str(folder), str(ROOT)], check=True)
-    (wheel,) = folder.glob("*.whl")
-    environment = folder / "venv"
-    venv.create(environment, with_pip=False)
-    subprocess.run([*pip, "--python", str(environment / "bin" / "python"), "install", *offline, str(wheel)], check=True)
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("wheel")
+    subprocess.run(
+        [*PIP, "wheel", "--no-deps", "--no-index", "--no-build-isolation", "-w", str(folder), str(ROOT)], check=True
+    )
+    (path,) = folder.glob("*.whl")
+    return path
+
+
+@pytest.fixture(scope="module")
+def program(tmp_path_factory: pytest.TempPathFactory, wheel: Path) -> Path:
+    """Installs the wheel into its own environment; dependencies come from the current one, which is quick."""
+    environment = tmp_path_factory.mktemp("installed") / "venv"
+    program = install_wheel(environment, wheel)
     (packages,) = environment.glob("lib/python*/site-packages")
     (packages / "borrowed.pth").write_text(sysconfig.get_path("purelib"))
+    return program
+
+
+@pytest.fixture(scope="module")
+def program_of_locked_packages(tmp_path_factory: pytest.TempPathFactory, wheel: Path) -> Path:
+    """Installs the wheel into an environment with the pinned packages for production, and no others."""
+    environment = tmp_path_factory.mktemp("production") / "venv"
+    requirements = str(ROOT / "deploy" / "requirements" / "runtime.txt")
+    return install_wheel(environment, wheel, "--require-hashes", "--only-binary", ":all:", "-r", requirements)
+
+
+def install_wheel(environment: Path, wheel: Path, *requirements: str) -> Path:
+    """Creates the environment, installs the requirements and the wheel, and returns the installed program."""
+    venv.create(environment, with_pip=False)
+    install = [*PIP, "--python", str(environment / "bin" / "python"), "install"]
+    if requirements:
+        subprocess.run([*install, *requirements], check=True)
+    subprocess.run([*install, "--no-deps", "--no-index", str(wheel)], check=True)
     return environment / "bin" / "image-gateway"
 
 
@@ -80,7 +108,12 @@ def test_init_writes_configuration_and_overwrites_nothing(program: Path, tmp_pat
 
 
 @pytest.mark.thorough
-def test_sandbox_serves_image_from_empty_folder(program: Path, tmp_path: Path) -> None:
+def test_wheel_and_locked_packages_draw_an_image_in_an_empty_folder(
+    program_of_locked_packages: Path, tmp_path: Path
+) -> None:
+    program = program_of_locked_packages
+    declared = subprocess.run([*PIP, "--python", str(program.with_name("python")), "check"], check=False)
+    assert declared.returncode == 0, "the lock file has every package that the wheel requires"
     with InstalledGateway(tmp_path, program) as gateway:
         gateway.start()
         params = {"prompt": "a lighthouse", "quality": "low"}
@@ -88,7 +121,9 @@ def test_sandbox_serves_image_from_empty_folder(program: Path, tmp_path: Path) -
             response = client.post("/v1/images/generations", json=params)
             document = client.get("/openapi.json")
         assert response.status_code == 200, response.text
-        assert response.json()["data"][0]["b64_json"]
+        with Image.open(BytesIO(b64decode(response.json()["data"][0]["b64_json"]))) as image:
+            image.load()
+            assert (image.format, image.size) == ("PNG", (1024, 1024))
         assert document.status_code == 200, "the table of errors is shipped"
         gateway.stop()
     assert "image-gateway init" in gateway.stderr
