@@ -3,8 +3,10 @@
 import base64
 import io
 import signal
+from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from threading import Event
 
 import pytest
 from PIL import Image
@@ -83,6 +85,34 @@ def test_draining_replica_costs_no_request(stack: ComposeStack) -> None:
         stack.sandbox.release_orders()
         assert held.result().status_code == 200
     wait_until(draining.has_exited, "the replica has drained")
+
+
+def test_replicas_restarted_one_at_a_time_fail_no_request(stack: ComposeStack) -> None:
+    """Four clients send one request after another, as fast as they get images."""
+    charges_before, is_upgraded = len(stack.sandbox.list_charges()), Event()
+    stack.sandbox.set_latency(0.2)
+
+    def send_requests(client_number: int) -> list[int]:
+        statuses = []
+        with stack.make_client() as client:
+            while not is_upgraded.is_set():
+                body = {**BODY, "prompt": f"request {len(statuses)} of client {client_number}"}
+                statuses.append(client.post("/v1/images/generations", json=body).status_code)
+        return statuses
+
+    with ThreadPoolExecutor() as pool:
+        clients = [pool.submit(send_requests, number) for number in range(4)]
+        try:
+            for replica in stack.replicas:
+                wait_until(lambda replica=replica: replica.read_metric("igw_jobs_in_flight"), "the replica has jobs")
+                replica.stop()
+                replica.start_again()
+                wait_until(lambda replica=replica: replica.read_metric("igw_jobs_accepted_total"), "it serves again")
+        finally:
+            is_upgraded.set()
+        statuses = [status for client in clients for status in client.result()]
+    assert set(statuses) == {200}, Counter(statuses)
+    assert len(stack.sandbox.list_charges()) == charges_before + len(statuses)
 
 
 def test_killed_replica_costs_no_image_and_no_second_purchase(stack: ComposeStack) -> None:
