@@ -1,6 +1,7 @@
 """The installed package works without the repository: it starts, plans and writes its configuration."""
 
 import os
+import re
 import subprocess
 import sys
 import sysconfig
@@ -86,6 +87,17 @@ def test_commands_fall_back_to_shipped_configuration(program: Path, tmp_path: Pa
     missing = run_program(program, tmp_path, "check", "--config", "config")
     assert missing.returncode == 1
     assert "Folder not found" in missing.stderr, "a folder given by --config has no fallback"
+
+
+def test_install_commands_of_the_page_for_operators(program: Path, tmp_path: Path) -> None:
+    page = (ROOT / "docs" / "operations.md").read_text()
+    commands = re.findall(r"^gateway-venv/bin/image-gateway (.*?)(?: +#.*)?$", page, re.MULTILINE)
+    assert [command.split()[0] for command in commands] == ["init", "check", "doctor", "serve"]
+    *preparations, _ = [run_program(program, tmp_path, *command.split()) for command in commands[:-1]]
+    assert [result.returncode for result in preparations] == [0, 0]
+    doctor = run_program(program, tmp_path, *commands[2].split())
+    assert (doctor.returncode, doctor.stderr) == (1, ""), "no seller has a key yet"
+    assert "env:RUNAPI_API_KEY" in doctor.stdout
 
 
 def test_init_writes_configuration_and_overwrites_nothing(program: Path, tmp_path: Path) -> None:
