@@ -4,10 +4,12 @@ Everything that reaches outside the process comes from `Factories`. Tests replac
 memory, in virtual time and with seeded random numbers.
 """
 
+import os
 import random
 import secrets
 import time
 from collections.abc import Callable
+from functools import partial
 
 from msgspec import Struct
 
@@ -38,6 +40,7 @@ from gateway.store.job_watch import JobWatchers
 from gateway.store.redis import RedisStore
 from gateway.store.sqlite import SqliteStore
 from gateway.task_supervisor import TaskSupervisor
+from gateway.telemetry.tracing import Tracer, make_tracer
 from gateway.timeouts_and_intervals import StoreTiming, Timing
 from gateway.upstream.input_fetcher import InputFetcher
 from gateway.upstream.seller_client import SellerClient
@@ -99,12 +102,13 @@ class Factories(Struct, frozen=True, kw_only=True):
     monotonic: Clock = time.monotonic
     draw_random: Callable[[], float] = random.random
     draw_bytes: Callable[[int], bytes] = secrets.token_bytes
+    make_tracer: Callable[[str, Callable[[str], None]], Tracer | None] = partial(make_tracer, os.environ)
 
 
 class Environment(Struct, frozen=True, kw_only=True):
     """The clock, configuration and tasks that all components of one process share.
 
-    `wall_clock` never jumps; `has_callbacks`: sellers can reach `base_url`.
+    `wall_clock` never jumps; `has_callbacks`: sellers can reach `base_url`; `is_traced`: traces are exported.
     """
 
     factories: Factories
@@ -120,6 +124,7 @@ class Environment(Struct, frozen=True, kw_only=True):
     signing_secrets: tuple[bytes, ...]
     is_draining: Callable[[], bool]
     timing: Timing
+    is_traced: bool = False
 
 
 class Components(Struct, frozen=True):
@@ -167,6 +172,7 @@ def _make_engine_context(environment: Environment) -> EngineContext:
         draw_random=factories.draw_random,
         draw_bytes=factories.draw_bytes,
         timing=environment.timing,
+        is_traced=environment.is_traced,
     )
 
 

@@ -22,11 +22,12 @@ class Event(Struct, frozen=True, kw_only=True):
 
 class JobEvent(Event, frozen=True, kw_only=True):
     """Base of the events of a job. `at`: when it happened, in Unix seconds of the clock that stamps jobs. `config`: the
-    hash of the configuration with which the job was accepted."""
+    hash of the configuration with which the job was accepted. `traceparent`: of the request that created it."""
 
     at: float
     job: str
     config: str
+    traceparent: str | None = None
 
 
 class OfferEvent(JobEvent, frozen=True, kw_only=True):
@@ -178,6 +179,32 @@ class PriceMismatch(AttemptEvent, frozen=True, kw_only=True):
     difference: int
 
 
+class SellerCallStep(StrEnum):
+    """Purpose of an HTTP call to a seller."""
+
+    UPLOAD = "upload"
+    SUBMIT = "submit"
+    POLL = "poll"
+    SEARCH = "search"
+    RESEND = "resend"
+    DOWNLOAD = "download"
+
+
+class SellerCallEnded(JobEvent, frozen=True, kw_only=True):
+    """An HTTP call to a seller ended. It has no line in the log, and is emitted only if traces are exported.
+
+    `attempt`: None if it uploaded an input image, which may be used by several orders. `status`: of HTTP; None
+    without an answer, and of downloads. `fault`: why no answer or image was received.
+    """
+
+    seller: str
+    attempt: int | None
+    step: SellerCallStep
+    seconds: float
+    status: int | None = None
+    fault: str | None = None
+
+
 class LateImagesReceived(JobEvent, frozen=True, kw_only=True):
     """Images arrived after their attempt was closed. They are booked as orphan and not listed in the job."""
 
@@ -306,7 +333,8 @@ class RequestCompleted(Event, frozen=True, kw_only=True):
 
     `at`: when it ended, in Unix seconds. `route` is the pattern, never the path. `waited_seconds`: part of `seconds`
     spent waiting for the job, if the request is about one; `client_seconds`: part spent receiving the body and sending
-    the response; `fetch_seconds`: part spent fetching input images.
+    the response; `fetch_seconds`: part spent fetching input images. `traceparent`: of the request's own span if traces
+    are exported, else of the client's; `client_span`: the client's span, if it is another one.
     """
 
     at: float
@@ -320,6 +348,8 @@ class RequestCompleted(Event, frozen=True, kw_only=True):
     fetch_seconds: float = 0.0
     team: str | None = None
     job: str | None = None
+    traceparent: str | None = None
+    client_span: str | None = None
 
 
 def get_event_name(event_class: type[Event]) -> str:

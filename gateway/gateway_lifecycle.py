@@ -35,6 +35,7 @@ from gateway.telemetry.gauges import GaugeReader, GaugeSources
 from gateway.telemetry.logs import EventLogger
 from gateway.telemetry.metrics import Metrics
 from gateway.telemetry.store_metrics import StoreMetricReader
+from gateway.telemetry.tracing import Tracer
 from gateway.timeouts_and_intervals import Timing
 from gateway.upstream.seller_client import SellerClient
 
@@ -61,6 +62,7 @@ class Gateway:
         self.settings = settings
         self.logs = EventLogger(settings.log_format, has_debug_lines=settings.log_level == "debug")
         self.metrics = Metrics()
+        self._tracer: Tracer | None = None
         self.reloader = make_reloader(self._on_reload)
         self._default_timing = timing
         self.timing = configure_timing(timing, self.reloader.current.gateway.timing)
@@ -93,6 +95,10 @@ class Gateway:
             self.timing.api,
             lambda: self.reloader.current.gateway.cors.origins,
         )
+        with self.logs.capture_library_logs():
+            self._tracer = factories.make_tracer(self.store.replica_id, self._log_trace_warning)
+        if self._tracer is not None:
+            self.app.start_span = self._tracer.start_span
 
     def set_base_url(self, url: str, is_reachable_by_sellers: bool) -> None:
         """Sets the base URL unless the settings define one.
@@ -117,6 +123,11 @@ class Gateway:
     def emit(self, event: Event) -> None:
         self.metrics(event)
         self.logs(event)
+        if self._tracer is not None:
+            self._tracer(event)
+
+    def _log_trace_warning(self, warning: str) -> None:
+        self.logs.log("warning", "trace warning", warning=warning)
 
     def _on_reload(self, reload: ReloadResult) -> None:
         problems = reload.resolved.problems
@@ -209,6 +220,8 @@ class Gateway:
 
     async def _start_components(self, app: Litestar, exit_stack: AsyncExitStack) -> None:
         signing_secrets = load_signing_secrets(self.settings)
+        if self._tracer is not None:
+            exit_stack.push_async_callback(self._tracer.close, self.timing.maintenance.trace_flush_timeout_seconds)
         exit_stack.push_async_callback(
             self.supervisor.run_every(
                 "logs", self.timing.maintenance.log_check_interval_seconds, self.logs.restart_thread
@@ -364,6 +377,7 @@ class Gateway:
             signing_secrets=signing_secrets,
             is_draining=lambda: self.is_draining,
             timing=self.timing,
+            is_traced=self._tracer is not None,
         )
 
 

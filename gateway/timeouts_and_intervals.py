@@ -144,6 +144,8 @@ class MaintenanceTiming(Struct, frozen=True, kw_only=True):
     # A storage that failed is tested again within this time.
     storage_check_interval_seconds: float = 3.0
     log_check_interval_seconds: float = 1.0
+    # At shutdown: how long the last spans may take to reach the collector.
+    trace_flush_timeout_seconds: float = 3.0
     # How often the lag of the event loop is measured. Anything that blocks it for longer is seen.
     loop_lag_interval_seconds: float = 0.25
     # How old the metrics of the store may be. Prometheus scrapes every 15 seconds; the reads take a few milliseconds.

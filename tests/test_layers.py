@@ -28,7 +28,8 @@ LAYERS = [
     },
     {"gateway.jobs", "gateway.catalogue", "gateway.config", "gateway.settings"}
     | {"gateway.money", "gateway.suggestions", "gateway.slewing_clock", "gateway.events", "gateway.task_supervisor"}
-    | {"gateway.memory_budget", "gateway.large_body_thread", "gateway.timeouts_and_intervals", "gateway.event_wait"},
+    | {"gateway.memory_budget", "gateway.large_body_thread", "gateway.timeouts_and_intervals", "gateway.event_wait"}
+    | {"gateway.trace_context"},
     {"providers"},
 ]
 # What gateway.health may import of this project. Not gateway.upstream: the engine joins the two.

@@ -27,7 +27,7 @@ from gateway.api.models import get_model, list_models
 from gateway.api.monitoring_endpoints import livez, metrics, readyz
 from gateway.api.quotes import create_quote
 from gateway.api.reference.documentation_endpoints import DOCUMENTATION_HANDLERS, DocumentCache
-from gateway.api.request_lifecycle import RequestLifecycle
+from gateway.api.request_lifecycle import RequestLifecycle, SpanStarter, keep_client_span
 from gateway.api.responses_api.response_routes import (
     cancel_response,
     create_response,
@@ -83,7 +83,8 @@ ROUTE_HANDLERS = [
 class Application(Litestar):
     """Assigns each request an id and emits an event for its response, also for unknown routes.
 
-    `body_budget`: memory of the bodies of all requests; `disk_budget`: disk of all uploads.
+    `body_budget`: memory of the bodies of all requests; `disk_budget`: disk of all uploads; `start_span`: starts the
+    span of a request, if traces are exported.
     """
 
     def __init__(
@@ -93,6 +94,7 @@ class Application(Litestar):
         self._emit, self._timing, self._cross_origin_headers = emit, timing, cross_origin_headers
         self.body_budget = MemoryBudget(timing.max_total_body_bytes)
         self.disk_budget = MemoryBudget(timing.max_total_upload_bytes)
+        self.start_span: SpanStarter = keep_client_span
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] != "http":
@@ -104,6 +106,7 @@ class Application(Litestar):
             self.body_budget.make_outgoing_reservation(),
             self._cross_origin_headers,
         )
+        lifecycle.start_trace(self.start_span)
         try:
             if not await lifecycle.answer_preflight():
                 await super().__call__(lifecycle.scope, lifecycle.incoming_body, lifecycle.send)

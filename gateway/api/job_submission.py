@@ -45,7 +45,7 @@ class JobRequest(Struct, Generic[ParamsT], frozen=True, kw_only=True):
 
     `idempotency`: recognizes its repetitions. `is_dalle_client`: the client expects DALL-E's response format.
     `warnings`: parameters that were mapped or ignored. `echoed_params`: what only the responses repeat. `batch_id`,
-    `deadline_seconds`: of a line of a batch.
+    `deadline_seconds`: of a line of a batch. `traceparent`: of the HTTP request, if it is traced.
     """
 
     team: str
@@ -62,6 +62,7 @@ class JobRequest(Struct, Generic[ParamsT], frozen=True, kw_only=True):
     echoed_params: Mapping[str, Any] = {}
     batch_id: str = ""
     deadline_seconds: float | None = None
+    traceparent: str | None = None
 
     @property
     def is_idempotent(self) -> bool:
@@ -161,6 +162,7 @@ async def _submit_new_job(context: ApiContext, request: AnyJobRequest, record: I
         echoed_params=request.echoed_params,
         batch_id=request.batch_id,
         deadline_seconds=request.deadline_seconds,
+        traceparent=request.traceparent,
     )
     result = await _create_job(context, request, command)
     outcome = result.outcome

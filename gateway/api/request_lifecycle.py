@@ -1,6 +1,6 @@
 """One HTTP request and its response: assigns the id, measures the time, adds headers, emits the event."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from time import perf_counter, time
 from typing import Any, Protocol
 
@@ -15,11 +15,19 @@ from gateway.api.server_error_responses import SHUTDOWN_RETRY_SECONDS, select_ch
 from gateway.events import RequestCompleted
 from gateway.jobs.commit import IdempotencyRecord
 from gateway.memory_budget import MemoryReservation
+from gateway.trace_context import TraceContext, find_trace_context
 
 KNOWN_METHODS = ("GET", "POST", "HEAD", "OPTIONS")
 # Litestar answers OPTIONS itself, with a less helpful response than its error for an unknown method.
 UNROUTED_METHOD = "NONE"
 RawHeader = tuple[bytes, bytes]
+# Returns the context of a request's own span, or the client's if traces are not exported.
+SpanStarter = Callable[[TraceContext | None], TraceContext | None]
+
+
+def keep_client_span(client_context: TraceContext | None) -> TraceContext | None:
+    """Starts no span: the job continues the client's trace directly."""
+    return client_context
 
 
 def merge_header_lines(headers: Iterable[RawHeader], name: bytes) -> list[RawHeader]:
@@ -71,7 +79,17 @@ class RequestLifecycle:
         self._streams: list[ClosableStream] = []
         self._state |= {"request_id": self.request_id, "incoming_body": incoming_body}
         self._state["client_method"] = self._method
-        self._state |= {"streams": self._streams, "response_memory": response_memory}
+        self._state |= {"streams": self._streams, "response_memory": response_memory, "traceparent": None}
+        self._client_span: str | None = None
+
+    def start_trace(self, start_span: SpanStarter) -> None:
+        """Reads the client's trace, or starts one. The job of the request continues it."""
+        client_context = find_trace_context(self.scope["headers"])
+        context = start_span(client_context)
+        if context is not None:
+            self._state["traceparent"] = str(context)
+        if client_context is not None and context is not client_context:
+            self._client_span = client_context.span_id
 
     async def send(self, message: Message) -> None:
         if self._method == "HEAD" and self._is_response_started:
@@ -154,6 +172,8 @@ class RequestLifecycle:
             fetch_seconds=self._state.get("fetch_seconds", 0.0),
             team=self.team,
             job=self._state.get("job_id"),
+            traceparent=self._state["traceparent"],
+            client_span=self._client_span,
         )
 
     @property

@@ -37,18 +37,28 @@ def emit_commit_events(context: EngineContext, before: Job, commit: Commit) -> N
         context.emit(_make_job_ended_event(job))
 
 
-class OfferFields(TypedDict):
-    """The fields of an `OfferEvent`."""
+class JobFields(TypedDict):
+    """The fields of a `JobEvent`."""
 
     at: float
     job: str
+    config: str
+    traceparent: str | None
+
+
+class OfferFields(JobFields):
+    """The fields of an `OfferEvent`."""
+
     seller: str
     cell: Cell
-    config: str
+
+
+def identify_job(job: Job, at: float) -> JobFields:
+    return JobFields(at=at, job=job.id, config=job.config_hash, traceparent=job.traceparent)
 
 
 def identify_offer(job: Job, route_entry: RouteEntry, at: float) -> OfferFields:
-    return OfferFields(at=at, job=job.id, seller=route_entry.seller, cell=route_entry.cell, config=job.config_hash)
+    return OfferFields(**identify_job(job, at), seller=route_entry.seller, cell=route_entry.cell)
 
 
 def _emit_attempt_recorded(context: EngineContext, job: Job, attempt: Attempt) -> None:
@@ -71,13 +81,11 @@ def _emit_order_accepted(context: EngineContext, job: Job, attempt: Attempt, now
 
 def _make_failover_event(job: Job, before: Attempt, after: Attempt) -> FailoverStarted:
     return FailoverStarted(
-        at=after.started_at,
-        job=job.id,
+        **identify_job(job, after.started_at),
         attempt=after.number,
         from_seller=job.route_entry(before).seller,
         to_seller=job.route_entry(after).seller,
         reason=before.fault,
-        config=job.config_hash,
     )
 
 
@@ -119,8 +127,7 @@ def _emit_attempt_ended(context: EngineContext, job: Job, attempt: Attempt) -> N
 
 def _make_ledger_event(job: Job, entry: LedgerEntry) -> LedgerEntryPosted:
     return LedgerEntryPosted(
-        at=entry.posted_at,
-        job=entry.job,
+        **identify_job(job, entry.posted_at),
         attempt=entry.attempt,
         team=entry.team,
         seller=entry.seller,
@@ -130,7 +137,6 @@ def _make_ledger_event(job: Job, entry: LedgerEntry) -> LedgerEntryPosted:
         amount=entry.amount,
         images=entry.images,
         day=entry.day,
-        config=job.config_hash,
     )
 
 
@@ -146,8 +152,7 @@ def _make_job_ended_event(job: Job) -> JobEnded:
     finished_at = job.finished_at or job.created_at
     ordered_at = job.attempts[0].started_at if job.attempts else finished_at
     return JobEnded(
-        at=finished_at,
-        job=job.id,
+        **identify_job(job, finished_at),
         team=job.team,
         model=job.model,
         cell=job.route[0].cell,
@@ -159,5 +164,4 @@ def _make_job_ended_event(job: Job) -> JobEnded:
         sellers=tuple(job.route_entry(attempt).seller for attempt in job.attempts if attempt.delivered_count),
         captured_amount=job.captured_amount,
         fault=job.fault,
-        config=job.config_hash,
     )

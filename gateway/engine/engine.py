@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from msgspec.structs import replace
 
 from gateway.assets.object_keys import make_object_prefix
-from gateway.engine.commit_events import emit_commit_events
+from gateway.engine.commit_events import emit_commit_events, identify_job
 from gateway.engine.engine_context import EngineContext
 from gateway.engine.job_caller_remover import JobCallerRemover
 from gateway.engine.job_creation import CreateJobCommand, CreateJobResult, create_job
@@ -184,14 +184,12 @@ class Engine:
     def _emit_job_accepted(self, job: Job, policy: str) -> None:
         self.context.emit(
             JobAccepted(
-                at=job.created_at,
-                job=job.id,
+                **identify_job(job, job.created_at),
                 team=job.team,
                 model=job.model,
                 images=job.n,
                 cell=job.route[0].cell,
                 policy=policy,
-                config=job.config_hash,
             )
         )
 
@@ -332,7 +330,7 @@ class Engine:
             worker.on_lease_regained(claimed_job.fence)
             return worker
         now = self.context.wall_clock()
-        self.context.emit(JobReclaimed(at=now, job=job.id, reclaims=claimed_job.reclaims, config=job.config_hash))
+        self.context.emit(JobReclaimed(**identify_job(job, now), reclaims=claimed_job.reclaims))
         return self._start_worker(job, claimed_job.fence, claimed_job.reclaims, now + self._lease_seconds)
 
     async def _renew_all_leases(self) -> None:

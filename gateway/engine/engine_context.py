@@ -44,7 +44,8 @@ class EngineContext(Struct, kw_only=True):
 
     `wall_clock` stamps jobs; `monotonic` is for health and limits. `job_watchers` wait in this process for changes of
     jobs that it runs. `callback_urls` is None if the gateway has no public URL. `draw_random`: a number from 0 to 1.
-    `draw_bytes`: secret bytes for ids. `timing`: the times in force; only a reload replaces them.
+    `draw_bytes`: secret bytes for ids. `timing`: the times in force; only a reload replaces them. `is_traced`: calls to
+    sellers have events, since traces are exported.
     """
 
     store: Store
@@ -62,6 +63,7 @@ class EngineContext(Struct, kw_only=True):
     draw_random: Callable[[], float]
     draw_bytes: Callable[[int], bytes]
     timing: Timing
+    is_traced: bool = False
     open_jobs: OpenJobCounter = field(default_factory=OpenJobCounter)
     release_counts: ReleaseCounts = field(default_factory=ReleaseCounts)
     image_document_cache: ImageDocumentCache = field(default_factory=ImageDocumentCache)

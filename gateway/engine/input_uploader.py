@@ -8,9 +8,21 @@ from gateway.assets.storage import ForeignObject, ObjectNotFound
 from gateway.catalogue import Seller
 from gateway.engine.engine_context import EngineContext
 from gateway.engine.job_documents import SavedRequest, StoredInput
-from gateway.events import ErrorReported
+from gateway.engine.seller_call_events import SellerCall, observe_seller_call
+from gateway.events import ErrorReported, SellerCallStep
+from gateway.jobs.job import Job
 from gateway.upstream.seller_client import CallOptions
-from providers.adapter import Answer, DataUri, InputTransport, Multipart, Upload, UploadDone, UploadGrant, UploadRequest
+from providers.adapter import (
+    Answer,
+    Call,
+    DataUri,
+    InputTransport,
+    Multipart,
+    Upload,
+    UploadDone,
+    UploadGrant,
+    UploadRequest,
+)
 from providers.call_builders import encode_data_uri
 from providers.faults import Fault, FaultKind
 from providers.order_status import NoAnswer
@@ -35,9 +47,9 @@ class UploadedInputs(Struct, frozen=True):
 class InputUploader:
     """Uploads the inputs of one job: each input once per seller, for all orders of the job."""
 
-    def __init__(self, context: EngineContext, job_id: str) -> None:
+    def __init__(self, context: EngineContext, job: Job) -> None:
         self._context = context
-        self._job_id = job_id
+        self._job = job
         self._uploaded_urls: dict[tuple[str, str], ImageUrl] = {}
         self._upload_lock = asyncio.Lock()
 
@@ -55,8 +67,8 @@ class InputUploader:
             transports = seller.adapter.input_transports
             transport = next((option for option in transports if _accepts_size(option, len(image.data))), None)
             if isinstance(transport, Upload):
-                url = self._uploaded_urls[seller.name, stored_input.key] = await _upload_to_seller(
-                    self._context, seller, transport, image
+                url = self._uploaded_urls[seller.name, stored_input.key] = await self._upload_to_seller(
+                    seller, transport, image
                 )
                 return url
         if transport is None:
@@ -65,13 +77,38 @@ class InputUploader:
             )
         return ImageUrl(encode_data_uri(image)) if isinstance(transport, DataUri) else image
 
+    async def _upload_to_seller(self, seller: Seller, upload: Upload, image: ImageBytes) -> ImageUrl:
+        timing = self._context.timing.orders
+        request_options = CallOptions(timeout_seconds=timing.upload_request_timeout_seconds)
+        upload_options = CallOptions(timeout_seconds=timing.upload_timeout_seconds)
+        answer = await self._send(upload.prepare.build_call(image), seller, request_options)
+        grant = upload.prepare.read_answer(answer) if isinstance(answer, Answer) else answer
+        if not isinstance(grant, UploadGrant):
+            raise OrderNotSent(_get_fault(grant))
+        answer = await self._send(upload.put.build_call(UploadRequest(image, grant)), seller, upload_options)
+        upload_done = upload.put.read_answer(answer) if isinstance(answer, Answer) else answer
+        if not isinstance(upload_done, UploadDone):
+            raise OrderNotSent(_get_fault(upload_done))
+        answer = await self._send(upload.confirm.build_call(grant), seller, request_options)
+        url = upload.confirm.read_answer(answer) if isinstance(answer, Answer) else answer
+        if not isinstance(url, ImageUrl):
+            raise OrderNotSent(_get_fault(url))
+        return url
+
+    async def _send(self, call: Call, seller: Seller, options: CallOptions) -> Answer | NoAnswer:
+        return await observe_seller_call(
+            self._context,
+            SellerCall(self._job, None, seller.name, SellerCallStep.UPLOAD),
+            self._context.seller_client.send(call, seller, options),
+        )
+
     async def _load_input(self, key: str) -> bytes:
         """Loads an input. Raises OrderNotSent if it is missing: then neither another seller nor a retry can succeed."""
         try:
             return await self._context.storage.get(key)
         except (ObjectNotFound, ForeignObject) as error:
             if isinstance(error, ForeignObject):
-                self._context.emit(ErrorReported(component=error.component, message=str(error), job=self._job_id))
+                self._context.emit(ErrorReported(component=error.component, message=str(error), job=self._job.id))
             raise OrderNotSent(
                 Fault(kind=FaultKind.INPUT_MISSING, message="an input image is no longer stored")
             ) from None
@@ -85,27 +122,6 @@ def _accepts_size(transport: InputTransport, size: int) -> bool:
             return size <= max_bytes
         case _:
             return False
-
-
-async def _upload_to_seller(context: EngineContext, seller: Seller, upload: Upload, image: ImageBytes) -> ImageUrl:
-    timing = context.timing.orders
-    request_options = CallOptions(timeout_seconds=timing.upload_request_timeout_seconds)
-    upload_options = CallOptions(timeout_seconds=timing.upload_timeout_seconds)
-    answer = await context.seller_client.send(upload.prepare.build_call(image), seller, request_options)
-    grant = upload.prepare.read_answer(answer) if isinstance(answer, Answer) else answer
-    if not isinstance(grant, UploadGrant):
-        raise OrderNotSent(_get_fault(grant))
-    answer = await context.seller_client.send(
-        upload.put.build_call(UploadRequest(image, grant)), seller, upload_options
-    )
-    upload_done = upload.put.read_answer(answer) if isinstance(answer, Answer) else answer
-    if not isinstance(upload_done, UploadDone):
-        raise OrderNotSent(_get_fault(upload_done))
-    answer = await context.seller_client.send(upload.confirm.build_call(grant), seller, request_options)
-    url = upload.confirm.read_answer(answer) if isinstance(answer, Answer) else answer
-    if not isinstance(url, ImageUrl):
-        raise OrderNotSent(_get_fault(url))
-    return url
 
 
 def _get_fault(answer: NoAnswer) -> Fault:

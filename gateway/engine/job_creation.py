@@ -71,7 +71,7 @@ class CreateJobCommand(Struct, frozen=True, kw_only=True):
     `is_client_connected` is called right before the job is saved; if it is None, the job is created even if its request
     ends early. `has_client_disconnected` is called after the job is saved, since saving may take long. `key_id`: of the
     request's API key. `echoed_params`: what only the API's responses repeat. `batch_id`: of the batch that the job is a
-    line of. `deadline_seconds`: None for the configured deadline.
+    line of. `deadline_seconds`: None for the configured deadline. `traceparent`: of the request, if it is traced.
     """
 
     query: RoutingQuery
@@ -92,6 +92,7 @@ class CreateJobCommand(Struct, frozen=True, kw_only=True):
     echoed_params: Mapping[str, Any] = {}
     batch_id: str = ""
     deadline_seconds: float | None = None
+    traceparent: str | None = None
 
 
 class Route(Struct, frozen=True):
@@ -233,6 +234,7 @@ def _make_new_job(context: EngineContext, catalogue: Catalogue, command: CreateJ
         key_id=command.key_id,
         labels=command.labels,
         batch_id=command.batch_id,
+        traceparent=command.traceparent,
     )
 
 

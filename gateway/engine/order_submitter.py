@@ -17,10 +17,11 @@ from gateway.engine.job_context import JobContext
 from gateway.engine.job_documents import OrderDocuments, OrderTerms, SavedRequest, call_document_name, encode_call
 from gateway.engine.offer_resolver import make_health_key
 from gateway.engine.order_tracker import OrderTracker
+from gateway.engine.seller_call_events import SellerCall, observe_seller_call
 from gateway.engine.seller_queries import get_max_response_bytes
 from gateway.engine.seller_response_builder import describe_fault
 from gateway.engine.unsent_order_fault import get_unsent_order_fault
-from gateway.events import OfferSkipped, OrderSlotGranted
+from gateway.events import OfferSkipped, OrderSlotGranted, SellerCallStep
 from gateway.health.concurrency_limiter import Priority, SlotTimeout
 from gateway.jobs.job import Part, RecoveryMethod, RouteEntry, order_reference
 from gateway.jobs.job_update_types import (
@@ -51,7 +52,7 @@ class OrderSubmitter:
         self._job_context = job_context
         self._tracker = tracker
         self._context = job_context.engine_context
-        self._uploader = InputUploader(job_context.engine_context, job_context.job.id)
+        self._uploader = InputUploader(job_context.engine_context, job_context.job)
         # By image: the key of the task that orders it, and of the last task that failed to order it.
         self._assigned: dict[int, Hashable] = {}
         self._failed_keys: dict[int, Hashable] = {}
@@ -336,7 +337,9 @@ class OrderSubmitter:
             timeout_seconds=timeout_seconds, max_response_bytes=max_bytes, fresh_connection=not is_replayable
         )
         fence = self._job_context.fence if is_replayable else None
-        answer = await self._context.seller_client.send(call, offer.seller, options)
+        seller_call = SellerCall(self._job_context.job, attempt_number, offer.seller.name, SellerCallStep.SUBMIT)
+        sending = self._context.seller_client.send(call, offer.seller, options)
+        answer = await observe_seller_call(self._context, seller_call, sending)
         progress = await parse_response(adapter.submit.read_answer, answer)
         self._report_backpressure(offer, progress)
         await self._record_response(offer, attempt_number, progress, fence)

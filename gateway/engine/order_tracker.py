@@ -17,7 +17,7 @@ from gateway.engine.job_documents import call_document_name, decode_call
 from gateway.engine.order_observation import OrderObservation
 from gateway.engine.poll_schedule import MAX_UNANSWERED_POLLS, PollSchedule, UnansweredPolls, get_retry_after
 from gateway.engine.result_fetcher import ResultFetcher
-from gateway.engine.seller_queries import poll_order, query_seller, resend_order, verify_ticket
+from gateway.engine.seller_queries import poll_order, resend_order, search_order, verify_ticket
 from gateway.engine.seller_response_builder import describe_fault
 from gateway.jobs.job import Attempt, order_reference
 from gateway.jobs.job_update_types import (
@@ -42,7 +42,7 @@ from gateway.jobs.next_actions import (
 )
 from providers.faults import FaultKind, PollPolicy
 from providers.order_status import Accepted, Failed, InProgress, NoAnswer, Progress, Ready, SearchResult
-from providers.orders import ImageUrl, OrderReference
+from providers.orders import ImageUrl
 
 
 class OrderTracker:
@@ -226,9 +226,7 @@ class OrderTracker:
             offer = self._find_offer(attempt) or offer
             if await self._resolve_ticket(attempt, offer):
                 return
-            progress = await query_seller(
-                self._context, offer.seller.adapter.search, OrderReference(reference, search_number), offer
-            )
+            progress = await search_order(self._context, self._job_context.job, attempt, offer, search_number)
             orders = progress.orders if isinstance(progress, SearchResult) else ()
             ticket = next((order.id for order in orders if order.reference == reference and order.id), None)
             if ticket is not None:
@@ -277,7 +275,8 @@ class OrderTracker:
         backoff = timing.min_resend_backoff_seconds
         while saved_call is not None and self._context.wall_clock() < action.until:
             offer = self._find_offer(attempt) or offer
-            progress = await resend_order(self._context, decode_call(saved_call), offer, len(attempt.images))
+            job, call = self._job_context.job, decode_call(saved_call)
+            progress = await resend_order(self._context, job, attempt, offer, call)
             if isinstance(progress, Accepted | InProgress) and progress.id:
                 return await self._record_ticket(attempt, progress.id)
             is_conclusive = (

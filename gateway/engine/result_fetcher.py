@@ -16,8 +16,8 @@ from gateway.assets.image_header import InvalidImage, read_header
 from gateway.assets.object_keys import make_object_key, make_object_prefix
 from gateway.assets.output_check import ExpectedOutput, check_output
 from gateway.assets.storage import StorageError
-from gateway.catalogue import Offer, SellerAccount
-from gateway.engine.commit_events import identify_offer, record_health
+from gateway.catalogue import Offer
+from gateway.engine.commit_events import identify_job, identify_offer, record_health
 from gateway.engine.finished_order_cost import compute_cost
 from gateway.engine.job_context import JobContext
 from gateway.engine.job_documents import (
@@ -28,8 +28,9 @@ from gateway.engine.job_documents import (
     encode_document,
     image_document_name,
 )
+from gateway.engine.seller_call_events import SellerCall, observe_seller_call
 from gateway.engine.seller_response_builder import describe_success
-from gateway.events import ErrorReported, ImageStored, LateImagesReceived, describe_exception
+from gateway.events import ErrorReported, ImageStored, LateImagesReceived, SellerCallStep, describe_exception
 from gateway.health.health_tracker import OrderOutcome
 from gateway.jobs.job import Attempt
 from gateway.jobs.job_update_types import ImagesReady, ImagesStored
@@ -191,9 +192,7 @@ class ResultFetcher:
         if results and not self._job_context.get_attempt(order.attempt_number).delivered_count:
             self._context.emit(
                 LateImagesReceived(
-                    at=self._context.wall_clock(),
-                    job=self._job_context.job.id,
-                    config=self._job_context.job.config_hash,
+                    **identify_job(self._job_context.job, self._context.wall_clock()),
                     attempt=order.attempt_number,
                     seller=order.offer.seller.name,
                     images=len(results),
@@ -220,7 +219,7 @@ class ResultFetcher:
         """Fetches and stores one image, or counts a failed try."""
         image_key, started_at = (order.attempt_number, index), self._context.monotonic()
         try:
-            data = await self._download_image(source, order.offer.seller.account)
+            data = await self._download_image(order, source)
             downloaded_at = self._context.monotonic()
             self._stored_results[image_key] = result = await self._store_one(order, index, data)
             self._emit_image_stored(order, result, started_at, downloaded_at)
@@ -272,13 +271,18 @@ class ResultFetcher:
             yield delay
             delay = min(delay * BACKOFF_FACTOR, self._context.timing.fetches.max_backoff_seconds)
 
-    async def _download_image(self, source: ImageSource, account: SellerAccount) -> bytes:
+    async def _download_image(self, order: FinishedOrder, source: ImageSource) -> bytes:
         """Downloads an image, or takes its inline bytes. Raises ImageGone, or a DownloadError that may be transient."""
         if isinstance(source, ImageBytes):
             return source.data
+        seller, account = order.offer.seller, order.offer.seller.account
         try:
-            return await self._context.seller_client.download(
-                source.url, account.allows_private_addresses, proxy=account.proxy, account=account.name
+            return await observe_seller_call(
+                self._context,
+                SellerCall(self._job_context.job, order.attempt_number, seller.name, SellerCallStep.DOWNLOAD),
+                self._context.seller_client.download(
+                    source.url, account.allows_private_addresses, proxy=account.proxy, account=account.name
+                ),
             )
         except DownloadError as error:
             if error.is_permanent:

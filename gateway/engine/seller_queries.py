@@ -2,10 +2,13 @@
 
 from typing import Any
 
+from msgspec import Struct
 from msgspec.structs import replace
 
 from gateway.catalogue import Offer
 from gateway.engine.engine_context import EngineContext
+from gateway.engine.seller_call_events import SellerCall, observe_seller_call
+from gateway.events import SellerCallStep
 from gateway.jobs.job import Attempt, Job, order_reference
 from gateway.upstream.download import DEFAULT_LIMITS
 from gateway.upstream.response_parser_thread import parse_response
@@ -13,24 +16,44 @@ from gateway.upstream.seller_client import MAX_RESPONSE_BYTES, CallOptions
 from providers.adapter import Adapter, Call, Endpoint
 from providers.faults import Fault, FaultKind
 from providers.order_status import NoAnswer, Progress
-from providers.orders import Ticket
+from providers.orders import OrderReference, Ticket
 
 
-async def query_seller(
-    context: EngineContext, step: "Endpoint[Any, Progress] | None", subject: object, offer: Offer
-) -> Progress:
+class OrderQuery(Struct, frozen=True):
+    """A query about an order at the seller of `offer`. `endpoint`: None if the adapter has no such query."""
+
+    step: SellerCallStep
+    endpoint: "Endpoint[Any, Progress] | None"
+    subject: object
+
+
+async def query_seller(context: EngineContext, job: Job, attempt: Attempt, offer: Offer, query: OrderQuery) -> Progress:
     """Sends a query and returns the order's progress. Returns NoAnswer if the adapter has no such query."""
-    if step is None:
+    if query.endpoint is None:
         return NoAnswer(fault=Fault(kind=FaultKind.RESPONSE_LOST))
-    answer = await context.seller_client.send(step.build_call(subject), offer.seller, _make_options(context))
-    return await parse_response(step.read_answer, answer)
+    answer = await observe_seller_call(
+        context,
+        SellerCall(job, attempt.number, offer.seller.name, query.step),
+        context.seller_client.send(query.endpoint.build_call(query.subject), offer.seller, _make_options(context)),
+    )
+    return await parse_response(query.endpoint.read_answer, answer)
 
 
 async def poll_order(context: EngineContext, job: Job, attempt: Attempt, offer: Offer) -> Progress:
     """Polls the order that has this attempt's ticket."""
     route_entry = job.route_entry(attempt)
     ticket = Ticket(attempt.ticket or "", route_entry.cell.operation, route_entry.model)
-    return await query_seller(context, offer.seller.adapter.poll, ticket, offer)
+    query = OrderQuery(SellerCallStep.POLL, offer.seller.adapter.poll, ticket)
+    return await query_seller(context, job, attempt, offer, query)
+
+
+async def search_order(
+    context: EngineContext, job: Job, attempt: Attempt, offer: Offer, search_number: int
+) -> Progress:
+    """Searches the seller's orders for the one of this attempt. `search_number`: of earlier searches."""
+    subject = OrderReference(order_reference(job.id, attempt.number), search_number)
+    query = OrderQuery(SellerCallStep.SEARCH, offer.seller.adapter.search, subject)
+    return await query_seller(context, job, attempt, offer, query)
 
 
 async def verify_ticket(context: EngineContext, job: Job, attempt: Attempt, offer: Offer, ticket: str) -> bool | None:
@@ -54,11 +77,15 @@ def can_identify_orders(offer: Offer) -> bool:
     return offer.seller.adapter.search is not None
 
 
-async def resend_order(context: EngineContext, call: Call, offer: Offer, image_count: int) -> Progress:
+async def resend_order(context: EngineContext, job: Job, attempt: Attempt, offer: Offer, call: Call) -> Progress:
     """Sends the saved order once more, with the same idempotency key."""
-    max_bytes = get_max_response_bytes(offer.seller.adapter, image_count)
+    max_bytes = get_max_response_bytes(offer.seller.adapter, len(attempt.images))
     options = replace(_make_options(context), max_response_bytes=max_bytes)
-    answer = await context.seller_client.send(call, offer.seller, options)
+    answer = await observe_seller_call(
+        context,
+        SellerCall(job, attempt.number, offer.seller.name, SellerCallStep.RESEND),
+        context.seller_client.send(call, offer.seller, options),
+    )
     return await parse_response(offer.seller.adapter.submit.read_answer, answer)
 
 

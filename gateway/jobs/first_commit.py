@@ -40,6 +40,7 @@ class NewJob(Struct, frozen=True, kw_only=True):
     key_id: str = ""
     labels: tuple[str, ...] = ()
     batch_id: str = ""
+    traceparent: str | None = None
 
 
 def build_first_commit(new_job: NewJob, now: float) -> Commit:
@@ -70,6 +71,7 @@ def build_first_commit(new_job: NewJob, now: float) -> Commit:
         key_id=new_job.key_id,
         labels=new_job.labels,
         batch_id=new_job.batch_id,
+        traceparent=new_job.traceparent,
     )
     commit = build_commit(None, job, now, limits=new_job.budget_limits)
     return replace(

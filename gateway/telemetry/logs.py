@@ -37,6 +37,7 @@ from gateway.events import (
     OrderSlotGranted,
     RateLimitExceeded,
     RequestCompleted,
+    SellerCallEnded,
     StoreCommitted,
     TaskRecovered,
     describe_exception,
@@ -53,6 +54,8 @@ REQUEST_ERROR_BURST, DEFAULT_BURST = 10, 1
 QUIET_ROUTES = {"/livez", "/readyz", "/metrics"}
 # Clients can send any number of requests to a callback URL: metrics count them by outcome.
 CALLBACK_ROUTES = "/callbacks/"
+# The messages of these libraries have their variable parts in arguments.
+CONSTANT_TEXT_LIBRARIES = ("uvicorn", "opentelemetry")
 
 
 class EventLogger:
@@ -176,7 +179,7 @@ class _LibraryLogHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         error = record.exc_info[1] if record.exc_info else None
-        is_constant_text = record.name.startswith("uvicorn")
+        is_constant_text = record.name.startswith(CONSTANT_TEXT_LIBRARIES)
         level, fields = (
             record.levelname.lower(),
             {
@@ -197,7 +200,7 @@ def get_event_level(event: Event) -> str | None:
         case RequestCompleted(route=route, status=status):
             is_quiet = route in QUIET_ROUTES or (route.startswith(CALLBACK_ROUTES) and status < 500)
             return None if is_quiet else "info"
-        case StoreCommitted():
+        case StoreCommitted() | SellerCallEnded():
             return None
         case CallbackHandled(outcome=outcome) if outcome not in (CallbackOutcome.FORGED, CallbackOutcome.UNKNOWN):
             return None

@@ -4,6 +4,7 @@ import re
 import subprocess
 import sys
 import threading
+import tomllib
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
@@ -45,7 +46,8 @@ def test_packages_are_checked_against_hashes_and_never_compiled(build_stage: Sta
     assert len(commands) == 4
     for command in commands:
         is_from_index = "--no-index" not in command
-        assert is_from_index == ("--require-hashes --only-binary :all: --requirement runtime.txt" in command), command
+        pinned = '--require-hashes --only-binary :all: --requirement "${EXTRA:-runtime}.txt"'
+        assert is_from_index == (pinned in command), command
     assert not re.search(r"apt-get|gcc|build-essential", DOCKERFILE.read_text())
 
 
@@ -65,6 +67,14 @@ def test_commands_are_lists_so_that_signals_reach_the_gateway(final_stage: Stage
     for name in ("ENTRYPOINT", "CMD", "HEALTHCHECK"):
         assert final_stage.find_all(name)[-1].is_list, name
     assert (*final_stage.find_words("ENTRYPOINT"), *final_stage.find_words("CMD")) == ("image-gateway", "serve")
+
+
+def test_extra_of_the_build_argument_is_pinned_and_in_the_package(build_stage: Stage) -> None:
+    assert [instruction.words for instruction in build_stage.find_all("ARG")] == [("EXTRA=",)]
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    copied = {source for instruction in build_stage.find_all("COPY") for source in instruction.words[:-1]}
+    assert {f"deploy/requirements/{name}.txt" for name in ("runtime", *extras)} <= copied
+    assert '"image-gateway${EXTRA:+[$EXTRA]}"' in build_stage.find_all("RUN")[-1].words[0]
 
 
 def test_every_copied_file_passes_the_ignore_file() -> None:

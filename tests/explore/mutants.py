@@ -77,9 +77,10 @@ def _send_lost_order_again(send: Any) -> Any:
 
 
 def _resend_with_other_key(resend_order: Any) -> Any:
-    async def resend(context: Any, call: Any, offer: Any, image_count: int) -> Any:
+    async def resend(context: Any, job: Any, attempt: Any, offer: Any, call: Any) -> Any:
         key = f"{call.headers['idempotency-key']}-{context.draw_random()}"
-        return await resend_order(context, replace(call, headers={**call.headers, "idempotency-key": key}), offer, 1)
+        call = replace(call, headers={**call.headers, "idempotency-key": key})
+        return await resend_order(context, job, attempt, offer, call)
 
     return resend
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 def get_clean_environ() -> dict[str, str]:
     """Returns the environment without variables that configure a gateway."""
-    return {name: value for name, value in os.environ.items() if not name.startswith(("IGW_", "REDIS_"))}
+    return {name: value for name, value in os.environ.items() if not name.startswith(("IGW_", "REDIS_", "OTEL_"))}
 
 
 def make_redis_environ(redis_url: str, images_folder: Path) -> dict[str, str]:

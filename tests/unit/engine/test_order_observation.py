@@ -21,7 +21,7 @@ def observe(*polls: tuple[float, Progress], observation: OrderObservation | None
     assert endings == [False] * (len(polls) - 1) + [True]
     at, progress = polls[-1]
     cell = Cell(Operation.GENERATE, "1k", "low")
-    fields = OfferFields(at=at + 1, job="job_1", seller="runapi", cell=cell, config="c")
+    fields = OfferFields(at=at + 1, job="job_1", seller="runapi", cell=cell, config="c", traceparent=None)
     return observation.make_event(fields, 1, progress)
 
 

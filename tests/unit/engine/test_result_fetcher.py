@@ -86,6 +86,7 @@ class FetcherFakes:
             store=SimpleNamespace(load_documents=self._load_documents),
             storage=SimpleNamespace(put=self._put_image),
             seller_client=SimpleNamespace(download=self._download),
+            is_traced=False,
             emit=self.events.append,
             wall_clock=lambda: self.now,
             monotonic=lambda: self.now,

@@ -54,13 +54,14 @@ async def _record_response_limits(adapter: Any, images: int) -> list[int]:
         return True
 
     account = SimpleNamespace(name="account", replay_trusted=True)
-    offer: Any = SimpleNamespace(seller=SimpleNamespace(adapter=adapter, account=account))
+    offer: Any = SimpleNamespace(seller=SimpleNamespace(name="seller", adapter=adapter, account=account))
     context: Any = SimpleNamespace(
         seller_client=SimpleNamespace(send=record_limit),
         limits=SimpleNamespace(on_fault=lambda *_: None),
         wall_clock=lambda: START,
         storage=None,
         timing=Timing(),
+        is_traced=False,
     )
     scenario = JobScenario(make_new_job(n=images))
     number = scenario.start_attempt(0, tuple(range(images)))
@@ -68,5 +69,5 @@ async def _record_response_limits(adapter: Any, images: int) -> list[int]:
     job_context.mailbox.post = accept_message  # type: ignore[assignment,method-assign]
     tracker: Any = None
     await OrderSubmitter(job_context, tracker).send(offer, number, ORDER_CALL)
-    await resend_order(context, ORDER_CALL, offer, images)
+    await resend_order(context, scenario.job, scenario.last_attempt, offer, ORDER_CALL)
     return limits

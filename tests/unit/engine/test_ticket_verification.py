@@ -26,8 +26,8 @@ def test_ticket_of_another_attempt_of_the_job_is_not_accepted(ticket: str, is_ve
         queries.append(call)
         return Answer(status=200, headers={}, body=TASK)
 
-    context: Any = SimpleNamespace(seller_client=SimpleNamespace(send=send), timing=Timing())
-    offer: Any = SimpleNamespace(seller=SimpleNamespace(adapter=ADAPTERS["runapi"]))
+    context: Any = SimpleNamespace(seller_client=SimpleNamespace(send=send), timing=Timing(), is_traced=False)
+    offer: Any = SimpleNamespace(seller=SimpleNamespace(name="runapi", adapter=ADAPTERS["runapi"]))
     verification = verify_ticket(context, scenario.job, scenario.last_attempt, offer, ticket)
     assert asyncio.run(verification) is is_verified
     assert len(queries) == is_verified

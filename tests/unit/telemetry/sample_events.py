@@ -29,6 +29,8 @@ from gateway.events import (
     PriceMismatch,
     RateLimitExceeded,
     RequestCompleted,
+    SellerCallEnded,
+    SellerCallStep,
     StoreCommitted,
     TaskRecovered,
 )
@@ -74,6 +76,16 @@ PRICE_MISMATCH = PriceMismatch(
 IMAGE_STORED = ImageStored(
     **OFFER, attempt=1, model="m", bytes=9, download_seconds=0.2, store_seconds=0.1, is_as_ordered=False
 )
+SELLER_CALL = SellerCallEnded(
+    at=1_790_000_000.0,
+    job="job_1",
+    config="c",
+    seller="s",
+    attempt=1,
+    step=SellerCallStep.POLL,
+    seconds=0.1,
+    status=200,
+)
 SAMPLE_EVENTS: tuple[Event, ...] = (
     *(ACCEPTED, RECORDED, ATTEMPT_ENDED, CAPTURE, JOB_ENDED, REQUEST, FAILOVER, PRICE_MISMATCH),
     replace(ATTEMPT_ENDED, fault=FaultKind.UNAVAILABLE),
@@ -85,6 +97,7 @@ SAMPLE_EVENTS: tuple[Event, ...] = (
     OfferSkipped(**OFFER, fault=FaultKind.OVERLOADED),
     LateImagesReceived(at=1_790_000_000.0, job="job_1", config="c", attempt=1, seller="s", images=1),
     StoreCommitted(outcome=CommitResult.APPLIED, seconds=0.002),
+    SELLER_CALL,
     JobReclaimed(at=1_790_000_000.0, job="job_1", reclaims=1, config="c"),
     RateLimitExceeded(team="a", owner="key", limit="requests"),
     BatchEnded(batch="batch_1", team="a", status="completed", lines=3, completed=2, failed=1, seconds=9.0),
