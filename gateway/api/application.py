@@ -152,7 +152,7 @@ def create_application(
         timing,
         CrossOriginHeaders(get_allowed_origins),
         route_handlers=ROUTE_HANDLERS,
-        guards=[authorize_request],
+        before_request=authorize_request,
         state=State({**state, "error_translator": translator, "documents": DocumentCache(ROUTE_HANDLERS)}),
         lifespan=lifespan,
         exception_handlers={Exception: _make_error_handler(translator)},
