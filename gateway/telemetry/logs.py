@@ -15,7 +15,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Hashable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any, TextIO
 
@@ -48,8 +48,6 @@ from gateway.telemetry.log_rate_limiter import LogRateLimiter
 from gateway.timeouts_and_intervals import LogTiming
 
 MAX_QUEUED_LINES = 10_000
-# How many lines are written at once, and how long the writer then waits for more.
-MAX_WRITTEN_LINES, PAUSE_SECONDS = 500, 0.02
 # The burst for errors in requests. It is larger, since each line names its request, which operators investigate.
 REQUEST_ERROR_BURST, DEFAULT_BURST = 10, 1
 # Monitoring requests these paths every few seconds.
@@ -138,33 +136,22 @@ class EventLogger:
     def _run_writer(self) -> None:
         flushed_at = time.monotonic()
         try:
-            while True:
-                lines, is_closed = self._dequeue_lines()
-                self._write_lines(lines)
-                if is_closed:
-                    break
+            while (line := self._dequeue_line()) is not None:
+                self._write_lines([line] if line else [])
                 if time.monotonic() - flushed_at >= self._timing.flush_interval_seconds:
                     flushed_at = time.monotonic()
                     self._write_lines(self._limiter.pop_due_lines())
-                if len(lines) < MAX_WRITTEN_LINES:
-                    # A line that the writer does not wait for is queued more quickly: no thread is woken.
-                    time.sleep(PAUSE_SECONDS)
             self._write_lines(self._limiter.pop_all_lines())
         except BaseException as error:  # noqa: BLE001  `restart_thread` raises it in the event loop
             self._error = error
             self._dropped += 1
 
-    def _dequeue_lines(self) -> tuple[list[dict[str, Any]], bool]:
-        """Waits for a line, and returns all that are queued, and whether the log is closed. Returns no line if none
-        comes for a while."""
-        lines: list[dict[str, Any]] = []
-        with suppress(queue.Empty):
-            while len(lines) < MAX_WRITTEN_LINES:
-                line = self._queue.get(block=not lines, timeout=self._timing.flush_interval_seconds)
-                if line is None:
-                    return lines, True
-                lines.append(line)
-        return lines, False
+    def _dequeue_line(self) -> dict[str, Any] | None:
+        """Returns the next line. Returns an empty line if none comes for a while, and None at the end."""
+        try:
+            return self._queue.get(timeout=self._timing.flush_interval_seconds)
+        except queue.Empty:
+            return {}
 
     def _write_lines(self, lines: list[dict[str, Any]]) -> None:
         for line in lines:
