@@ -11,6 +11,7 @@ import msgspec
 from msgspec import Struct
 
 from gateway.commands.exit_codes import CommandFailed, ExitCode, describe_output_error
+from gateway.commands.interrupts import check_for_interrupts
 from gateway.commands.job_client import FetchedJob, JobClient
 from gateway.commands.job_progress import print_line
 from gateway.commands.job_report import JobReport
@@ -67,7 +68,8 @@ class ResumeAdvice(Struct):
 def add_resume_advice(advice: ResumeAdvice) -> Iterator[None]:
     """Adds the advice to each end of the command that is not the end of its job."""
     try:
-        yield
+        with check_for_interrupts():
+            yield
     except KeyboardInterrupt:
         raise CommandFailed(ExitCode.INTERRUPTED, "Interrupted.", advice.format_hint()) from None
     except OSError as error:

@@ -4,6 +4,8 @@ import re
 import shlex
 import signal
 import socket
+import subprocess
+import sys
 
 import pytest
 
@@ -11,7 +13,7 @@ from gateway.api import request_body_reader
 from gateway.commands.exit_codes import EXIT_CODE_MEANINGS, ExitCode
 from gateway.commands.job_client import MAX_BODY_BYTES, SANDBOX_KEY
 from gateway.commands.sandbox_catalogue import SANDBOX_KEY as CATALOGUE_KEY
-from tests.command_line.client_commands import ClientCommands
+from tests.command_line.client_commands import ClientCommands, accept_interrupts
 from tests.harness.answering_server import run_answering_server
 from tests.harness.cli_runner import run_command
 from tests.harness.gateway_runner import ROOT, RunningGateway
@@ -155,6 +157,35 @@ def test_interrupt_while_the_request_has_no_answer(commands: ClientCommands) -> 
                 assert running.wait() == ExitCode.INTERRUPTED
     assert "may have accepted the request" in running.stderr
     assert "--idempotency-key cli-" in running.stderr
+
+
+# The signal is handled by another thread than the one that waits, as if it had come just before the wait began.
+MISSED_INTERRUPT = """
+import signal, sys, threading
+from gateway.cli import main
+def interrupt():
+    sys.stdin.readline()
+    signal.pthread_kill(threading.get_ident(), signal.SIGINT)
+threading.Thread(target=interrupt, daemon=True).start()
+main(["generate", "a", "--url", sys.argv[1]])
+"""
+
+
+def test_interrupt_just_before_the_wait_for_an_answer() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        url = f"http://127.0.0.1:{server.getsockname()[1]}"
+        with subprocess.Popen(
+            [sys.executable, "-c", MISSED_INTERRUPT, url],
+            stdin=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            preexec_fn=accept_interrupts,
+        ) as process:
+            connection, _ = server.accept()
+            with connection:
+                assert connection.recv(100).startswith(b"POST /v1/jobs")
+                _, stderr = process.communicate(b"\n", timeout=50)
+    assert process.returncode == ExitCode.INTERRUPTED
+    assert b"may have accepted the request" in stderr
 
 
 def test_server_of_another_kind(commands: ClientCommands, gateway: RunningGateway) -> None:
