@@ -12,7 +12,7 @@ from importlib.metadata import version
 
 from opentelemetry.context import Context
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
-from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.resources import OTELResourceDetector, Resource
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.sdk.trace.sampling import Decision
@@ -52,7 +52,7 @@ class TraceExporter:
         # captures it.
         logging.getLogger("opentelemetry").addHandler(logging.NullHandler())
         provider = TracerProvider(resource=_make_resource(instance_id), shutdown_on_exit=False)
-        self._sampler, self._resource = provider.sampler, provider.resource
+        self._sampler, self.resource = provider.sampler, provider.resource
         self._scope = InstrumentationScope(DEFAULT_SERVICE_NAME, version(DEFAULT_SERVICE_NAME))
         self._processor = BatchSpanProcessor(OTLPSpanExporter())
 
@@ -95,7 +95,7 @@ class TraceExporter:
             name=span.name,
             context=_to_span_context(finished.trace, span.span_id),
             parent=_to_span_context(finished.trace, span.parent_id, is_remote=is_request) if span.parent_id else None,
-            resource=self._resource,
+            resource=self.resource,
             attributes=attributes,
             kind=_KINDS[span.kind],
             status=status,
@@ -106,12 +106,13 @@ class TraceExporter:
 
 
 def _make_resource(instance_id: str) -> Resource:
-    """Describes this process. The variables of OpenTelemetry take precedence over the defaults."""
-    defaults = {"service.version": version(DEFAULT_SERVICE_NAME), "service.instance.id": instance_id}
-    configured = Resource.create()
-    if str(configured.attributes.get("service.name", "")).startswith("unknown_service"):
-        configured = configured.merge(Resource({"service.name": DEFAULT_SERVICE_NAME}))
-    return Resource(defaults).merge(configured)
+    """Describes this process. The variables of OpenTelemetry take precedence."""
+    defaults = {
+        "service.name": DEFAULT_SERVICE_NAME,
+        "service.version": version(DEFAULT_SERVICE_NAME),
+        "service.instance.id": instance_id,
+    }
+    return Resource.create(defaults).merge(OTELResourceDetector().detect())
 
 
 def _to_span_context(trace: TraceContext, span_id: str, *, is_remote: bool = False) -> SpanContext:

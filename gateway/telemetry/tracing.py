@@ -34,7 +34,7 @@ def make_tracer(environ: Mapping[str, str], instance_id: str, warn: Callable[[st
 
         return TraceExporter(instance_id)
     except ImportError as error:
-        warn(f"no traces are exported: the package {error.name} is missing. Install image-gateway[otel]")
+        warn(f"no traces are exported: the module {error.name} is missing. Install image-gateway[otel]")
     except ValueError as error:
         warn(f"no traces are exported: a variable OTEL_* is invalid: {error}")
     return None

@@ -21,7 +21,7 @@ class ReceivedSpan(Struct, frozen=True):
     span_id: str
     parent_id: str
     name: str
-    kind: int
+    is_request: bool
     started_at: float
     ended_at: float
     attributes: dict[str, Any]
@@ -48,17 +48,21 @@ class TraceCollector:
         self.bodies.append(body)
         self.spans += _decode_spans(body)
 
-    def wait_for_trace(self, trace_id: str, span_name: str = "job") -> list[ReceivedSpan]:
-        """Returns all spans of the trace once it has one of this name, and a request."""
+    def wait_for_spans(self, trace_id: str, *names: str) -> list[ReceivedSpan]:
+        """Returns all spans of the trace once it has these."""
         return wait_for_value(
             lambda: [span for span in self.spans if span.trace_id == trace_id],
-            lambda spans: {span_name, "request"} <= {_get_kind_of_name(span) for span in spans},
-            f"the collector has the trace {trace_id}",
+            lambda spans: set(names) <= {span.name for span in spans},
+            f"the collector has {names} of the trace {trace_id}",
         )
 
-
-def _get_kind_of_name(span: ReceivedSpan) -> str:
-    return "request" if span.kind == trace_pb2.Span.SPAN_KIND_SERVER else span.name
+    def wait_for_trace(self, trace_id: str) -> list[ReceivedSpan]:
+        """Returns all spans of the trace once it has its request, and the job that ended before."""
+        return wait_for_value(
+            lambda: [span for span in self.spans if span.trace_id == trace_id],
+            lambda spans: {"job", "request"} <= {"request" if span.is_request else span.name for span in spans},
+            f"the collector has the trace {trace_id}",
+        )
 
 
 def _decode_spans(body: bytes) -> Iterator[ReceivedSpan]:
@@ -70,7 +74,7 @@ def _decode_spans(body: bytes) -> Iterator[ReceivedSpan]:
                 span.span_id.hex(),
                 span.parent_span_id.hex(),
                 span.name,
-                span.kind,
+                span.kind == trace_pb2.Span.SPAN_KIND_SERVER,
                 span.start_time_unix_nano / 1e9,
                 span.end_time_unix_nano / 1e9,
                 _decode_attributes(span.attributes),
