@@ -4,10 +4,12 @@ import json
 from typing import Any
 
 from gateway.jobs.commit import decode_job
+from gateway.jobs.first_commit import build_first_commit
 from gateway.jobs.job import Job
 from tests.unit.jobs.job_scenario import JobScenario, make_new_job, make_route_entry
 
 ACCOUNT_IDENTITY = "0123456789ab"
+TRACEPARENT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 ENTRY_WITH_ACCOUNT = make_route_entry("runapi", account_identity=ACCOUNT_IDENTITY)
 
 
@@ -35,3 +37,13 @@ def test_route_entry_of_newer_version_is_read_without_new_field() -> None:
     job, saved_json = make_saved_job()
     saved_json["route"][0].append("something new")
     assert decode_from_json(saved_json) == job
+
+
+def test_traceparent_is_stored_only_for_traced_jobs() -> None:
+    """Jobs of older versions have none, and those of this version can be read by older ones, which skip it."""
+    commits = [build_first_commit(make_new_job(traceparent=value), 0.0) for value in (None, TRACEPARENT)]
+    untraced, traced = (json.loads(commit.encoded_job) for commit in commits)
+    assert traced.pop("traceparent") == TRACEPARENT
+    assert traced == untraced
+    assert decode_from_json(untraced).traceparent is None
+    assert decode_from_json(untraced | {"traceparent": TRACEPARENT}) == commits[1].job
