@@ -267,8 +267,12 @@ class Gateway:
             retention_seconds = self.catalogue().gateway.retention.admin_events_days * DAY_SECONDS
             await components.api_context.key_administration.delete_old_keys(retention_seconds)
 
+        async def refresh_keys() -> None:
+            await registry.refresh()
+            self.app.end_requests_of_keys(registry.revoked_key_ids)
+
         tasks: dict[str, tuple[float, Callable[[], Awaitable[None]]]] = {
-            "access.refresh_keys": (maintenance.key_refresh_interval_seconds, registry.refresh),
+            "access.refresh_keys": (maintenance.key_refresh_interval_seconds, refresh_keys),
             "access.save_uses": (maintenance.key_use_interval_seconds, registry.save_uses),
             "access.share_counts": (maintenance.limit_share_interval_seconds, partial(self._share_counts, components)),
             "access.delete_old_keys": (maintenance.cleanup_interval_seconds, delete_old_keys),

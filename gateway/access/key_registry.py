@@ -44,6 +44,7 @@ class KeyRegistry:
         self._keys_by_digest: Mapping[str, ApiKey] = {}
         self._key_ids_by_limits_id: Mapping[str, tuple[str, ...]] = {}
         self.has_limits = False
+        self.revoked_key_ids: frozenset[str] = frozenset()
         self._uses: dict[str, float] = {}
         self._next_digests: dict[str, str] = {}
         # Tables are applied in the order in which they are loaded.
@@ -113,6 +114,7 @@ class KeyRegistry:
             self._keys_by_digest = {digest: key for key in table.keys for digest in key.digests}
             self._key_ids_by_limits_id = _group_by_limits_id(table.keys)
             self.has_limits = any(has_limits(key.limits) for key in table.keys)
+            self.revoked_key_ids = frozenset(key.id for key in table.keys if key.revoked_at is not None)
 
     # --- uses
 

@@ -1,7 +1,7 @@
 """The Litestar application: routes, error handlers, request ids and events."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from typing import Any
 
 from litestar import Litestar, Request, Response
@@ -95,6 +95,7 @@ class Application(Litestar):
         self.body_budget = MemoryBudget(timing.max_total_body_bytes)
         self.disk_budget = MemoryBudget(timing.max_total_upload_bytes)
         self.start_span: SpanStarter = keep_client_span
+        self._running_requests: dict[RequestLifecycle, asyncio.Task[None] | None] = {}
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] != "http":
@@ -107,21 +108,33 @@ class Application(Litestar):
             self._cross_origin_headers,
         )
         lifecycle.start_trace(self.start_span)
+        self._running_requests[lifecycle] = asyncio.current_task()
         try:
             if not await lifecycle.answer_preflight():
                 await super().__call__(lifecycle.scope, lifecycle.incoming_body, lifecycle.send)
         except asyncio.CancelledError:
-            await lifecycle.send_shutdown_error()
-            raise
+            if lifecycle.is_key_revoked:
+                await lifecycle.end_revoked()
+            else:
+                await lifecycle.send_shutdown_error()
+                raise
         except Exception as error:
             if not lifecycle.is_response_started:
                 raise
             self._emit(_build_response_error_event(error, lifecycle.request_id))
             lifecycle.abort_response()
         finally:
+            del self._running_requests[lifecycle]
             lifecycle.close()
             self._remove_departed_caller(lifecycle)
             self._emit(lifecycle.build_completed_event())
+
+    def end_requests_of_keys(self, revoked_key_ids: Set[str]) -> None:
+        """Ends running requests, such as streams and waits for a job, whose API key was revoked."""
+        for lifecycle, task in self._running_requests.items():
+            if lifecycle.key_id in revoked_key_ids and not lifecycle.is_key_revoked and task is not None:
+                lifecycle.is_key_revoked = True
+                task.cancel()
 
     def _remove_departed_caller(self, lifecycle: RequestLifecycle) -> None:
         """Removes a client that disconnected without a response from its job's callers."""

@@ -50,14 +50,18 @@ def _require_usable_key(context: ApiContext, key: ApiKey) -> None:
     """Raises ApiError if the key cannot be used. Only a client that has the whole key learns why."""
     status = key.get_status(context.wall_clock())
     if status == "revoked":
-        message = f"API key {key.id} was revoked. Ask your platform team for a new one."
-        raise ApiError(401, "api_key_revoked", message, is_retryable=False)
+        raise make_key_revoked_error(key.id)
     if status == "expired":
         message = f"API key {key.id} expired at {format_time(key.expires_at)}. Ask your platform team for a new one."
         raise ApiError(401, "api_key_expired", message, is_retryable=False)
     if key.team is not None and key.team not in context.catalogue().teams:
         message = f"Team '{key.team}' of API key {key.id} is no longer configured. Ask your platform team."
         raise ApiError(403, "team_not_configured", message, is_retryable=False)
+
+
+def make_key_revoked_error(key_id: str) -> ApiError:
+    message = f"API key {key_id} was revoked. Ask your platform team for a new one."
+    return ApiError(401, "api_key_revoked", message, is_retryable=False)
 
 
 def find_api_key(headers: Mapping[str, str]) -> str | None:

@@ -6,6 +6,9 @@ from typing import Any, Protocol
 
 from litestar.types import HTTPScope, Message, Send
 
+from gateway.access.principal import Principal
+from gateway.api.api_errors import ApiError
+from gateway.api.authentication import make_key_revoked_error
 from gateway.api.client_presence import get_presence
 from gateway.api.cors_headers import CrossOriginHeaders
 from gateway.api.incoming_body_limiter import IncomingBodyLimiter
@@ -81,6 +84,7 @@ class RequestLifecycle:
         self._state["client_method"] = self._method
         self._state |= {"streams": self._streams, "response_memory": response_memory, "traceparent": None}
         self._client_span: str | None = None
+        self.is_key_revoked = False
 
     def start_trace(self, start_span: SpanStarter) -> None:
         """Reads the client's trace, or starts one. The job of the request continues it."""
@@ -121,11 +125,20 @@ class RequestLifecycle:
 
     async def send_shutdown_error(self) -> None:
         """Sends an error for a request whose handler is cancelled by the shutdown."""
+        if not self._is_response_started:
+            message = "This gateway is shutting down."
+            await self._send_error(service_unavailable_error(self.scope, "draining", message, SHUTDOWN_RETRY_SECONDS))
+
+    async def end_revoked(self) -> None:
+        """Ends a request whose API key was revoked and whose handler is cancelled: with an error, or in the middle of
+        the response. A job that it created continues."""
         if self._is_response_started:
-            return
-        error = service_unavailable_error(
-            self.scope, "draining", "This gateway is shutting down.", SHUTDOWN_RETRY_SECONDS
-        )
+            self.abort_response()
+        else:
+            await self._send_error(make_key_revoked_error(self.key_id or ""))
+        self._status = 401
+
+    async def _send_error(self, error: ApiError) -> None:
         content, media_type = error.render(self.scope["path"], self.request_id, select_charge_sentence(self.scope))
         headers = {"content-type": media_type, "content-length": str(len(content)), **error.build_response_headers()}
         raw = [(name.encode(), value.encode()) for name, value in headers.items()]
@@ -148,6 +161,12 @@ class RequestLifecycle:
         self._response_memory.release()
         for stream in self._streams:
             stream.close()
+
+    @property
+    def key_id(self) -> str | None:
+        """The id of the request's API key, once it is authenticated."""
+        principal: Principal | None = self._state.get("principal")
+        return principal.key_id if principal is not None else None
 
     @property
     def team(self) -> str | None:
