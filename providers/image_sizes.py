@@ -97,7 +97,14 @@ class SizeLaw(Struct, frozen=True, kw_only=True, cache_hash=True):
         return find_nearest_ratio(width, height, _list_ratio_names(self))[0]
 
     def find_nearest_size(self, width: int, height: int) -> TargetSize:
-        """Returns the usual size of about this ratio in the resolution whose usual pixels are closest."""
+        """Returns the size of the model that is closest to these pixels; if they are too few, the usual size of about
+        this ratio."""
+        if width * height >= self.min_pixels:
+            scale = min(1.0, self.max_edge / max(width, height), (self.max_pixels / (width * height)) ** 0.5)
+            for rounded in (round, int):
+                size = tuple(rounded(edge * scale / self.edge_step) * self.edge_step for edge in (width, height))
+                if self.find_size_error(*size) is None:
+                    return self.target_from_pixels(*size)
         tier = min(self.tiers, key=lambda tier: abs(tier.usual_pixels - width * height))
         return self.target_from_ratio(self.find_nearest_ratio(width, height), tier.name)
 

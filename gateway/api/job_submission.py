@@ -13,7 +13,7 @@ from gateway.api.client_presence import ClientPresence
 from gateway.api.input_images import InputImages
 from gateway.api.job_admission import admit_job
 from gateway.api.parameter_table import ParamsT
-from gateway.api.routing_query_builder import to_invalid_value_error, to_routing_query
+from gateway.api.routing_query_builder import list_query_warnings, to_invalid_value_error, to_routing_query
 from gateway.api.server_error_responses import record_created_job, track_job_creation
 from gateway.api.team_job_loader import make_job_not_found_error
 from gateway.assets.storage import StorageError, describe_problem
@@ -141,17 +141,16 @@ async def _submit_new_job(context: ApiContext, request: AnyJobRequest, record: I
         raise ApiError(503, "storage_unavailable", message, retry_after=STORAGE_RETRY_SECONDS)
     presence, has_key = request.presence, not record.is_body_key
     compression = request.params.output_compression
+    query = to_routing_query(context.catalogue(), request.params, request.team, request.operation, request.input_images)
     command = CreateJobCommand(
-        query=to_routing_query(
-            context.catalogue(), request.params, request.team, request.operation, request.input_images
-        ),
+        query=query,
         prompt=request.params.prompt,
         team=request.team,
         inputs=request.input_images.inputs,
         mask=request.input_images.mask,
         idempotency=record,
         draw=context.draw_random(),
-        warnings=request.warnings,
+        warnings=(*request.warnings, *list_query_warnings(query, request.params, request.input_images)),
         is_client_connected=None if has_key else presence.promise_response,
         has_client_disconnected=None if has_key else lambda: presence.is_disconnected,
         requested_params=request.requested_params,

@@ -39,7 +39,7 @@ def make_alias_warning(alias: str, model: Model) -> str:
 
 
 def map_size(size: Any, model: Model | None) -> Replacement | None:
-    """Maps OpenAI's usual sizes that the model does not have to the nearest usual size of the model."""
+    """Maps OpenAI's usual sizes that the model does not have to the nearest size of the model."""
     pixels = _OPENAI_SIZES.get(size) if isinstance(size, str) else None
     if pixels is None or model is None or model.size_law.find_size_error(*pixels) is None:
         return None

@@ -105,9 +105,9 @@ class ImageParams(JobOptions, frozen=True, kw_only=True, forbid_unknown_fields=T
         ShortText,
         Parameter(
             MAPPED,
-            "Width and height in pixels. `auto`: the model's default; for edits the first image's ratio.",
+            "Width and height in pixels. `auto`: the model's default; for edits the nearest ratio to the first image.",
             "1536x1024",
-            note="OpenAI's sizes that the model does not have, like `256x256`, become the nearest usual one; other "
+            note="OpenAI's sizes that the model does not have, like `256x256`, become the nearest one; other "
             "sizes outside the model's rules are refused.",
             fix_spelling=read_size,
             replace=map_size,

@@ -16,7 +16,7 @@ from gateway.api.job_submission import JobRequest
 from gateway.api.json_responses import json_response
 from gateway.api.parameter_table import CreateJobRequest
 from gateway.api.request_parsing import parse_request
-from gateway.api.routing_query_builder import to_invalid_value_error, to_routing_query
+from gateway.api.routing_query_builder import list_query_warnings, to_invalid_value_error, to_routing_query
 from gateway.api.serializers import encode_usd
 from gateway.catalogue import Catalogue
 from gateway.engine.job_creation import CreateJobCommand, list_budget_changes
@@ -43,7 +43,11 @@ async def create_quote(request: HttpRequest) -> Response[bytes]:
     plan = plan_request(context, query)
     command = CreateJobCommand(query=query, prompt="", team=job_request.team)
     budgets = await _load_budgets(context, job_request.team, list_budget_changes(context.engine.context, command, plan))
-    warnings = *job_request.warnings, *(_describe_shortage(budget) for budget in budgets if not budget.is_sufficient)
+    warnings = (
+        *job_request.warnings,
+        *list_query_warnings(query, job_request.params, input_images),
+        *(_describe_shortage(budget) for budget in budgets if not budget.is_sufficient),
+    )
     quote = _serialize_quote(catalogue, query, plan, warnings)
     return json_response(quote | {"budgets": [_serialize_budget(budget) for budget in budgets]}, 200, {})
 

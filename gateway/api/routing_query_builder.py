@@ -7,7 +7,7 @@ from gateway.api.shared_job_parameters import SellerFilter
 from gateway.catalogue import Catalogue, Model
 from gateway.money import parse_usd
 from gateway.routing.plan import RoutingError, RoutingLimits, RoutingQuery
-from gateway.routing.requested_size import SizeRequest, resolve_target
+from gateway.routing.requested_size import SizeRequest, describe_ratio_change, resolve_target
 from gateway.routing.routing_request import RoutingRequest
 from gateway.suggestions import did_you_mean
 from providers.orders import Format, Operation
@@ -27,12 +27,8 @@ def to_routing_query(
         raise ApiError(400, "invalid_value", message, param="image")
     model = resolve_model(catalogue, params.model)
     _require_within_limits(model, params, input_images)
-    first_size = (inputs[0].header.width, inputs[0].header.height) if inputs else None
-    size = SizeRequest(
-        size=params.size, resolution=params.resolution, aspect_ratio=params.aspect_ratio, first_input_size=first_size
-    )
     try:
-        target, has_explicit_size = resolve_target(model, operation, size)
+        target, has_explicit_size = resolve_target(model, operation, _make_size_request(params, input_images))
     except RoutingError as error:
         raise to_invalid_value_error(error) from error
     output_format = _choose_word("output_format", params.output_format, model.output_format, model)
@@ -60,6 +56,22 @@ def to_routing_query(
     )
     _require_known_sellers(catalogue, params.provider)
     return RoutingQuery(request=request, team=team, policy=params.policy, limits=_to_routing_limits(params))
+
+
+def list_query_warnings(query: RoutingQuery, params: ImageParams, input_images: InputImages) -> tuple[str, ...]:
+    """Lists the warnings about parameters whose effect depends on the input images."""
+    ratio_change = describe_ratio_change(_make_size_request(params, input_images), query.request.target)
+    return () if ratio_change is None else (ratio_change,)
+
+
+def _make_size_request(params: ImageParams, input_images: InputImages) -> SizeRequest:
+    headers = [image.header for image in input_images.inputs[:1]]
+    return SizeRequest(
+        size=params.size,
+        resolution=params.resolution,
+        aspect_ratio=params.aspect_ratio,
+        first_input_size=(headers[0].width, headers[0].height) if headers else None,
+    )
 
 
 def _choose_word(param: str, value: str | None, default: str, model: Model) -> str:

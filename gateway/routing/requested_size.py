@@ -46,6 +46,18 @@ def resolve_target(model: Model, operation: Operation, size_request: SizeRequest
     return target, False
 
 
+def describe_ratio_change(size_request: SizeRequest, target: TargetSize) -> str | None:
+    """Describes how the ratio of an edit without a requested size differs from that of its first input image. None if
+    they are equal, or if the client chose the ratio."""
+    has_choice = _explicit_value(size_request.size) or _explicit_value(size_request.aspect_ratio)
+    if size_request.first_input_size is None or has_choice:
+        return None
+    width, height = size_request.first_input_size
+    if compute_ratio_error(Fraction(width, height), Fraction(target.width, target.height)) <= RATIO_TOLERANCE:
+        return None
+    return f"ratio_nearest: ordered as {target.ratio}, the nearest ratio to the first image's {width}x{height}"
+
+
 def _explicit_value(text: str | None) -> str | None:
     return None if text is None or text.lower() == AUTO else text
 

@@ -269,6 +269,27 @@ def test_invalid_edit_error_names_the_field(gateway: RunningGateway, kind: str) 
     assert gateway.sandbox.list_charges() == before
 
 
+@pytest.mark.parametrize(
+    ("size", "fields", "is_warned"),
+    [
+        ((800, 500), {}, True),
+        ((3000, 10), {}, True),
+        ((800, 500), {"size": "1280x800"}, False),
+        ((800, 500), {"aspect_ratio": "1:1"}, False),
+        ((96, 64), {}, False),
+    ],
+)
+def test_automatic_size_of_another_ratio_is_warned_about(
+    gateway: RunningGateway, size: tuple[int, int], fields: dict[str, str], is_warned: bool
+) -> None:
+    body = {"prompt": "at night", "image": encode_data_uri(make_image(*size)), **fields}
+    answer = gateway.http.post(EDITS_PATH, json=body)
+    quote = gateway.http.post("/v1/quotes", json={**body, "operation": "edit"}).json()
+    assert answer.status_code == 200, answer.text[:300]
+    for warnings in (answer.headers.get("x-igw-warnings", ""), str(quote["warnings"])):
+        assert (f"the nearest ratio to the first image's {size[0]}x{size[1]}" in warnings) is is_warned
+
+
 def test_sixteen_images_are_accepted(gateway: RunningGateway) -> None:
     assert len(read_inputs(gateway, post_form(gateway, PROMPT, *[IMAGE] * 16))) == 16
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from providers import image_sizes
-from providers.image_sizes import RATIOS, SizeError, TargetSize
+from providers.image_sizes import DEFAULT_SIZE_LAW, RATIOS, ResolutionTier, SizeError, SizeLaw, TargetSize
 from providers.runapi import adapter
 from tests.harness.image_model import RESOLUTIONS, target_from_pixels, target_from_ratio
 
@@ -100,6 +100,35 @@ def test_invalid_size_text_is_rejected(text: str) -> None:
 
 def test_size_text_is_parsed() -> None:
     assert image_sizes.parse_size("1536x1024") == (1536, 1024)
+
+
+SMALL_LAW = SizeLaw(
+    edge_step=10,
+    max_edge=2_000,
+    min_pixels=40_000,
+    tiers=(ResolutionTier("xs", 250_000, 250_000), ResolutionTier("xl", 4_000_000, 4_000_000)),
+    usual_sizes=(),
+)
+
+
+@pytest.mark.parametrize(
+    ("law", "requested", "nearest"),
+    [
+        (SMALL_LAW, (1024, 1024), (1020, 1020)),
+        (SMALL_LAW, (1792, 1024), (1790, 1020)),
+        (SMALL_LAW, (1536, 1024), (1540, 1020)),
+        (SMALL_LAW, (256, 256), (260, 260)),
+        (SizeLaw(edge_step=16, max_edge=1_024, min_pixels=65_536), (1792, 1024), (1024, 592)),
+        (DEFAULT_SIZE_LAW, (1024, 1024), (1024, 1024)),
+        # Fewer pixels than the model makes.
+        (DEFAULT_SIZE_LAW, (256, 256), (1024, 1024)),
+    ],
+)
+def test_nearest_size_is_the_nearest_of_the_law(
+    law: SizeLaw, requested: tuple[int, int], nearest: tuple[int, int]
+) -> None:
+    target = law.find_nearest_size(*requested)
+    assert (target.width, target.height) == nearest
 
 
 @pytest.mark.parametrize("text", ["", "auto", "16/9", "16:0", "0:9", "16:9:1", "1.5:1", " 1:1", "1:1 ", "٣:٣"])
