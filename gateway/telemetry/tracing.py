@@ -26,6 +26,9 @@ def make_tracer(environ: Mapping[str, str], instance_id: str, warn: Callable[[st
     never prevents the start."""
     if not is_enabled(environ):
         return None
+    if not _find_first(environ, ENDPOINT_VARIABLES).startswith(("http://", "https://")):
+        warn("no traces are exported: the endpoint must be a URL like http://collector:4318")
+        return None
     protocol = _find_first(environ, PROTOCOL_VARIABLES) or SUPPORTED_PROTOCOL
     if protocol != SUPPORTED_PROTOCOL:
         warn(f"traces are sent as {SUPPORTED_PROTOCOL}, not {protocol}: the endpoint must be the collector's HTTP port")

@@ -111,6 +111,13 @@ def test_invalid_variable_switches_traces_off_with_a_warning(
     assert warnings[0].startswith("no traces are exported: a variable OTEL_* is invalid: ")
 
 
+@pytest.mark.parametrize("endpoint", ["collector:4318", "grpc://collector:4317", "//collector"])
+def test_endpoint_that_is_not_a_url_switches_traces_off_with_a_warning(endpoint: str) -> None:
+    warnings: list[str] = []
+    assert make_tracer({"OTEL_EXPORTER_OTLP_ENDPOINT": endpoint}, "replica-1", warnings.append) is None
+    assert warnings == ["no traces are exported: the endpoint must be a URL like http://collector:4318"]
+
+
 def test_other_protocol_is_named_in_a_warning(environ: pytest.MonkeyPatch) -> None:
     warnings: list[str] = []
     tracer: Any = make_tracer(ENDPOINT | {"OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"}, "replica-1", warnings.append)
