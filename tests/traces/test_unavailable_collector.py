@@ -15,14 +15,15 @@ from tests.harness.trace_collector import TraceCollector
 from tests.traces.conftest import FLUSH_TIMEOUT_SECONDS, TRACED_CHILD
 from tests.traces.traced_requests import GENERATIONS, make_client_span, post, wait_for_log_lines
 
-# What stopping takes on a busy machine, besides the spans. OpenTelemetry's own timeouts are 10 and 30 seconds.
-STOP_SECONDS = 5.0
+# What stopping takes on a busy machine, besides the spans. An export takes longer, and OpenTelemetry's shutdown 30 s.
+STOP_SECONDS, EXPORT_SECONDS = 20.0, 60
 REQUESTS = 5
 HANGS, REFUSES_KEY, OVERLOADED = 0, 401, 503
 
 
 def run_requests_and_stop(folder: Path, config: Path, environ: dict[str, str]) -> list[dict[str, object]]:
     """Sends requests to a gateway and stops it. Returns its log lines; reading them fails if one is not JSON."""
+    environ = environ | {"OTEL_EXPORTER_OTLP_TIMEOUT": str(EXPORT_SECONDS)}
     with run_replica(folder, config, environ, TRACED_CHILD) as gateway:
         for _ in range(REQUESTS):
             post(gateway, GENERATIONS, make_client_span())
