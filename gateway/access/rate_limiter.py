@@ -11,6 +11,7 @@ from typing import Literal
 
 import msgspec
 from msgspec import Struct, field
+from msgspec.structs import replace
 
 from gateway.config.schema import RateLimits
 
@@ -20,10 +21,14 @@ REPLICA_TTL_SECONDS = 5.0
 # The wait for the counts of other replicas, and for the end of a job.
 SHARE_RETRY_SECONDS, JOB_RETRY_SECONDS = 2, 5
 MAX_RETRY_SECONDS = 120
+# If batches may use all places of an owner, as with a limit of 1, they leave a free place for so long to an interactive
+# request that was refused because of them.
+BATCH_PAUSE_SECONDS = 60.0
 SIGNAL_PREFIX = "limits:"
 
 Dimension = Literal["requests", "images", "jobs"]
 DIMENSIONS: tuple[Dimension, ...] = ("requests", "images", "jobs")
+BATCH_JOBS: Literal["batch_jobs"] = "batch_jobs"
 
 
 class LimitedOwner(Struct, frozen=True):
@@ -91,14 +96,21 @@ def _expires_at(bucket: int) -> float:
 
 
 class OwnerCounts(Struct, array_like=True):
-    """The amounts that one replica admitted for an owner, and its jobs that have not ended."""
+    """The amounts that one replica admitted for an owner, and its jobs that have not ended.
+
+    `batch_jobs`: those of batches, which `jobs` does not contain. `refused_at`: when an interactive request was last
+    refused because of them; 0 if one was admitted since.
+    """
 
     requests: SlidingCounts = field(default_factory=SlidingCounts)
     images: SlidingCounts = field(default_factory=SlidingCounts)
     jobs: int = 0
+    batch_jobs: int = 0
+    refused_at: float = 0.0
 
     def is_idle(self, now: float) -> bool:
-        return not self.jobs and all(_expires_at(bucket) <= now for bucket in self.requests.buckets)
+        is_used = self.jobs or self.batch_jobs or self.refused_at + BATCH_PAUSE_SECONDS > now
+        return not is_used and all(_expires_at(bucket) <= now for bucket in self.requests.buckets)
 
 
 class CountsSnapshot(Struct, array_like=True):
@@ -122,7 +134,8 @@ class UsedShare(Struct):
 class RateLimiter:
     """Admits or refuses requests by the counts of all replicas.
 
-    `count_open_jobs`: the jobs of an owner in this process that have not ended. `wall_clock` is that of jobs.
+    `count_open_jobs`: the jobs of an owner in this process that have not ended, without those of batches.
+    `wall_clock` is that of jobs.
     """
 
     def __init__(self, count_open_jobs: Callable[[str], int], wall_clock: Callable[[], float]) -> None:
@@ -131,7 +144,7 @@ class RateLimiter:
         # The sums of the other replicas.
         self._others: dict[str, OwnerCounts] = {}
         self._replica_count = 1
-        self._shares: dict[tuple[str, Dimension], UsedShare] = {}
+        self._shares: dict[tuple[str, Dimension | Literal["batch_jobs"]], UsedShare] = {}
 
     def admit(self, owners: Sequence[LimitedOwner], images: int) -> None:
         """Counts a request. Raises RateLimitReached, and counts nothing, if it exceeds a limit of an owner."""
@@ -149,12 +162,41 @@ class RateLimiter:
         for owner in owners:
             self._own[owner.name].jobs -= 1
 
-    def has_room_for_batch(self, owners: Sequence[LimitedOwner], share: float) -> bool:
-        """Returns whether a batch may start another job: batches leave the rest of the concurrent jobs free."""
-        return all(
-            self._count_jobs(owner.name) < max(1, floor(limit * share))
-            for owner in owners
-            if (limit := owner.limits.concurrent_jobs) is not None
+    def reserve_batch_job(self, owners: Sequence[LimitedOwner], share: float) -> bool:
+        """Counts a job of a batch until its release. Returns False, and counts nothing, if batches use their share of
+        the concurrent jobs of an owner, or leave their place to an interactive request that was refused."""
+        now = self._wall_clock()
+        if not all(self._has_room_for_batch(owner, share, now) for owner in owners):
+            return False
+        self.count_batch_job(owners)
+        return True
+
+    def count_batch_job(self, owners: Sequence[LimitedOwner]) -> None:
+        """Counts a job of a batch that exists already, whatever the limits, until its release."""
+        now = self._wall_clock()
+        for owner in owners:
+            self._get_own_counts(owner.name).batch_jobs += 1
+            for dimension in ("jobs", BATCH_JOBS):
+                self._shares.setdefault((owner.name, dimension), UsedShare(now)).admitted += 1
+
+    def release_batch_job(self, owners: Sequence[LimitedOwner]) -> None:
+        """Ends the count of a job of a batch."""
+        for owner in owners:
+            self._own[owner.name].batch_jobs -= 1
+
+    def _has_room_for_batch(self, owner: LimitedOwner, share: float, now: float) -> bool:
+        if (limit := owner.limits.concurrent_jobs) is None:
+            return True
+        known = self._list_known_counts(owner.name)
+        batch_limit = max(1, floor(limit * share))
+        remaining = limit - self._count_jobs(owner.name)
+        batch_remaining = batch_limit - sum(counts.batch_jobs for counts in known)
+        is_paused = batch_limit == limit and any(counts.refused_at + BATCH_PAUSE_SECONDS > now for counts in known)
+        return (
+            not is_paused
+            and min(remaining, batch_remaining) >= 1
+            and self._is_within_share(owner.name, "jobs", 1, remaining)
+            and self._is_within_share(owner.name, BATCH_JOBS, 1, batch_remaining)
         )
 
     def _check(self, name: str, dimension: Dimension, limit: int, amount: int, now: float) -> None:
@@ -167,11 +209,15 @@ class RateLimiter:
             seconds: float = SHARE_RETRY_SECONDS
         else:
             seconds = JOB_RETRY_SECONDS if is_job else seconds_until_room(max(0, limit - amount), buckets, now)
+        if is_job and any(counts.batch_jobs for counts in self._list_known_counts(name)):
+            self._get_own_counts(name).refused_at = now
         retry_after = max(1, min(MAX_RETRY_SECONDS, ceil(seconds)))
         status = self._make_status(name, dimension, limit, now)
         raise RateLimitReached(status, retry_after, can_succeed=amount <= limit)
 
-    def _is_within_share(self, name: str, dimension: Dimension, amount: int, remaining: int) -> bool:
+    def _is_within_share(
+        self, name: str, dimension: Dimension | Literal["batch_jobs"], amount: int, remaining: int
+    ) -> bool:
         """Returns whether this replica may admit the amount before the other replicas have its counts. It may always
         admit one request."""
         share = self._shares.get((name, dimension))
@@ -180,23 +226,30 @@ class RateLimiter:
         return share.admitted + amount <= ceil((remaining + share.admitted) / self._replica_count)
 
     def _count(self, name: str, amounts: Mapping[Dimension, int], now: float) -> None:
-        counts = self._own.setdefault(name, OwnerCounts())
+        counts = self._get_own_counts(name)
         counts.requests.add(amounts["requests"], now)
         counts.images.add(amounts["images"], now)
         counts.jobs += 1
+        counts.refused_at = 0.0
         for dimension in DIMENSIONS:
             self._shares.setdefault((name, dimension), UsedShare(now)).admitted += amounts[dimension]
 
     def _count_jobs(self, name: str) -> int:
-        known = (owners[name].jobs for owners in (self._own, self._others) if name in owners)
-        return sum(known) + self._count_open_jobs(name)
+        known = sum(counts.jobs + counts.batch_jobs for counts in self._list_known_counts(name))
+        return known + self._count_open_jobs(name)
+
+    def _get_own_counts(self, name: str) -> OwnerCounts:
+        return self._own.setdefault(name, OwnerCounts())
+
+    def _list_known_counts(self, name: str) -> list[OwnerCounts]:
+        """Lists the counts of this replica, and those of the others."""
+        return [owners[name] for owners in (self._own, self._others) if name in owners]
 
     def _merge_buckets(self, name: str, dimension: Dimension, now: float) -> dict[int, int]:
         """Adds the buckets of all replicas that still count."""
         merged: dict[int, int] = {}
-        for owners in (self._own, self._others):
-            if (counts := owners.get(name)) is not None:
-                _add_buckets(merged, getattr(counts, dimension))
+        for counts in self._list_known_counts(name):
+            _add_buckets(merged, getattr(counts, dimension))
         return {bucket: count for bucket, count in merged.items() if _expires_at(bucket) > now}
 
     # --- status
@@ -234,8 +287,7 @@ class RateLimiter:
             name: counts for name, counts in self._own.items() if not counts.is_idle(now) or self._count_open_jobs(name)
         }
         owners = {
-            name: OwnerCounts(counts.requests, counts.images, counts.jobs + self._count_open_jobs(name))
-            for name, counts in self._own.items()
+            name: replace(counts, jobs=counts.jobs + self._count_open_jobs(name)) for name, counts in self._own.items()
         }
         return msgspec.msgpack.encode(CountsSnapshot(now, owners))
 
@@ -262,7 +314,10 @@ def _sum_snapshots(snapshots: Sequence[CountsSnapshot], fresh: Sequence[CountsSn
         for name, counts in snapshot.owners.items():
             _add_buckets(sums[name].requests.buckets, counts.requests)
             _add_buckets(sums[name].images.buckets, counts.images)
-            sums[name].jobs += counts.jobs if snapshot in fresh else 0
+            sums[name].refused_at = max(sums[name].refused_at, counts.refused_at)
+            if snapshot in fresh:
+                sums[name].jobs += counts.jobs
+                sums[name].batch_jobs += counts.batch_jobs
     return dict(sums)
 
 

@@ -1,4 +1,5 @@
-"""Counts the jobs of this process that have not ended, by team and by API key."""
+"""Counts the jobs of this process that have not ended, by team and by API key. Jobs of batches are counted with the
+lines of their batches."""
 
 from collections import Counter
 
@@ -6,15 +7,15 @@ from gateway.jobs.job import Job
 
 
 class OpenJobCounter:
-    """The jobs that this process works on and that have not ended for their team."""
+    """The jobs that this process works on and that have not ended for their team, without those of batches."""
 
     def __init__(self) -> None:
         self._owners: dict[str, tuple[str, ...]] = {}
         self._counts = Counter[str]()
 
     def add(self, job: Job) -> None:
-        """Adds a job unless it has ended. Adding it again changes nothing."""
-        if job.state.is_terminal or job.id in self._owners:
+        """Adds a job unless it has ended or belongs to a batch. Adding it again changes nothing."""
+        if job.state.is_terminal or job.batch_id or job.id in self._owners:
             return
         self._owners[job.id] = owners = list_job_owners(job)
         self._counts.update(owners)

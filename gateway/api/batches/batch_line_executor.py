@@ -7,7 +7,6 @@ from collections.abc import AsyncIterator, Callable
 from msgspec import Struct
 from msgspec.structs import replace
 
-from gateway.access.principal import TEAM_SCOPES, Principal, list_limited_owners
 from gateway.api.api_context import ApiContext
 from gateway.api.api_errors import ApiError
 from gateway.api.batches.batch_lease import BatchLease
@@ -15,9 +14,10 @@ from gateway.api.batches.batch_line_submission import BatchLine, decode_line, or
 from gateway.api.batches.batch_records import Batch, BatchError
 from gateway.api.batches.batch_result_writer import LineSummary, ResultWriter
 from gateway.api.batches.file_content import FILE_CHUNK_BYTES, InputLine
+from gateway.api.batches.line_job_place import LineJobPlace
 from gateway.api.batches.line_progress import MAX_LINES_AHEAD, LineProgress
 from gateway.api.charge_sentences import NOT_CHARGED
-from gateway.api.job_submission import find_existing_job, wait_for_confirmation
+from gateway.api.job_submission import SubmittedJob, find_existing_job, wait_for_confirmation
 from gateway.assets.storage import StorageUnavailable
 from gateway.jobs.job import Job, JobState
 from gateway.store.base import StoreUnavailable
@@ -65,6 +65,8 @@ class BatchLineExecutor:
         # How many of the next lines an earlier run may have ordered.
         self._unsure_lines = MAX_LINES_AHEAD if batch.fence > 1 else 0
         self._saved_at = self._now
+        # Lines look for existing jobs, and get places for new ones, in the order of the file.
+        self._lookup_lock, self._place_lock = asyncio.Lock(), asyncio.Lock()
 
     @property
     def _batch(self) -> Batch:
@@ -116,13 +118,8 @@ class BatchLineExecutor:
         return is_stopped or self._may_open_another_line()
 
     def _may_open_another_line(self) -> bool:
-        context, catalogue = self._context, self._context.catalogue()
-        owners = list_limited_owners(_get_principal(self._batch), catalogue)
-        return (
-            len(self._open) < self._get_max_open()
-            and context.engine.context.limits.count_waiting_batch_orders() < MAX_WAITING_ORDERS
-            and context.rate_limiter.has_room_for_batch(owners, catalogue.gateway.batches.share)
-        )
+        waiting_count = self._context.engine.context.limits.count_waiting_batch_orders()
+        return len(self._open) < self._get_max_open() and waiting_count < MAX_WAITING_ORDERS
 
     async def _reserve_cost(self, line: BatchLine) -> int:
         """Waits until the rest of the batch's maximum cost covers the line. Returns the most that the line may cost.
@@ -162,21 +159,22 @@ class BatchLineExecutor:
 
     async def _run_line(self, line: BatchLine, open_line: OpenLine, may_exist: bool) -> Job:
         """Creates the job of the line, and waits for its end."""
-        job = await self._create_job(line, may_exist)
-        open_line.job_id = job.id
-        while not job.state.is_terminal:
-            with contextlib.suppress(StoreUnavailable):
-                found = await self._context.engine.wait_for_job(job.id, JOB_WAIT_SECONDS)
-                if found is None:
-                    raise LineJobDeleted
-                job = found
-        return job
+        with contextlib.closing(LineJobPlace(self._context, self._batch)) as place:
+            job = await self._create_job(line, place, may_exist)
+            open_line.job_id = job.id
+            while not job.state.is_terminal:
+                with contextlib.suppress(StoreUnavailable):
+                    found = await self._context.engine.wait_for_job(job.id, JOB_WAIT_SECONDS)
+                    if found is None:
+                        raise LineJobDeleted
+                    job = found
+            return job
 
-    async def _create_job(self, line: BatchLine, may_exist: bool) -> Job:
+    async def _create_job(self, line: BatchLine, place: LineJobPlace, may_exist: bool) -> Job:
         """Creates the job of the line, or finds it. Retries as long as that may help."""
         while True:
             try:
-                job_id = await self._order_line(line, may_exist)
+                job_id = await self._order_line(line, place, may_exist)
                 job = await wait_for_confirmation(self._context, job_id)
                 if not job.is_withdrawn:
                     return job
@@ -194,14 +192,33 @@ class BatchLineExecutor:
             may_exist = True
             await asyncio.sleep(RETRY_SECONDS)
 
-    async def _order_line(self, line: BatchLine, may_exist: bool) -> str:
-        if may_exist and (existing := await find_existing_job(self._context, line.request)):
+    async def _order_line(self, line: BatchLine, place: LineJobPlace, may_exist: bool) -> str:
+        if (existing := await self._find_existing_job(line, place, may_exist)) is not None:
             return existing.job_id
-        self._require_running()
+        await self._reserve_place(place)
         # At the end of the window, jobs without an order are cancelled. Orders that run then have the usual deadline.
         window_seconds = self._batch.expires_at - self._context.wall_clock()
         deadline_seconds = window_seconds + self._context.catalogue().gateway.jobs.deadline_seconds
         return (await order_line(self._context, line, deadline_seconds)).job_id
+
+    async def _find_existing_job(self, line: BatchLine, place: LineJobPlace, may_exist: bool) -> SubmittedJob | None:
+        """Returns the job that an earlier run created. Its place is held before later lines reserve theirs."""
+        async with self._lookup_lock:
+            existing = await find_existing_job(self._context, line.request) if may_exist else None
+            if existing is not None:
+                place.hold_for_existing_job()
+            return existing
+
+    async def _reserve_place(self, place: LineJobPlace) -> None:
+        """Waits until the line's team and API key may have another job of a batch. A retried line has its place."""
+        self._require_running()
+        if place.is_held:
+            return
+        async with self._place_lock:
+            self._require_running()
+            while not place.reserve():
+                await asyncio.sleep(TICK_SECONDS)
+                self._require_running()
 
     def _may_succeed_later(self, error: ApiError) -> bool:
         """Returns whether the same line may be accepted later. The budget has room again when running lines cost less
@@ -294,14 +311,3 @@ def _with_next_key(line: BatchLine) -> BatchLine:
     order."""
     record = line.request.idempotency
     return replace(line, request=replace(line.request, idempotency=replace(record, key=f"{record.key}+")))
-
-
-def _get_principal(batch: Batch) -> Principal:
-    return Principal(
-        key_id=batch.key_id,
-        team=batch.team,
-        scopes=TEAM_SCOPES,
-        policies=batch.policies,
-        limits=batch.limits,
-        limits_id=batch.limits_id or batch.key_id,
-    )

@@ -244,26 +244,104 @@ def test_seconds_until_room(allowed: int, buckets: dict[int, int], seconds: floa
 
 
 def test_batches_use_a_share_of_the_concurrent_jobs_of_all_replicas() -> None:
-    replicas = Replicas(2)
-    owner = LimitedOwner(TEAM, RateLimits(concurrent_jobs=5))
+    """The batches of both replicas together, once these have exchanged their counts."""
+    replicas, owner = Replicas(2), limit_team(concurrent_jobs=8)
     first, second = replicas.limiters
-    assert first.has_room_for_batch((owner,), 0.5)
-    replicas.open_jobs[0][TEAM] = 1
-    replicas.open_jobs[1][TEAM] = 1
-    # Interactive jobs are counted from the first request on.
-    for limiter in replicas.limiters:
-        limiter.admit((owner,), 1)
-        limiter.release((owner,))
     replicas.share_counts()
-    assert not first.has_room_for_batch((owner,), 0.5)
-    assert second.has_room_for_batch((owner,), 0.8)
-    assert replicas.try_to_admit(owner) is None
+    assert count_reserved(first, owner) == 2, "its part of the share, until it has the counts of the other replica"
+    replicas.clock.now += 1.0
+    replicas.share_counts()
+    assert count_reserved(second, owner) == 1
+    replicas.clock.now += 1.0
+    replicas.share_counts()
+    assert count_reserved(second, owner) == 1
+    replicas.clock.now += 1.0
+    replicas.share_counts()
+    assert [count_reserved(limiter, owner) for limiter in replicas.limiters] == [0, 0]
+    assert [limiter.describe([owner])[0].remaining for limiter in replicas.limiters] == [4, 4]
+    first.release_batch_job([owner])
+    assert count_reserved(first, owner) == 1
 
 
-def test_batch_may_have_one_job_even_with_the_smallest_limit() -> None:
-    replicas = Replicas()
-    owner = LimitedOwner(TEAM, RateLimits(concurrent_jobs=1))
-    assert replicas.limiters[0].has_room_for_batch((owner,), 0.5)
+@pytest.mark.parametrize(("limit", "replica_count"), [(1, 2), (4, 2), (10, 2), (10, 5)])
+def test_batches_of_several_replicas_exceed_their_share_by_at_most_one_each(limit: int, replica_count: int) -> None:
+    """All replicas start the lines of their batches at the same moment, time and again."""
+    replicas, owner = Replicas(replica_count), limit_team(concurrent_jobs=limit)
+    open_count = 0
+    for _ in range(20):
+        replicas.share_counts()
+        open_count += sum(count_reserved(limiter, owner) for limiter in replicas.limiters)
+        replicas.clock.now += 1.0
+    assert max(1, limit // 2) <= open_count < max(1, limit // 2) + replica_count
+
+
+@pytest.mark.parametrize(("limit", "share", "most"), [(1, 0.5, 1), (2, 0.5, 1), (3, 0.5, 1), (4, 0.5, 2), (4, 1, 4)])
+def test_batches_use_at_most_their_share_and_at_least_one_place(limit: int, share: float, most: int) -> None:
+    limiter = Replicas().limiters[0]
+    owner, unlimited = limit_team(concurrent_jobs=limit), LimitedOwner("key:a", RateLimits(requests_per_minute=1))
+    assert count_reserved(limiter, unlimited, owner, share=share) == most
+    assert limiter.reserve_batch_job([unlimited], share), "a limit of requests per minute does not count lines"
+    assert not limiter.reserve_batch_job([unlimited, owner], share)
+    assert limiter.describe([owner])[0].remaining == limit - most
+
+
+def test_batches_and_interactive_requests_together_keep_the_limit() -> None:
+    replicas, owner = Replicas(), limit_team(concurrent_jobs=4)
+    replicas.open_jobs[0][TEAM] = 3
+    assert count_reserved(replicas.limiters[0], owner) == 1
+    assert replicas.try_to_admit(owner) is not None
+
+
+def test_existing_job_of_a_batch_counts_beyond_the_share() -> None:
+    limiter, owner = Replicas().limiters[0], limit_team(concurrent_jobs=4)
+    for _ in range(3):
+        limiter.count_batch_job([owner])
+    assert count_reserved(limiter, owner) == 0
+    for _ in range(2):
+        limiter.release_batch_job([owner])
+    assert count_reserved(limiter, owner) == 1
+
+
+@pytest.mark.parametrize("replica", [0, 1])
+def test_refused_interactive_request_gets_the_only_place_before_the_next_line(replica: int) -> None:
+    """Whichever replica refuses it."""
+    replicas, owner = Replicas(2), limit_team(concurrent_jobs=1)
+    limiter = replicas.limiters[0]
+    assert limiter.reserve_batch_job([owner], 0.5)
+    replicas.share_counts()
+    assert replicas.try_to_admit(owner, replica=replica) is not None
+    limiter.release_batch_job([owner])
+    replicas.clock.now += 30.0
+    replicas.share_counts()
+    assert not limiter.reserve_batch_job([owner], 0.5)
+    assert replicas.try_to_admit(owner, replica=replica) is None
+    replicas.clock.now += 1.0
+    replicas.share_counts()
+    assert limiter.reserve_batch_job([owner], 0.5)
+
+
+def test_batch_continues_a_minute_after_the_last_refused_request() -> None:
+    replicas, owner = Replicas(), limit_team(concurrent_jobs=1)
+    limiter = replicas.limiters[0]
+    assert limiter.reserve_batch_job([owner], 0.5)
+    assert replicas.try_to_admit(owner) is not None
+    limiter.release_batch_job([owner])
+    replicas.clock.now += 59.0
+    assert not limiter.reserve_batch_job([owner], 0.5)
+    replicas.clock.now += 1.0
+    assert limiter.reserve_batch_job([owner], 0.5)
+
+
+def test_refused_request_of_a_larger_limit_does_not_stop_batches() -> None:
+    """Interactive requests have the other half of its places."""
+    replicas, owner = Replicas(), limit_team(concurrent_jobs=2)
+    limiter = replicas.limiters[0]
+    assert limiter.reserve_batch_job([owner], 0.5)
     replicas.open_jobs[0][TEAM] = 1
-    assert not replicas.limiters[0].has_room_for_batch((owner,), 0.5)
-    assert replicas.limiters[0].has_room_for_batch((LimitedOwner(TEAM, RateLimits()),), 0.5)
+    assert replicas.try_to_admit(owner) is not None
+    limiter.release_batch_job([owner])
+    assert limiter.reserve_batch_job([owner], 0.5)
+
+
+def count_reserved(limiter: RateLimiter, *owners: LimitedOwner, share: float = 0.5) -> int:
+    return sum(limiter.reserve_batch_job(owners, share) for _ in range(10))

@@ -30,6 +30,13 @@ def test_job_counts_once_until_it_ends() -> None:
     assert open_jobs.count("team:acme") == 0
 
 
+def test_job_of_a_batch_is_not_counted() -> None:
+    """The line that waits for it counts it."""
+    open_jobs = OpenJobCounter()
+    open_jobs.add(replace(make_job(), batch_id="batch_1"))
+    assert open_jobs.count("team:acme") == 0
+
+
 def test_job_that_has_ended_is_not_added() -> None:
     """A worker that books its late orders still runs."""
     open_jobs = OpenJobCounter()
