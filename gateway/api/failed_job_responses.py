@@ -60,10 +60,12 @@ def respond_to_failure(failure: JobFailure) -> FailureResponse:
 def build_failure_error(job: Job, headers: dict[str, str]) -> ApiError:
     """Builds the same response as an ApiError, with the headers of the job."""
     response = build_failure_response(job)
+    has_attempts = response.status == 424 and job.attempts
+    hint = f" GET /v1/jobs/{job.id} shows what each seller said." if has_attempts else ""
     return ApiError(
         response.status,
         response.code,
-        response.explanation,
+        f"{response.explanation}{hint}",
         error_type=response.error_type,
         headers=headers,
         retry_after=response.retry_after,
@@ -111,7 +113,7 @@ _CAUSES_BY_FAULT: dict[FaultKind | None, str] = {
     FaultKind.IMAGES_EXPIRED: "The seller made the images, but they could not be downloaded.",
 }
 _CAUSES_BY_CHARGE = {
-    ChargeStatus.NOT_CHARGED: "No seller could fulfil the order: the attempts of the job show why.",
+    ChargeStatus.NOT_CHARGED: "No seller could fulfil the order.",
     ChargeStatus.UNKNOWN: "The seller's response to the order was lost or unclear.",
     ChargeStatus.CHARGED: "The order failed at the seller.",
 }

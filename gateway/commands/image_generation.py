@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from gateway.commands.exit_codes import describe_exit_codes
-from gateway.commands.job_client import JobClient, Json
+from gateway.commands.job_client import MAX_BODY_BYTES, JobClient, Json
 from gateway.commands.job_delivery import ResumeAdvice, add_resume_advice, deliver_job
 from gateway.commands.job_progress import print_line, report_progress
 from gateway.commands.option_types import SecondsRange, VisibleTextType, parse_pairs
@@ -143,7 +143,11 @@ def _read_input(image: str, option: str) -> Json:
     if _URL.match(image):
         return {"image_url": image}
     try:
-        return {"b64_json": base64.b64encode(Path(image).read_bytes()).decode()}
+        with Path(image).open("rb") as file:
+            data = file.read(MAX_BODY_BYTES + 1)
     except OSError as error:
         message = f"{option}: {image} cannot be read: {error.strerror}. The prompt comes before the images"
         raise click.UsageError(message) from None
+    if len(data) > MAX_BODY_BYTES:
+        raise click.UsageError(f"{option}: {image} is larger than {MAX_BODY_BYTES >> 20} MiB, the limit of a request")
+    return {"b64_json": base64.b64encode(data).decode()}

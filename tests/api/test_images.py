@@ -68,7 +68,9 @@ def test_failure_of_all_sellers_is_a_final_424_with_the_job_id(gateway: RunningG
     assert (error["type"], error["code"]) == ("server_error", "sellers_failed")
     assert "not charged" in error["message"]
     assert answer.headers["x-should-retry"] == "false"
-    assert answer.headers["x-igw-job-id"].startswith("job_")
+    job_id = answer.headers["x-igw-job-id"]
+    assert f"GET /v1/jobs/{job_id} shows what each seller said." in error["message"], "SDKs show no headers"
+    assert gateway.http.get(f"{JOBS_PATH}/{job_id}").json()["attempts"]
 
 
 def test_lost_response_is_not_reordered_and_is_final(gateway: RunningGateway) -> None:

@@ -100,6 +100,9 @@ def test_background_response_is_polled(openai_client: openai.OpenAI) -> None:
 
 def test_previous_response_is_edited(gateway: RunningGateway, openai_client: openai.OpenAI) -> None:
     first = create(openai_client, tool={**TOOL, "size": "1536x1024"})
+    job_id = load_job(gateway, first)["id"]
+    second = create(openai_client, "in winter", previous_response_id=job_id)
+    assert (second.output[0].action, second.previous_response_id) == ("edit", job_id)
     second = create(openai_client, "at night", previous_response_id=first.id)
     [call] = second.output
     assert (call.action, second.previous_response_id) == ("edit", first.id)

@@ -86,6 +86,7 @@ def test_edit_sends_all_images_and_mask(commands: ClientCommands, gateway: Runni
         (("a lighthouse", "--mask", "mask.png"), "add --edit IMAGE"),
         (("winter", "--edit", "missing.png"), "missing.png cannot be read: No such file or directory"),
         (("--edit", "cat.png", "winter"), "cat.png cannot be read"),
+        (("winter", "--edit", "/dev/zero"), "/dev/zero is larger than 64 MiB"),
         (("   ",), "The prompt is empty"),
         (("a lighthouse", "-n", "2", "-o", "-"), "--output - takes one image"),
         (("a lighthouse", "--url", "ftp://x"), "use an http:// or https:// URL like http://127.0.0.1:8080"),

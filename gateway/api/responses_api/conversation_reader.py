@@ -16,6 +16,7 @@ from gateway.api.parameter_definition import make_refused_file_row
 from gateway.api.parameter_table import MAX_PROMPT_LENGTH
 from gateway.api.request_body_reader import to_struct
 from gateway.api.responses_api.response_ids import parse_call_id, parse_response_id
+from gateway.store.partitions import is_job_id
 
 # A value of the parameter `images`.
 ImageValue = str | dict[str, str]
@@ -133,7 +134,7 @@ def _require_prompt(texts: Sequence[str]) -> str:
 def _refer_to_previous_images(previous_response_id: str | None) -> tuple[ImageValue, ...]:
     if previous_response_id is None:
         return ()
-    job_id = parse_response_id(previous_response_id)
+    job_id = previous_response_id if is_job_id(previous_response_id) else parse_response_id(previous_response_id)
     return (EarlierImages.from_job_id(previous_response_id, job_id, None, "previous_response_id"),)
 
 
