@@ -295,7 +295,10 @@ class Gateway:
         scheduler = components.batch_scheduler
         tasks: dict[str, tuple[float, Callable[[], Awaitable[None]]]] = {
             "batches.claim": (self.timing.claims.interval_seconds, scheduler.claim_due_batches),
-            "batches.delete_files": (self.timing.maintenance.cleanup_interval_seconds, scheduler.delete_expired_files),
+            "batches.delete_files": (
+                self.timing.maintenance.cleanup_interval_seconds,
+                scheduler.delete_expired_records,
+            ),
         }
         exit_stack.push_async_callback(scheduler.stop)
         for name, (interval, function) in tasks.items():

@@ -9,14 +9,17 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 MAX_PAGE_RECORDS = 100
-_RECORD_ID = re.compile(r"(?:file-|batch_)[0-9a-z]{28}", re.ASCII)
+# The id of a mark is this, and the id of the deleted record.
+DELETED_PREFIX = "deleted_"
+_RECORD_ID = re.compile(rf"(?:{DELETED_PREFIX})?(?:file-|batch_)[0-9a-z]{{28}}", re.ASCII)
 
 
 class RecordKind(StrEnum):
-    """The kind of thing that a record describes."""
+    """The kind of thing that a record describes. DELETED: it marks the place of a deleted record in its list."""
 
     FILE = "file"
     BATCH = "batch"
+    DELETED = "deleted"
 
 
 class TeamRecord(Struct, frozen=True, kw_only=True):
@@ -78,9 +81,9 @@ class TeamRecordStore(Protocol):
         """Deletes a record. Safe to repeat."""
 
     async def list_records(
-        self, kind: RecordKind, team: str, limit: int = 20, after: RecordPosition | None = None
+        self, kind: RecordKind, team: str, limit: int, after: RecordPosition | None = None, oldest_first: bool = False
     ) -> tuple[TeamRecord, ...]:
-        """Lists the records of a team, newest first, from the one that follows `after`."""
+        """Lists the records of a team in this order, from the one that follows `after`."""
 
     async def list_due(self, kind: RecordKind, limit: int = 100) -> tuple[TeamRecord, ...]:
         """Lists the records that are due, soonest first. Save one with a later due time to claim it: only one replica

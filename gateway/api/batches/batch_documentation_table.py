@@ -22,8 +22,12 @@ PAGE_PARAMETERS: tuple[RequestParameter, ...] = (
     make_query_parameter(
         "limit", "Maximum number of entries on a page.", {"type": "integer", "minimum": 1, "maximum": 100}
     ),
-    make_query_parameter("after", "`last_id` of the previous page."),
-    make_query_parameter("order", "Only `desc`: the newest first.", {"type": "string", "enum": ["desc"]}),
+    make_query_parameter("after", "`last_id` of the previous page. It may have been deleted within the last day."),
+    make_query_parameter(
+        "order",
+        "`desc` (the default): the newest first; `asc`: the oldest.",
+        {"type": "string", "enum": ["asc", "desc"]},
+    ),
 )
 UPLOAD_FORM = {
     "type": "object",

@@ -21,7 +21,7 @@ from gateway.api.batches.batch_records import (
 from gateway.api.batches.batch_result_writer import OutputWriter
 from gateway.api.batches.batch_validation import BatchValidator, ValidationResult
 from gateway.api.batches.file_content import FileContent, iterate_lines
-from gateway.api.batches.file_library import delete_file, find_team_file, save_file
+from gateway.api.batches.file_library import delete_file_content, find_team_file, save_file
 from gateway.api.batches.file_records import OUTPUT_PURPOSE, FileRecord
 from gateway.events import BatchEnded
 from gateway.store.base import StoreUnavailable
@@ -180,7 +180,7 @@ class BatchRun:
     async def _publish_file(self, batch: Batch, output: OutputFile, filename: str) -> None:
         """Saves the record of an output file. A file without lines is deleted: earlier runs may have stored chunks."""
         if not output.lines:
-            return await delete_file(self._context, output.id)
+            return await delete_file_content(self._context, output.id)
         now = self._context.wall_clock()
         file = FileRecord(
             id=output.id,

@@ -11,6 +11,7 @@ from gateway.api.api_context import ApiContext
 from gateway.api.batches.batch_lease import BatchLease, BatchLeaseLost, claim_batch
 from gateway.api.batches.batch_records import Batch, decode_batch
 from gateway.api.batches.batch_run import BatchRun
+from gateway.api.batches.deleted_records import delete_expired_marks, delete_record
 from gateway.api.batches.file_library import delete_expired_files
 from gateway.assets.storage import StorageUnavailable
 from gateway.events import ErrorReported, describe_exception
@@ -49,7 +50,7 @@ class BatchScheduler:
         for record in await self._context.store.team_records.list_due(RecordKind.BATCH):
             batch = decode_batch(record)
             if batch.status.has_ended:
-                await self._context.store.team_records.delete(batch.id)
+                await delete_record(self._context, record)
             elif self._has_room(batch):
                 lease = await claim_batch(self._context.store.team_records, batch, self._lease_seconds)
                 if lease is not None:
@@ -109,8 +110,9 @@ class BatchScheduler:
                 lambda batch: replace(batch, failures=failures), min(MAX_RETRY_SECONDS, 2.0 ** min(failures, 10))
             )
 
-    async def delete_expired_files(self) -> None:
+    async def delete_expired_records(self) -> None:
         await delete_expired_files(self._context)
+        await delete_expired_marks(self._context)
 
     async def stop(self) -> None:
         """Releases all batches. Their jobs continue. Safe to repeat."""

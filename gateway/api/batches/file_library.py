@@ -4,11 +4,12 @@ from msgspec.structs import replace
 
 from gateway.api.api_context import ApiContext
 from gateway.api.api_errors import ApiError
+from gateway.api.batches.deleted_records import delete_record
 from gateway.api.batches.file_content import FILE_CHUNK_BYTES, ChunkWriter
 from gateway.api.batches.file_records import UPLOAD_TTL_SECONDS, FileRecord, decode_file
 from gateway.assets.backend import ImageData
 from gateway.assets.object_keys import make_object_prefix
-from gateway.store.team_records import RecordKind, encode_record
+from gateway.store.team_records import RecordKind, TeamRecord, encode_record
 
 # An upload needs no lease: nothing else writes to its file.
 UPLOAD_FENCE = 0
@@ -62,13 +63,17 @@ async def extend_file(context: ApiContext, file: FileRecord, expires_at: float) 
         file = await get_team_file(context, file.team, file.id)
 
 
-async def delete_file(context: ApiContext, file_id: str) -> None:
+async def delete_file(context: ApiContext, file: FileRecord | TeamRecord) -> None:
     """Deletes a file: its content first, which only its record leads to."""
+    await delete_file_content(context, file.id)
+    await delete_record(context, file)
+
+
+async def delete_file_content(context: ApiContext, file_id: str) -> None:
     await context.storage.delete_prefix(make_object_prefix(file_id))
-    await context.store.team_records.delete(file_id)
 
 
 async def delete_expired_files(context: ApiContext) -> None:
     while records := await context.store.team_records.list_due(RecordKind.FILE):
         for record in records:
-            await delete_file(context, record.id)
+            await delete_file(context, record)

@@ -142,7 +142,7 @@ async def delete_team_file(request: HttpRequest, file_id: str) -> Response[bytes
     if (batch := await find_open_batch_of_file(context, team, file.id)) is not None:
         message = f"The file is in use by {batch.id}. Cancel the batch, or wait for its end."
         raise ApiError(409, "file_in_use", message)
-    await delete_file(context, file.id)
+    await delete_file(context, file)
     return json_response({"id": file.id, "object": "file", "deleted": True}, 200, {})
 
 

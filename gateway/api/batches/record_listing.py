@@ -6,6 +6,7 @@ from typing import Any
 from gateway.api.api_context import HttpRequest, get_context
 from gateway.api.api_errors import ApiError
 from gateway.api.authentication import get_team
+from gateway.api.batches.deleted_records import find_record_or_mark
 from gateway.api.query_params import parse_limit, read_query_params
 from gateway.store.team_records import MAX_PAGE_RECORDS, RecordKind, RecordPosition, TeamRecord
 
@@ -17,20 +18,22 @@ MAX_SCANNED_PAGES = 10
 async def list_team_records(
     request: HttpRequest, kind: RecordKind, serialize: RecordSerializer, *filter_names: str
 ) -> dict[str, Any]:
-    """Lists the newest records first, without those for which `serialize` returns None.
+    """Lists records in the order of the parameter `order`, without those for which `serialize` returns None.
 
-    The parameter `after` is the last id of the previous page.
+    The parameter `after` is the last id of the previous page. It may have been deleted meanwhile.
     """
     params = read_query_params(request, "limit", "after", "order", *filter_names)
     limit = parse_limit(params["limit"], MAX_PAGE_RECORDS)
-    if params["order"] not in ([], ["desc"]):
-        raise ApiError(400, "invalid_value", "Invalid value for 'order': must be desc, newest first.", param="order")
+    if params["order"] not in ([], ["desc"], ["asc"]):
+        message = "Invalid value for 'order': must be desc, newest first, or asc."
+        raise ApiError(400, "invalid_value", message, param="order")
+    oldest_first = params["order"] == ["asc"]
     after = await _find_position(request, kind, params["after"][-1]) if params["after"] else None
     found: list[dict[str, Any]] = []
     has_more = True
     for _ in range(MAX_SCANNED_PAGES):
         records = await get_context(request).store.team_records.list_records(
-            kind, get_team(request), MAX_PAGE_RECORDS, after
+            kind, get_team(request), MAX_PAGE_RECORDS, after, oldest_first
         )
         found += [body for record in records if (body := serialize(record, params)) is not None]
         has_more = len(records) == MAX_PAGE_RECORDS
@@ -48,8 +51,8 @@ async def list_team_records(
 
 
 async def _find_position(request: HttpRequest, kind: RecordKind, record_id: str) -> RecordPosition:
-    record = await get_context(request).store.team_records.load(record_id)
-    if record is None or record.kind is not kind or record.team != get_team(request):
+    found = await find_record_or_mark(get_context(request), kind, get_team(request), record_id)
+    if found is None:
         message = f"Invalid value for 'after': no such {kind}; it may have been deleted. List again without it."
         raise ApiError(400, "invalid_value", message, param="after")
-    return record.position
+    return RecordPosition(found.created_at, record_id)

@@ -43,12 +43,12 @@ class RedisTeamRecords:
             await self._client.run_script(scripts.DELETE_TEAM_RECORD, _list_keys(record), *arguments)
 
     async def list_records(
-        self, kind: RecordKind, team: str, limit: int = 20, after: RecordPosition | None = None
+        self, kind: RecordKind, team: str, limit: int, after: RecordPosition | None = None, oldest_first: bool = False
     ) -> tuple[TeamRecord, ...]:
-        upper_bound = f"({codec.format_list_member(after.created_at, after.id)}" if after else "+"
-        members = await self._client.execute(
-            "ZREVRANGEBYLEX", make_record_list_key(kind, team), upper_bound, "-", "LIMIT", 0, limit
-        )
+        command, first, last = ("ZRANGEBYLEX", "-", "+") if oldest_first else ("ZREVRANGEBYLEX", "+", "-")
+        if after is not None:
+            first = f"({codec.format_list_member(after.created_at, after.id)}"
+        members = await self._client.execute(command, make_record_list_key(kind, team), first, last, "LIMIT", 0, limit)
         return await self._load_all(member.decode().partition(":")[2] for member in members)
 
     async def list_due(self, kind: RecordKind, limit: int = 100) -> tuple[TeamRecord, ...]:

@@ -15,6 +15,7 @@ _DELETE = "DELETE FROM team_records WHERE id = ?"
 _SELECT_PAGE = """SELECT id, kind, team, created_at, version, content FROM team_records
 WHERE kind = ? AND team = ? AND (created_at, id) < (?, ?)
 ORDER BY created_at DESC, id DESC LIMIT ?"""
+_SELECT_OLDEST_PAGE = _SELECT_PAGE.replace("<", ">").replace("DESC", "ASC")
 _SELECT_DUE = """SELECT id, kind, team, created_at, version, content FROM team_records
 WHERE kind = ? AND due_at <= ? ORDER BY due_at LIMIT ?"""
 
@@ -37,11 +38,12 @@ class SqliteTeamRecords:
         await self._run_write(lambda db: db.execute(_DELETE, (record_id,)))
 
     async def list_records(
-        self, kind: RecordKind, team: str, limit: int = 20, after: RecordPosition | None = None
+        self, kind: RecordKind, team: str, limit: int, after: RecordPosition | None = None, oldest_first: bool = False
     ) -> tuple[TeamRecord, ...]:
-        position = after or RecordPosition(inf, "")
+        sql, first = (_SELECT_OLDEST_PAGE, -inf) if oldest_first else (_SELECT_PAGE, inf)
+        position = after or RecordPosition(first, "")
         arguments = (kind, team, position.created_at, position.id, limit)
-        records: tuple[TeamRecord, ...] = await self._run_read(lambda db: _select(db, _SELECT_PAGE, *arguments))
+        records: tuple[TeamRecord, ...] = await self._run_read(lambda db: _select(db, sql, *arguments))
         return records
 
     async def list_due(self, kind: RecordKind, limit: int = 100) -> tuple[TeamRecord, ...]:

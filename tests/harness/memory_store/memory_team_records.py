@@ -27,12 +27,16 @@ class MemoryTeamRecordTable:
         self.records.pop(record_id, None)
         self.due_at.pop(record_id, None)
 
-    def list_page(
-        self, kind: RecordKind, team: str, limit: int, after: RecordPosition | None
+    def list_after(
+        self, kind: RecordKind, team: str, after: RecordPosition | None, oldest_first: bool
     ) -> tuple[TeamRecord, ...]:
         records = self._select(kind, (record for record in self.records.values() if record.team == team))
-        newest_first = sorted(records, key=lambda record: record.position, reverse=True)
-        return tuple(record for record in newest_first if after is None or record.position < after)[:limit]
+        in_order = sorted(records, key=lambda record: record.position, reverse=not oldest_first)
+        return tuple(
+            record
+            for record in in_order
+            if after is None or (record.position > after if oldest_first else record.position < after)
+        )
 
     def list_due(self, kind: RecordKind, limit: int, now: float) -> tuple[TeamRecord, ...]:
         due_ids = sorted((due_at, record_id) for record_id, due_at in self.due_at.items() if due_at <= now)
@@ -64,12 +68,12 @@ class MemoryTeamRecords:
         await self._run("delete_team_record", (record_id,), lambda _: self._table.delete(record_id))
 
     async def list_records(
-        self, kind: RecordKind, team: str, limit: int = 20, after: RecordPosition | None = None
+        self, kind: RecordKind, team: str, limit: int, after: RecordPosition | None = None, oldest_first: bool = False
     ) -> tuple[TeamRecord, ...]:
         page: tuple[TeamRecord, ...] = await self._run(
             "list_team_records",
-            (kind, team, limit, after),
-            lambda _: self._table.list_page(kind, team, limit, after),
+            (kind, team, limit, after, oldest_first),
+            lambda _: self._table.list_after(kind, team, after, oldest_first)[:limit],
         )
         return page
 

@@ -51,7 +51,7 @@ async def test_deleted_record_stays_deleted(harness: StoreHarness) -> None:
         await harness.store.team_records.delete(record.id)
     assert not await save(harness, replace(record, version=2))
     assert await harness.store.team_records.load(record.id) is None
-    assert await harness.store.team_records.list_records(record.kind, record.team) == ()
+    assert await harness.store.team_records.list_records(record.kind, record.team, 9) == ()
     assert await list_due(harness, record.kind) == []
 
 
@@ -63,7 +63,28 @@ async def test_records_are_listed_newest_first_for_their_team_and_kind(harness: 
     first_page = await harness.store.team_records.list_records(RecordKind.FILE, "acme", 2)
     rest = await harness.store.team_records.list_records(RecordKind.FILE, "acme", 100, first_page[-1].position)
     assert [*first_page, *rest] == records[::-1]
-    assert await harness.store.team_records.list_records(RecordKind.BATCH, "acme") == (others[1],)
+    assert await harness.store.team_records.list_records(RecordKind.BATCH, "acme", 9) == (others[1],)
+
+
+async def test_records_are_listed_oldest_first(harness: StoreHarness) -> None:
+    records = [make_record(number, created_at=float(number // 2)) for number in range(5)]
+    for record in [*records, make_record(5, team="other")]:
+        await save(harness, record)
+    team_records, position, listed = harness.store.team_records, None, []
+    while page := await team_records.list_records(RecordKind.FILE, "acme", 2, position, oldest_first=True):
+        listed += page
+        position = page[-1].position
+    assert listed == records
+
+
+async def test_list_continues_after_a_deleted_record(harness: StoreHarness) -> None:
+    records = [make_record(number, created_at=float(number)) for number in range(3)]
+    for record in records:
+        await save(harness, record)
+    team_records, deleted = harness.store.team_records, records[1]
+    await team_records.delete(deleted.id)
+    assert await team_records.list_records(RecordKind.FILE, "acme", 9, deleted.position) == (records[0],)
+    assert await team_records.list_records(RecordKind.FILE, "acme", 9, deleted.position, True) == (records[2],)
 
 
 async def test_records_are_due_at_their_time(harness: StoreHarness) -> None:

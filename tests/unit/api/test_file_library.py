@@ -8,10 +8,12 @@ import pytest
 from msgspec.structs import replace
 
 from gateway.api.api_errors import ApiError
+from gateway.api.batches.deleted_records import delete_expired_marks, find_record_or_mark
 from gateway.api.batches.file_content import FILE_CHUNK_BYTES, FileContent, InputLine, LinePosition, iterate_lines
-from gateway.api.batches.file_library import delete_expired_files, extend_file, get_team_file, store_file
+from gateway.api.batches.file_library import delete_expired_files, delete_file, extend_file, get_team_file, store_file
 from gateway.api.batches.file_records import FileRecord
 from gateway.assets.storage import ImageStorage
+from gateway.store.team_records import RecordKind
 from tests.harness.manual_clock import ManualClock
 from tests.harness.memory_storage import MemoryBackend
 from tests.harness.memory_store.memory_state import MemoryState
@@ -60,6 +62,26 @@ def test_file_is_deleted_with_its_content_when_it_expires() -> None:
         await delete_expired_files(library.context)
         assert library.backend.objects == {}
         assert await library.store.team_records.load(FILE_ID) is None
+
+    asyncio.run(scenario())
+
+
+def test_place_of_a_deleted_file_is_known_for_a_day() -> None:
+    async def scenario() -> None:
+        library = Library()
+        context, file = library.context, await library.store_file(b"x")
+        for _ in range(2):
+            await delete_file(context, file)
+        for team, kind in (("acme", RecordKind.FILE), ("other", RecordKind.FILE), ("acme", RecordKind.BATCH)):
+            mark = await find_record_or_mark(context, kind, team, FILE_ID)
+            assert (mark is not None) == ((team, kind) == ("acme", RecordKind.FILE))
+            assert mark is None or mark.created_at == NOW
+        library.clock.now += 86_399
+        await delete_expired_marks(context)
+        assert await find_record_or_mark(context, RecordKind.FILE, "acme", FILE_ID) is not None
+        library.clock.now += 1
+        await delete_expired_marks(context)
+        assert await find_record_or_mark(context, RecordKind.FILE, "acme", FILE_ID) is None
 
     asyncio.run(scenario())
 
