@@ -1,10 +1,9 @@
 """Decides whether a principal may create a job now: by the policies of its API key, and by the rate limits."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from gateway.access.principal import Principal
 from gateway.access.rate_limiter import Dimension, LimitedOwner, LimitStatus, RateLimitReached
 from gateway.api.api_context import ApiContext
 from gateway.api.api_errors import ApiError
@@ -23,7 +22,7 @@ def admit_job(context: ApiContext, state: dict[str, Any], policy: str | None, im
 
     Raises ApiError if the principal may not request the policy (400), or exceeds a limit (429).
     """
-    require_allowed_policy(state["principal"], policy)
+    require_allowed_policy(state["principal"].policies, policy)
     owners: tuple[LimitedOwner, ...] = state["limited_owners"]
     if not owners:
         yield
@@ -43,12 +42,15 @@ def admit_job(context: ApiContext, state: dict[str, Any], policy: str | None, im
         context.rate_limiter.release(owners)
 
 
-def require_allowed_policy(principal: Principal, policy: str | None) -> None:
-    """Raises ApiError if the API key may not request the policy. Its team may be allowed more."""
-    if policy is None or principal.policies is None or policy in principal.policies:
+def require_allowed_policy(allowed_policies: Collection[str] | None, policy: str | None) -> None:
+    """Raises ApiError if the API key of a request or of a batch may not request the policy; None allows all of its
+    team's."""
+    if policy is None or allowed_policies is None or policy in allowed_policies:
         return
-    allowed = ", ".join(principal.policies) or "none"
-    message = f"This API key may not request policy '{policy[:60]}'; it may request: {allowed}."
+    advice = (
+        f"Omit it, or use one of: {', '.join(allowed_policies)}" if allowed_policies else "Omit it: it may request none"
+    )
+    message = f"This API key may not request policy '{policy[:60]}'. {advice}."
     raise ApiError(400, "invalid_value", message, param="policy")
 
 

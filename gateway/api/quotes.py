@@ -36,7 +36,7 @@ async def create_quote(request: HttpRequest) -> Response[bytes]:
     """
     context = get_context(request)
     job_request = await parse_request(context, request, CreateJobRequest)
-    require_allowed_policy(get_principal(request), job_request.params.policy)
+    require_allowed_policy(get_principal(request).policies, job_request.params.policy)
     catalogue = context.catalogue()
     input_images = await _load_inputs(context, job_request)
     query = to_routing_query(catalogue, job_request.params, job_request.team, job_request.operation, input_images)

@@ -9,6 +9,7 @@ import pytest
 
 from tests.api.error_responses import JOBS_PATH, expect_final_error, parse_error
 from tests.api.job_requests import BODY
+from tests.harness.batch_client import make_line, make_sdk_client, run_batch
 from tests.harness.cli_runner import run_command
 from tests.harness.gateway_runner import ADMIN_KEY, RunningGateway, make_client
 from tests.harness.key_admin import KEYS_PATH, READ_PATH, create_key, is_accepted, open_admin_client
@@ -133,6 +134,23 @@ def test_key_may_request_only_its_policies(gateway: RunningGateway) -> None:
         assert allowed.status_code in (200, 202)
         refused = client.post(JOBS_PATH, json=BODY | {"policy": "cheapest"})
         assert expect_final_error(refused, 400, "invalid_value")["param"] == "policy"
+
+
+@pytest.mark.parametrize(
+    ("policies", "advice"), [(["steady"], "use one of: steady."), ([], "Omit it: it may request none.")]
+)
+def test_batch_and_request_get_the_same_refusal_of_a_policy(
+    gateway: RunningGateway, policies: list[str], advice: str
+) -> None:
+    key = create_key(gateway, policies=policies)["key"]
+    with make_client(gateway.url, key) as client, make_sdk_client(gateway.url, key) as sdk:
+        refused = client.post(JOBS_PATH, json=BODY | {"policy": "cheapest"})
+        message = expect_final_error(refused, 400, "invalid_value")["message"]
+        assert advice in message
+        batch = run_batch(sdk, [make_line(1, policy="cheapest")])
+        assert [error.message for error in (batch.errors and batch.errors.data) or ()] == [
+            message.removesuffix(" You were not charged.")
+        ]
 
 
 def test_stored_admin_key_administers_and_reads_nothing_else(gateway: RunningGateway) -> None:

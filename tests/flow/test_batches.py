@@ -82,13 +82,29 @@ def test_file_with_too_many_lines_fails_before_all_are_validated(client: openai.
     assert list_errors(ended) == [(50_001, "too_many_lines")]
 
 
-@pytest.mark.parametrize("options", [{"extra_body": {"max_cost": "0.1"}}, {"metadata": {"max_cost": "0.1"}}])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"extra_body": {"max_cost": "0.1"}},
+        {"metadata": {"max_cost": "0.1"}},
+        {"extra_body": {"max_cost": "5"}, "metadata": {"max_cost": "0.1"}},
+        {"extra_body": {"max_cost": 0.1}, "metadata": {"max_cost": "5"}},
+    ],
+)
 def test_batch_above_its_maximum_cost_is_refused_before_it_buys(
     flow: OrderFlow, client: openai.OpenAI, options: dict[str, Any]
 ) -> None:
     ended = run_batch(client, [make_seller_line(number) for number in range(2)], **options)
     assert list_errors(ended) == [(None, "max_cost_exceeded")]
+    assert json.loads(ended.model_dump_json())["max_cost"] == 0.1
     assert flow.sandbox.list_charges() == []
+
+
+def test_invalid_maximum_cost_is_refused_wherever_it_is(client: openai.OpenAI) -> None:
+    for options in ({"metadata": {"max_cost": "a dollar"}}, {"extra_body": {"max_cost": "1,50"}}):
+        with pytest.raises(openai.BadRequestError) as error:
+            create_batch(client, [make_line(1)], **({"extra_body": {"max_cost": 1}} | options))
+        assert error.value.param == ("metadata.max_cost" if "metadata" in options else "max_cost")
 
 
 def test_lines_without_images_are_in_the_error_file(flow: OrderFlow, client: openai.OpenAI) -> None:

@@ -12,6 +12,7 @@ from gateway.api.batches.batch_records import Batch
 from gateway.api.batches.file_content import MAX_LINE_BYTES, InputLine
 from gateway.api.client_presence import ClientPresence
 from gateway.api.input_images import InputImages, get_mask_ref, list_input_refs, load_input_images
+from gateway.api.job_admission import require_allowed_policy
 from gateway.api.job_submission import AnyJobRequest, SubmittedJob, submit_job
 from gateway.api.parameter_table import EditRequest, GenerationRequest, InputImageParams
 from gateway.api.quotes import plan_request
@@ -73,7 +74,7 @@ def _parse_line(context: ApiContext, batch: Batch, line: InputLine) -> BatchLine
         raise ApiError(400, "invalid_value", message, param="stream")
     if request.params.response_format == "url":
         _require_lasting_urls(context, batch)
-    _require_allowed_policy(batch, request.params.policy)
+    require_allowed_policy(batch.policies, request.params.policy)
     return BatchLine(number=line.number, custom_id=custom_id, request=replace(request, batch_id=batch.id))
 
 
@@ -131,15 +132,6 @@ def _require_lasting_urls(context: ApiContext, batch: Batch) -> None:
             "may be dead before the batch ends. Omit it, and the file has the images as base64."
         )
         raise ApiError(400, "invalid_value", message, param="response_format")
-
-
-def _require_allowed_policy(batch: Batch, policy: str | None) -> None:
-    if policy is not None and batch.policies is not None and policy not in batch.policies:
-        message = (
-            f"The batch's API key may not request policy '{policy[:MAX_NAME_LENGTH]}'. "
-            f"Omit it, or use one of: {', '.join(batch.policies)}."
-        )
-        raise ApiError(400, "invalid_value", message, param="policy")
 
 
 async def quote_line(context: ApiContext, line: BatchLine) -> LineQuote:

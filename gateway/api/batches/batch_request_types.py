@@ -35,5 +35,8 @@ class CreateBatchRequest(Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     ] = None
     max_cost: Annotated[
         UsdAmount | None,
-        Meta(description="Maximum USD for the whole batch. It may be sent as `max_cost` in `metadata`, too."),
+        Meta(
+            description="Maximum USD for the whole batch. It may be sent as `max_cost` in `metadata`, too; of two, the "
+            "narrower applies."
+        ),
     ] = None

@@ -49,7 +49,7 @@ async def create_batch(request: HttpRequest) -> Response[bytes]:
     params = await _read_params(request)
     if context.is_draining():
         raise ApiError(503, "draining", "This gateway is shutting down. Retry in 1 second.", retry_after=1)
-    max_cost = params.max_cost if params.max_cost is not None else (params.metadata or {}).get("max_cost")
+    max_cost = _parse_max_cost(params)
     file = await get_team_file(context, team, params.input_file_id)
     if file.purpose != INPUT_PURPOSE:
         message = f"Invalid value for 'input_file_id': upload the file with the purpose {INPUT_PURPOSE}."
@@ -70,7 +70,7 @@ async def create_batch(request: HttpRequest) -> Response[bytes]:
         output=OutputFile(id=_make_id(context, FILE, team)),
         errors_output=OutputFile(id=_make_id(context, FILE, team)),
         metadata=params.metadata or {},
-        max_cost=parse_usd_param("max_cost", max_cost),
+        max_cost=max_cost,
         output_ttl_seconds=params.output_expires_after.seconds if params.output_expires_after else DEFAULT_TTL_SECONDS,
     )
     await extend_file(context, file, batch.expires_at + DAY_SECONDS)
@@ -87,6 +87,13 @@ async def _read_params(request: HttpRequest) -> CreateBatchRequest:
     body = await read_body(request.stream(), headers.get("content-length"), MAX_BODY_BYTES_WITHOUT_IMAGES)
     fields = parse_json_object(body, headers.get("content-type", ""))
     return to_struct({name: value for name, value in fields.items() if value is not None}, CreateBatchRequest)
+
+
+def _parse_max_cost(params: CreateBatchRequest) -> int | None:
+    """Returns the narrower of the maximum costs in the body and in its metadata."""
+    in_body = parse_usd_param("max_cost", params.max_cost)
+    in_metadata = parse_usd_param("metadata.max_cost", (params.metadata or {}).get("max_cost"))
+    return min((amount for amount in (in_body, in_metadata) if amount is not None), default=None)
 
 
 async def _require_room(context: ApiContext, team: str) -> None:
