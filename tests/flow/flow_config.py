@@ -53,10 +53,12 @@ SECRET_ENVIRON = {
 
 
 class GatewaySetup(Struct, frozen=True, kw_only=True):
-    """One test module's changes: times, account limits, jobs' settings and retention of `gateway.yaml`."""
+    """One test module's changes: times, limits of accounts and of the team `flow`, jobs' settings and retention of
+    `gateway.yaml`."""
 
     timing: Timing = FAST_TIMINGS
     account_limits: dict[str, dict[str, int]] = {}
+    team_limits: dict[str, int] = {}
     job_settings: dict[str, float] = {}
     retention: dict[str, float] = {}
     hooks: tuple[Hook, ...] = ()
@@ -88,7 +90,7 @@ def write_config(folder: Path, sandbox_url: str, callback_secret_path: Path, set
         accounts[name]["limits"] = limits
     _write_json(folder / "accounts.yaml", {"accounts": accounts})
     _write_json(folder / "policies.yaml", {"policies": _build_policies(), "default": "cheapest"})
-    _write_json(folder / "teams.yaml", {"teams": _build_teams()})
+    _write_json(folder / "teams.yaml", {"teams": _build_teams(setup.team_limits)})
     gateway_settings = {"reload": {"watch": False}, "jobs": setup.job_settings, "retention": setup.retention}
     _write_json(folder / "gateway.yaml", gateway_settings)
 
@@ -134,10 +136,10 @@ def _build_policies() -> dict[str, Any]:
     return policies
 
 
-def _build_teams() -> dict[str, Any]:
+def _build_teams(limits: dict[str, int]) -> dict[str, Any]:
     policies = list(_build_policies())
     return {
-        "flow": {"keys": ["env:IGW_FLOW_KEY"], "policies": policies},
+        "flow": {"keys": ["env:IGW_FLOW_KEY"], "policies": policies, "limits": limits},
         "one-cent": {"keys": ["env:IGW_FLOW_ONE_CENT_KEY"], "policies": policies, "budget": {"day": "0.01"}},
         "ten-cent": {"keys": ["env:IGW_FLOW_TEN_CENT_KEY"], "budget": {"day": "0.10"}},
         "forty-cent": {"keys": ["env:IGW_FLOW_FORTY_CENT_KEY"], "budget": {"day": "0.40"}},
