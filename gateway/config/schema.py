@@ -113,8 +113,8 @@ class BatchesConfig(ConfigStruct, frozen=True, kw_only=True):
         Meta(
             ge=0.01,
             le=1,
-            description="Share of each account's limits, and of a team's concurrent jobs, for batches; at least one. "
-            "Default 0.5.",
+            description="Share of each account's limits, and of the concurrent jobs of teams and keys, for batches; "
+            "at least one. Default 0.5.",
         ),
     ] = 0.5
     open_lines: Annotated[
