@@ -112,11 +112,12 @@ class FaultExecutor:
 
     def _delay_response(self, send: Send) -> Send:
         """Delays the response, not the processing of the request."""
-        seconds = self._get_seconds(2)
+        # The delay begins with the request: it is ended by a release that comes before the response is complete.
+        seconds, delay = self._get_seconds(2), self.delays.create_delay()
 
         async def send_late(message: Message) -> None:
             if message["type"] == "http.response.start":
-                await self.delays.sleep(seconds)
+                await delay.sleep(seconds)
             await send(message)
 
         async def send_in_chunks(message: Message) -> None:

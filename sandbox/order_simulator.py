@@ -206,7 +206,7 @@ class OrderSimulator:
             raise ClientDisconnectedError
         # A sleep may end early: slightly, by this clock, or because all orders are finished now.
         while (remaining_seconds := order.ends_at - time.time()) > 0:
-            await self.delays.sleep(remaining_seconds)
+            await self.delays.create_delay().sleep(remaining_seconds)
         self.settle_finished()
 
 

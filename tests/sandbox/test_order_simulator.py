@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from sandbox import charges, order_simulator
 from sandbox.charges import Invoice
+from sandbox.delays import Delay, Delays
 from sandbox.fault_injection import FaultRule, InjectedFault
 from sandbox.image_renderer import ImageRecipe
 from sandbox.order_simulator import (
@@ -240,8 +241,8 @@ def test_oldest_charges_are_dropped_and_counted(clock, monkeypatch):
 def test_awaited_order_is_settled(monkeypatch):
     """Any timer may end slightly too early: the order is settled all the same."""
     simulator = make_simulator(latency_seconds=0.05)
-    sleep = simulator.delays.sleep
-    monkeypatch.setattr(simulator.delays, "sleep", lambda seconds: sleep(seconds / 2))
+    sleep = Delay.sleep
+    monkeypatch.setattr(Delay, "sleep", lambda delay, seconds: sleep(delay, seconds / 2))
     placed = simulator.place_order(build_order())
     asyncio.run(simulator.wait_for_order(placed))
     assert placed.is_settled
@@ -309,3 +310,15 @@ def test_balance_and_charges_always_add_up(steps):
             assert len({charge.id for charge in simulator.invoice.charges}) == len(simulator.invoice.charges)
     finally:
         order_simulator.time = original_time
+
+
+def test_delay_that_was_ended_before_its_sleep_takes_no_time():
+    async def scenario():
+        delays = Delays()
+        delay = delays.create_delay()
+        delays.end_all()
+        await asyncio.wait_for(delay.sleep(3_600), 30)
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(delays.create_delay().sleep(3_600), 0.01)
+
+    asyncio.run(scenario())
