@@ -38,7 +38,14 @@ def list_batch_jobs(flow: OrderFlow, batch_id: str) -> list[str]:
     return [job["id"] for job in jobs if job["batch"] == batch_id]
 
 
+def find_accepted_job(flow: OrderFlow, number: int) -> str | None:
+    body = {"prompt": f"lighthouse {number}", "quality": "low", "provider": {"only": [RUNAPI]}}
+    answer = flow.gateway.post_job(body, prefer="wait=0")
+    return None if answer.status_code == 429 else answer.raise_for_status().json()["id"]
+
+
 def test_restarted_batch_leaves_places_to_interactive_requests(flow: OrderFlow, client: openai.OpenAI) -> None:
+    """For some seconds, the last counts of the killed process count, too."""
     flow.sandbox.hold_orders(vendor="runapi")
     batch = create_batch(client, (make_line(number, provider={"only": [RUNAPI]}) for number in range(6)))
     wait_until(lambda: flow.count_orders(RUNAPI) == BATCH_JOBS, "the first lines are ordered")
@@ -46,12 +53,15 @@ def test_restarted_batch_leaves_places_to_interactive_requests(flow: OrderFlow, 
     assert len(jobs) == BATCH_JOBS
     flow.gateway.kill()
     flow.gateway.start()
-    wait_until(lambda: count_free_places(client) == CONCURRENT_JOBS - BATCH_JOBS, "the batch is resumed")
-    interactive = [flow.start_job(provider={"only": [RUNAPI]}) for _ in range(CONCURRENT_JOBS - BATCH_JOBS)]
-    assert count_free_places(client) == 0
+    interactive = [
+        wait_until(lambda number=number: find_accepted_job(flow, number), "the interactive request is accepted")
+        for number in range(CONCURRENT_JOBS - BATCH_JOBS)
+    ]
+    wait_until(lambda: flow.gateway.read_metric("igw_batches_running") == 1, "the batch is resumed")
+    wait_until(lambda: count_free_places(client) == 0, "the resumed lines hold their places")
     assert list_batch_jobs(flow, batch.id) == jobs
     flow.sandbox.release_orders(vendor="runapi")
-    assert {flow.gateway.get_job(job_id)["status"] for job_id in interactive} == {"completed"}
+    assert {flow.gateway.get_job(job_id or "")["status"] for job_id in interactive} == {"completed"}
     ended = wait_for_end(client, batch)
     assert (ended.status, count_results(ended)) == ("completed", (6, 6, 0))
     assert len(flow.sandbox.list_charges("runapi")) == 6 + len(interactive)
