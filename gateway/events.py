@@ -3,6 +3,7 @@
 import traceback
 from collections.abc import Callable
 from enum import StrEnum
+from functools import cache
 from pathlib import Path
 
 from msgspec import Struct
@@ -352,6 +353,7 @@ class RequestCompleted(Event, frozen=True, kw_only=True):
     client_span: str | None = None
 
 
+@cache
 def get_event_name(event_class: type[Event]) -> str:
     """Returns the name of an event in the log: JobAccepted → job accepted."""
     return "".join(f" {letter.lower()}" if letter.isupper() else letter for letter in event_class.__name__).strip()

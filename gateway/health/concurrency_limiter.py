@@ -216,7 +216,10 @@ class AccountLimiter:
 
     def _has_waiters_before(self, priority: Priority) -> bool:
         """Returns whether an order waits that gets a slot before a new one of this priority."""
-        return any(waiters for waiting, waiters in self._waiters.items() if waiting <= priority)
+        for waiting, waiters in self._waiters.items():
+            if waiters and waiting <= priority:
+                return True
+        return False
 
     def _has_free_slot(self, now: float, priority: Priority) -> bool:
         return not self._has_full_concurrency(now, priority) and self._get_earliest_start(now, priority) <= now
