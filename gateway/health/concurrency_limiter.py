@@ -216,10 +216,7 @@ class AccountLimiter:
 
     def _has_waiters_before(self, priority: Priority) -> bool:
         """Returns whether an order waits that gets a slot before a new one of this priority."""
-        for waiting, waiters in self._waiters.items():
-            if waiters and waiting <= priority:
-                return True
-        return False
+        return any(waiters for waiting, waiters in self._waiters.items() if waiting <= priority)
 
     def _has_free_slot(self, now: float, priority: Priority) -> bool:
         return not self._has_full_concurrency(now, priority) and self._get_earliest_start(now, priority) <= now
