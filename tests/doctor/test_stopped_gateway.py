@@ -24,6 +24,13 @@ def test_new_installation_is_checked_and_left_untouched(installation: Installati
     assert not installation.data.exists()
 
 
+def test_generated_secret_that_is_too_short_fails(installation: Installation) -> None:
+    installation.data.mkdir()
+    (installation.data / "secret").write_text("abc")
+    finding = installation.run(IGW_SECRET="").get("signing secret")
+    assert (finding.status, "contains no secret of at least 16 characters" in finding.message) == ("failed", True)
+
+
 def test_invalid_settings_are_listed(installation: Installation) -> None:
     report = installation.run(IGW_PORT="http", REDIS_URL="http://x")
     assert report.exit_code == 1

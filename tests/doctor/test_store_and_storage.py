@@ -8,6 +8,7 @@ import pytest
 
 from tests.doctor.doctor_runner import DoctorReport, Installation
 from tests.harness.gateway_environ import make_redis_environ
+from tests.harness.gateway_runner import ROOT
 from tests.harness.ports import reserve_port
 from tests.harness.tmpfs import mount_tmpfs
 from tests.store import redis_servers
@@ -86,10 +87,12 @@ def test_file_in_place_of_the_folder_fails(installation: Installation, check: st
     assert "is not a folder that this user may write to" in finding.message
 
 
-def test_damaged_database_fails(installation: Installation) -> None:
+@pytest.mark.parametrize("is_relative", [True, False], ids=["relative", "absolute"])
+def test_damaged_database_fails(installation: Installation, is_relative: bool) -> None:
     installation.data.mkdir()
     (installation.data / "gateway.db").write_bytes(b"not a database" * 1_000)
-    finding = installation.run().get("store")
+    folder = os.path.relpath(installation.data, ROOT) if is_relative else str(installation.data)
+    finding = installation.run("--data", folder).get("store")
     assert (finding.status, "is not an SQLite database" in finding.message) == ("failed", True)
 
 

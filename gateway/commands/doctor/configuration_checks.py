@@ -9,7 +9,7 @@ from gateway.commands.doctor.doctor_context import DoctorContext
 from gateway.commands.doctor.doctor_finding import DoctorFinding, Status
 from gateway.config.catalogue_builder import ResolvedConfig
 from gateway.config.value_types import SecretRef
-from gateway.settings import Settings
+from gateway.settings import Settings, SettingsError, load_signing_secrets
 
 PROBLEM_REMEDY = "Change the file or set the secret, and run `image-gateway check`. A gateway does not start with this."
 WARNING_REMEDY = "Set the secret, or change the file."
@@ -65,6 +65,10 @@ def _check_signing_secret(settings: Settings) -> DoctorFinding:
     path = settings.data / "secret"
     if not path.exists():
         return DoctorFinding("signing secret", Status.OK, f"The gateway will generate {path} when it starts")
+    try:
+        load_signing_secrets(settings)
+    except SettingsError as error:
+        return DoctorFinding("signing secret", Status.FAILED, str(error), "The gateway does not start before that.")
     warning = _check_file_mode(path, "signing secret")
     return warning or DoctorFinding("signing secret", Status.OK, f"{path} was generated. Back it up with the data")
 

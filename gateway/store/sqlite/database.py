@@ -235,7 +235,7 @@ def open_reader(database: Path) -> sqlite3.Connection:
 def _connect(database: Path, mode: str) -> sqlite3.Connection:
     try:
         return sqlite3.connect(
-            f"{database.as_uri()}?mode={mode}",
+            f"{database.absolute().as_uri()}?mode={mode}",
             uri=True,
             isolation_level=None,
             check_same_thread=False,
