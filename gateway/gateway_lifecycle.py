@@ -364,6 +364,7 @@ class Gateway:
             },
             disk_budget=self.app.disk_budget,
             get_config_applied_at=lambda: self._config_applied_at,
+            was_reload_applied=lambda: self.reloader.last_result.is_applied,
             get_batch_load=components.batch_scheduler.get_load,
         )
 

@@ -29,6 +29,7 @@ class GaugeSources(Struct, frozen=True, kw_only=True):
     memory_budgets: Mapping[str, MemoryBudget]
     disk_budget: MemoryBudget
     get_config_applied_at: Callable[[], float]
+    was_reload_applied: Callable[[], bool]
     get_batch_load: Callable[[], BatchLoad]
 
 
@@ -57,6 +58,7 @@ class GaugeReader:
             table.MEMORY_LIMIT: lambda: self._read_budgets(lambda budget: budget.max_bytes),
             table.UPLOADS_USED: lambda: [((), disk_budget.reserved_bytes)],
             table.UPLOADS_LIMIT: lambda: [((), disk_budget.max_bytes)],
+            table.CONFIG_LAST_RELOAD: lambda: [((), float(sources.was_reload_applied()))],
             table.CONFIG_INFO: lambda: [((sources.get_catalogue().hash,), 1)],
             table.CONFIG_APPLIED_AT: lambda: [((), sources.get_config_applied_at())],
             table.BUILD_INFO: lambda: [((VERSION,), 1)],

@@ -245,6 +245,9 @@ CONFIG_RELOADS = _counter(
     (("applied", "rejected"),),
 )
 
+CONFIG_LAST_RELOAD = _gauge(
+    "igw_config_last_reload_successful", "1 if the files were applied when they last changed, 0 if they were rejected."
+)
 CONFIG_INFO = _gauge("igw_config_info", "1 for the configuration in force, by its hash.", ("hash",))
 CONFIG_APPLIED_AT = _gauge(
     "igw_config_applied_timestamp_seconds", "When the configuration in force was applied, in Unix seconds."
@@ -316,6 +319,7 @@ SECTIONS: dict[str, tuple[MetricRow, ...]] = {
         TASK_FAILURES,
         TASK_UP,
         CONFIG_RELOADS,
+        CONFIG_LAST_RELOAD,
         CONFIG_INFO,
         CONFIG_APPLIED_AT,
         BUILD_INFO,
