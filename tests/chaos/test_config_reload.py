@@ -78,6 +78,7 @@ def test_invalid_file_is_reported_and_the_old_configuration_stays(
     assert config_state["in_force"] == before
     assert len(config_state["problems"]) == 1
     assert "policies.yaml:" in config_state["problems"][0]
+    assert gateway.read_metric("igw_config_last_reload_successful") == 0
     assert gateway.get("/readyz").status_code == 200
     wait_until(
         lambda: "configuration rejected" in gateway.read_log() and "policies.yaml" in gateway.read_log(),
@@ -93,6 +94,7 @@ def test_invalid_file_is_reported_and_the_old_configuration_stays(
         "the repaired configuration is applied",
     )
     assert get_config_state(gateway)["problems"] == []
+    assert gateway.read_metric("igw_config_last_reload_successful") == 1
 
 
 def test_rule_that_never_matches_is_warned_about_at_start_and_after_a_reload(
