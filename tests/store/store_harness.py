@@ -1,6 +1,7 @@
 """A store of any kind, with its clock and direct access to its data."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -11,12 +12,13 @@ import pytest
 from gateway.jobs.commit import Commit
 from gateway.jobs.job import Job
 from gateway.jobs.job_update_types import JobUpdate
-from gateway.store.base import Applied, CommitOutcome, Store
+from gateway.store.base import Applied, CommitOutcome, Store, StoreUnavailable
 from gateway.store.partitions import PARTITIONS
 from gateway.store.redis import RedisStore
 from gateway.store.sqlite import SqliteStore
 from tests.harness.manual_clock import ManualClock
 from tests.harness.memory_store import MemoryState, MemoryStore
+from tests.harness.wait import GUARD_SECONDS
 from tests.store import job_factory
 from tests.store.raw_memory import RawMemory
 from tests.store.raw_redis import RawRedis
@@ -39,8 +41,12 @@ class StoreHarness:
         self.clock = ManualClock(job_factory.NOON)
         self._make_store = make_store
         self._runner = asyncio.Runner()
-        self.store = make_store(replica_id="one", lease=LEASE_SECONDS, clock=self.clock)
-        self.run_async(self.store.open())
+        try:
+            self.run_async(self._open_first_store())
+        except BaseException:
+            self._runner.close()
+            raw_store.close()
+            raise
 
     def run_async(self, scenario: Coroutine[Any, Any, Any]) -> Any:
         return self._runner.run(scenario)
@@ -78,6 +84,17 @@ class StoreHarness:
         await self.store.close()
         self.raw_store.delete_closed_mark(self.store.replica_id)
         return await self._open_store(replica_id)
+
+    async def _open_first_store(self) -> None:
+        """Opens the store, again and again: the server on a busy machine may accept connections too late."""
+        give_up_at = time.monotonic() + GUARD_SECONDS
+        while True:
+            try:
+                await self._open_store("one")
+                return
+            except StoreUnavailable:
+                if time.monotonic() > give_up_at:
+                    raise
 
     async def _open_store(self, replica_id: str, **options: Any) -> Store:
         self.store = self._make_store(replica_id=replica_id, lease=LEASE_SECONDS, clock=self.clock, **options)
