@@ -121,6 +121,8 @@ class ClaimTiming(Struct, frozen=True, kw_only=True):
 
     # A due job waits for at most this time. Each claim is one cheap call of the store.
     interval_seconds: float = 1.0
+    # A killed replica is noticed by the second check after its end, and its jobs are claimed at once.
+    killed_replica_check_interval_seconds: float = 0.5
     # A suspect is a job whose workers crashed. It runs alone for this time, or until it makes progress.
     suspect_run_seconds: float = 1.0
     # The maximum time that a suspect runs alone if its next crash would abandon the job.
@@ -248,6 +250,8 @@ class StoreTiming(Struct, frozen=True, kw_only=True):
     check_interval_seconds: float = 5.0
     # A subscription without messages for this long is pinged, since it may be broken.
     idle_seconds: float = 5.0
+    # A restart of Redis ends the connections of all replicas. Within this time, none of them counts as killed.
+    restart_grace_seconds: float = 5.0
 
 
 class InputTiming(Struct, frozen=True, kw_only=True):

@@ -36,7 +36,12 @@ class JobsConfig(ConfigStruct, frozen=True, kw_only=True):
     ] = 900.0
     lease_seconds: Annotated[
         float,
-        Meta(ge=1, le=300, description="Seconds of silence after which other replicas claim its jobs. Default 15."),
+        Meta(
+            ge=1,
+            le=300,
+            description="Seconds of silence after which other replicas claim the jobs of a paused or unreachable "
+            "replica. They claim those of a process that has ended within two seconds. Default 15.",
+        ),
     ] = 15.0
 
 

@@ -64,6 +64,10 @@ class Engine:
         timing = self.context.timing
         periodic_functions: dict[str, tuple[Callable[[], Awaitable[None]], float]] = {
             "engine.claim_jobs": (self._claim_due_jobs, timing.claims.interval_seconds),
+            "engine.claim_jobs_of_killed_replicas": (
+                self._claim_jobs_of_killed_replicas,
+                timing.claims.killed_replica_check_interval_seconds,
+            ),
             "engine.renew_leases": (self._renew_all_leases, self._lease_seconds / RENEWALS_PER_LEASE),
             "engine.publish_health": (self._publish_health, timing.maintenance.publish_interval_seconds),
             "engine.audit_store": (self._audit_store, timing.maintenance.audit_check_interval_seconds),
@@ -273,6 +277,11 @@ class Engine:
                 await self._run_suspect_alone(suspect)
             if not suspects or self.context.monotonic() >= stop_at:
                 return
+
+    async def _claim_jobs_of_killed_replicas(self) -> None:
+        """Claims the jobs of replicas whose processes have ended, without waiting until their leases end."""
+        if await self.context.store.expire_leases_of_killed_replicas():
+            await self._claim_due_jobs()
 
     async def _start_claimed_jobs(self, claimed_jobs: Sequence[ClaimedJob]) -> Sequence[ClaimedJob]:
         """Starts the workers of claimed jobs, those of suspects last. Returns the suspects.

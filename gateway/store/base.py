@@ -255,6 +255,12 @@ class Store(Protocol):
         Resets the reclaims of a job whose owner has worked on it for longer than `min_survival_seconds`. Until then, a
         renewal does not shorten the longer lease of a suspect."""
 
+    async def expire_leases_of_killed_replicas(self) -> int:
+        """Ends the leases of replicas whose processes have ended: their jobs can be claimed now. Suspects keep their
+        leases. Returns how many ended.
+
+        A replica that is paused, or whose connections cannot be seen, keeps its leases until they end."""
+
     async def release_job(self, job_id: str, fence: int, delay: float) -> bool:
         """Releases a job: due again after `delay` seconds, for any replica. The claim is not counted. Returns False if
         this replica did not own it."""

@@ -43,7 +43,14 @@ KIND_WEIGHTS = {
 }
 # Effects of the periodic tasks are numbered separately, since there are many of them.
 PERIODIC_EFFECTS = frozenset(
-    {"store.claim_jobs", "store.renew_leases", "store.publish_signal", "store.read_signals", "store.audit"}
+    {
+        "store.claim_jobs",
+        "store.expire_leases_of_killed_replicas",
+        "store.renew_leases",
+        "store.publish_signal",
+        "store.read_signals",
+        "store.audit",
+    }
     | {"store.claim_audit", "store.list_deletable_jobs", "store.delete_expired"}
 )
 MAX_EFFECT_NUMBER, MAX_PERIODIC_NUMBER = 45, 60

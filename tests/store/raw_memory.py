@@ -31,8 +31,9 @@ class RawMemory:
         empty = vars(MemoryState(self._state.partition_count))
         vars(self._state).update({name: value for name, value in empty.items() if name not in FIELDS_OF_REPLICAS})
 
-    def delete_closed_mark(self, replica_id: str) -> None:
+    def undo_close(self, replica_id: str, now: float) -> None:
         del self._state.closed_marks[replica_id]
+        self._state.heartbeats[replica_id] = now
 
     def dump_everything(self) -> Any:
         return {name: _copy(value) for name, value in vars(self._state).items() if name not in FIELDS_OF_REPLICAS}

@@ -8,7 +8,7 @@ import redis
 from gateway.jobs.commit import LedgerEntry
 from gateway.store.ledger_totals import BudgetBalance
 from gateway.store.partitions import PARTITIONS, job_partition, team_partition
-from gateway.store.redis.keys import CLOSED_MARK_PREFIX, SERVER_RUNS, PartitionKeys
+from gateway.store.redis.keys import CLOSED_MARK_PREFIX, HEARTBEATS, SERVER_RUNS, PartitionKeys
 
 # Keys with a relative expiry have less than this left, and keys that expire on a date of the tests' clock have more.
 MAX_RELATIVE_TTL_MS = 500 * 86_400_000
@@ -65,9 +65,10 @@ class RawRedis:
         self.client.flushall()
         self.client.sadd(SERVER_RUNS, self.client.info("server")["run_id"])
 
-    def delete_closed_mark(self, replica_id: str) -> None:
-        """Deletes the mark. A Cluster has none."""
+    def undo_close(self, replica_id: str, now: float) -> None:
+        """Deletes the mark, of which a Cluster has none, and restores the heartbeat."""
         self.client.delete(f"{CLOSED_MARK_PREFIX}{replica_id}")
+        self.client.hset(HEARTBEATS, replica_id, now)
 
     def dump_everything(self) -> dict[bytes, Any]:
         """Leaves out the locks of audits and the marks of closed replicas, which belong to no job."""

@@ -36,7 +36,7 @@ class RawSqlite:
             for table in self._list_tables():
                 self.connection.execute(f"DELETE FROM {table}")  # noqa: S608
 
-    def delete_closed_mark(self, replica_id: str) -> None:
+    def undo_close(self, replica_id: str, now: float) -> None:
         self.connection.execute("DELETE FROM closed_replicas WHERE replica_id = ?", (replica_id,))
 
     def dump_everything(self) -> dict[str, list[Any]]:

@@ -15,8 +15,8 @@ class RawStore(Protocol):
     def dump_everything(self) -> Any:
         """Returns all data. Two results are equal if and only if nothing has changed."""
 
-    def delete_closed_mark(self, replica_id: str) -> None:
-        """Deletes the mark that a closed store leaves, and a killed one does not."""
+    def undo_close(self, replica_id: str, now: float) -> None:
+        """Changes what a closed store leaves into what a killed one leaves."""
 
     def read_due_times(self) -> dict[str, float]:
         """Returns the due time of each job that has one."""

@@ -16,6 +16,7 @@ from gateway.store.base import Applied, CommitOutcome, Store, StoreUnavailable
 from gateway.store.partitions import PARTITIONS
 from gateway.store.redis import RedisStore
 from gateway.store.sqlite import SqliteStore
+from gateway.timeouts_and_intervals import StoreTiming
 from tests.harness.manual_clock import ManualClock
 from tests.harness.memory_store import MemoryState, MemoryStore
 from tests.harness.wait import GUARD_SECONDS
@@ -80,9 +81,9 @@ class StoreHarness:
         return await self._open_store(replica_id, **options)
 
     async def reopen_after_kill(self, replica_id: str = "two") -> Store:
-        """Reopens the store as after a kill: the mark of a normal close is deleted."""
+        """Reopens the store as after a kill."""
         await self.store.close()
-        self.raw_store.delete_closed_mark(self.store.replica_id)
+        self.raw_store.undo_close(self.store.replica_id, self.now)
         return await self._open_store(replica_id)
 
     async def _open_first_store(self) -> None:
@@ -162,7 +163,7 @@ def make_redis_harness(server: RedisServer) -> StoreHarness:
     raw_store.delete_everything()
 
     def make_store(**options: Any) -> Store:
-        return RedisStore(server.url, **options)
+        return RedisStore(server.url, **{"timing": StoreTiming(restart_grace_seconds=0.0), **options})
 
     return StoreHarness("clustered" if server.is_cluster else "single", make_store, raw_store)
 

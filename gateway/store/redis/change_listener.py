@@ -5,10 +5,13 @@ It also subscribes to the channel of this replica. That subscription shows other
 
 import asyncio
 from collections.abc import Callable
+from time import monotonic
+
+from redis.asyncio import Redis
 
 from gateway.store.job_watch import JobWatchers
 from gateway.store.redis.keys import CHANGES_CHANNEL, REPLICA_CHANNEL_PREFIX
-from gateway.store.redis.redis_client import create_client
+from gateway.store.redis.redis_client import create_client, make_client_name
 from gateway.task_supervisor import SupervisedTask, TaskSupervisor
 from gateway.timeouts_and_intervals import StoreTiming
 
@@ -25,9 +28,16 @@ class ChangeListener:
     ) -> None:
         self._pick_server = pick_server
         self._channels = CHANGES_CHANNEL, f"{REPLICA_CHANNEL_PREFIX}{replica_id}"
+        self._client_name = make_client_name(replica_id)
         self._watchers = watchers
         self._idle_seconds = timing.idle_seconds
         self._task: SupervisedTask | None = None
+        self._subscribed_at: float | None = None
+
+    @property
+    def subscribed_seconds(self) -> float:
+        """How long the subscription has been working; 0 while it is not."""
+        return 0.0 if self._subscribed_at is None else monotonic() - self._subscribed_at
 
     async def start(self, supervisor: TaskSupervisor) -> None:
         """Starts the listener. Returns once it is subscribed, or after one failed attempt: watchers also check for
@@ -38,6 +48,7 @@ class ChangeListener:
             try:
                 await self._receive_changes(task, first_attempt)
             finally:
+                self._subscribed_at = None
                 first_attempt.set()
 
         self._task = supervisor.run("store.change_listener", listen_once, MAX_BACKOFF_SECONDS)
@@ -45,9 +56,10 @@ class ChangeListener:
 
     async def _receive_changes(self, task: SupervisedTask, first_attempt: asyncio.Event) -> None:
         """Subscribes and passes changes to the watchers. Pings a silent connection, since it may be broken."""
-        async with create_client(self._pick_server(), max_connections=1) as client, client.pubsub() as subscription:
+        async with self._create_client() as client, client.pubsub() as subscription:
             await subscription.subscribe(*self._channels)
             task.record_success()
+            self._subscribed_at = monotonic()
             first_attempt.set()
             self._watchers.notify_all()
             while True:
@@ -59,6 +71,9 @@ class ChangeListener:
                 elif message["type"] == "message":
                     job_id, _, version = message["data"].decode().partition(" ")
                     self._watchers.notify(job_id, int(version))
+
+    def _create_client(self) -> "Redis":
+        return create_client(self._pick_server(), max_connections=1, client_name=self._client_name)
 
     async def close(self) -> None:
         if self._task:

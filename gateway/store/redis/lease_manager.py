@@ -3,7 +3,7 @@
 import asyncio
 import secrets
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from math import isfinite
 from typing import Any
 
@@ -105,6 +105,18 @@ class RedisLeaseManager(Struct, frozen=True):
                 scripts.RENEW_LEASES, script_keys, self.get_settings(), *arguments
             )
         ]
+
+    async def expire_leases(self, replica_ids: Collection[str]) -> int:
+        """Ends the leases of these replicas, except those of suspects. Returns how many ended."""
+        all_keys = (self.key_space[partition] for partition in self.partitions)
+        return sum(
+            await gather_available(
+                self.client.run_script(
+                    scripts.EXPIRE_LEASES, [keys.due], self.get_settings(), keys.prefix, *sorted(replica_ids)
+                )
+                for keys in all_keys
+            )
+        )
 
     async def release_job(self, keys: PartitionKeys, job_id: str, fence: int, delay: float) -> bool:
         if not isfinite(delay):

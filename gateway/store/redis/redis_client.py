@@ -4,10 +4,13 @@ Each server of a Cluster has its own pipeline, so that one that hangs delays onl
 """
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
+from urllib.parse import quote, unquote
 
 from redis.asyncio import BlockingConnectionPool, Redis, RedisCluster
+from redis.asyncio.cluster import ClusterNode
 from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialWithJitterBackoff
 from redis.exceptions import OutOfMemoryError, ResponseError
@@ -16,6 +19,8 @@ from gateway.store.base import StoreError, StoreFull, StoreUnavailable
 from gateway.store.redis.command_pipeline import MAX_PIPELINES, CommandPipeline, PendingCommand
 from gateway.store.redis.scripts import Script
 
+_CLIENT_NAME_PREFIX = "igw:"
+_CLIENT_NAME = re.compile(rf" name={_CLIENT_NAME_PREFIX}(\S+)")
 _CONNECTION_OPTIONS: dict[str, Any] = {
     "socket_connect_timeout": 2.0,
     "socket_timeout": 2.0,
@@ -28,9 +33,13 @@ def _make_retry() -> Retry:
     return Retry(ExponentialWithJitterBackoff(base=0.02, cap=0.3), 1)
 
 
-async def connect(url: str) -> "Redis | RedisCluster":
-    """Connects to a single server or a Cluster: the server at this URL reports which of them it is."""
-    client = create_client(url, max_connections=MAX_PIPELINES + 3)
+async def connect(url: str, client_name: str | None = None) -> "Redis | RedisCluster":
+    """Connects to a single server or a Cluster: the server at this URL reports which of them it is.
+
+    `client_name`: the name that the server shows for each connection.
+    """
+    max_connections = MAX_PIPELINES + 3
+    client = create_client(url, max_connections, client_name)
     try:
         server = await client.info("server")
     except Exception as error:
@@ -39,14 +48,26 @@ async def connect(url: str) -> "Redis | RedisCluster":
     if server.get("redis_mode") != "cluster":
         return client
     await client.aclose()
-    return RedisCluster.from_url(url, retry=_make_retry(), max_connections=MAX_PIPELINES + 3, **_CONNECTION_OPTIONS)
+    options = {"max_connections": max_connections, "client_name": client_name, **_CONNECTION_OPTIONS}
+    return RedisCluster.from_url(url, retry=_make_retry(), **options)
 
 
-def create_client(url: str, max_connections: int) -> Redis:
-    pool = BlockingConnectionPool.from_url(
-        url, max_connections=max_connections, timeout=3, retry=_make_retry(), **_CONNECTION_OPTIONS
-    )
-    return Redis.from_pool(pool)
+def create_client(url: str, max_connections: int, client_name: str | None = None) -> Redis:
+    options = {"max_connections": max_connections, "client_name": client_name, **_CONNECTION_OPTIONS}
+    return Redis.from_pool(BlockingConnectionPool.from_url(url, timeout=3, retry=_make_retry(), **options))
+
+
+def make_client_name(replica_id: str) -> str:
+    """Returns the name of a replica's connections, by which other replicas find that its process is running. Names
+    may have no spaces."""
+    return f"{_CLIENT_NAME_PREFIX}{quote(replica_id)}"
+
+
+def read_replica_ids(client_list: Any) -> frozenset[str]:
+    """Reads the replicas from a server's list of its connections. Raises StoreError if the server refused the list."""
+    if isinstance(client_list, Exception):
+        raise _translate_error(client_list) from client_list
+    return frozenset(map(unquote, _CLIENT_NAME.findall(client_list.decode())))
 
 
 def random_server_url(client: "Redis | RedisCluster", url: str) -> str:
@@ -109,10 +130,19 @@ class RedisClient:
 
     async def execute_on_primaries(self, *command: Any) -> list[Any]:
         """Executes a command on each primary server. Returns errors of the servers as replies."""
+        return await self._execute_on_nodes(command, RedisCluster.get_primaries)
+
+    async def execute_on_all_servers(self, *command: Any) -> list[Any]:
+        """Executes a command on each server, also those that are copies of others. Returns errors as replies."""
+        return await self._execute_on_nodes(command, RedisCluster.get_nodes)
+
+    async def _execute_on_nodes(
+        self, command: Sequence[Any], list_nodes: "Callable[[RedisCluster], list[ClusterNode]]"
+    ) -> list[Any]:
         try:
             if isinstance(self.driver, RedisCluster):
                 await self.driver.initialize()
-                nodes = self.driver.get_primaries()
+                nodes = list_nodes(self.driver)
                 execute: Callable[..., Any] = self.driver.execute_command
                 return [await _await_reply(execute(*command, target_nodes=node)) for node in nodes]
             return [await _await_reply(self.driver.execute_command(*command))]  # type: ignore[no-untyped-call]

@@ -31,6 +31,7 @@ from gateway.store.redis import codec, decision_record_reader, idempotency_looku
 from gateway.store.redis.api_key_table import RedisApiKeys
 from gateway.store.redis.change_listener import ChangeListener
 from gateway.store.redis.keys import AUDIT_CLAIM, CLOSED_MARK_PREFIX, HEARTBEATS, SIGNALS, KeySpace, PartitionKeys
+from gateway.store.redis.killed_replica_detector import KilledReplicaDetector
 from gateway.store.redis.lease_manager import RedisLeaseManager, gather_available
 from gateway.store.redis.partition_auditor import PartitionAuditor
 from gateway.store.redis.server_monitor import ServerMonitor
@@ -82,7 +83,8 @@ class RedisStore:
 
     async def open(self) -> Self:
         self._client = redis_client.RedisClient(
-            await redis_client.connect(self._url), self._timing.command_timeout_seconds
+            await redis_client.connect(self._url, redis_client.make_client_name(self.replica_id)),
+            self._timing.command_timeout_seconds,
         )
         self._cached_settings = self._encode_settings(None)
         self.api_keys = RedisApiKeys(self._client)
@@ -106,6 +108,12 @@ class RedisStore:
             raise
         self._listener = ChangeListener(self._pick_server, self.replica_id, self._watchers, self._timing)
         await self._listener.start(self._supervisor)
+        self._killed_replica_detector = KilledReplicaDetector(
+            self._client,
+            self.replica_id,
+            list_replicas=self.statistics.exchange_heartbeats,
+            is_settled=lambda: self._listener.subscribed_seconds >= self._timing.restart_grace_seconds,
+        )
         self._monitor_task = self._monitor.start(self._supervisor, self._timing.check_interval_seconds)
         return self
 
@@ -188,6 +196,10 @@ class RedisStore:
 
     async def renew_leases(self, leases: Mapping[str, int]) -> frozenset[str]:
         return await self._lease_manager.renew_leases(leases)
+
+    async def expire_leases_of_killed_replicas(self) -> int:
+        killed = await self._killed_replica_detector.find_killed()
+        return await self._lease_manager.expire_leases(killed) if killed else 0
 
     async def release_job(self, job_id: str, fence: int, delay: float) -> bool:
         return await self._lease_manager.release_job(self._get_keys(job_id), job_id, fence, delay)

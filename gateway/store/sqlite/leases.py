@@ -33,6 +33,9 @@ _SHORTEN_LEASES = """UPDATE due SET due_at = ? WHERE due_at > ? AND job_id IN (S
 AND (SELECT reclaims FROM jobs WHERE id = due.job_id) = 0"""
 _RELEASE_JOB = """UPDATE jobs SET owner = NULL, reclaims = max(0, reclaims - 1), claimed_at = NULL
 WHERE id = ? AND fence = ? AND owner = ? AND settled_at IS NULL"""
+# Suspects keep their longer leases.
+_EXPIRE_OTHER_LEASES = """UPDATE due SET due_at = ? WHERE due_at > ? AND job_id IN
+(SELECT id FROM jobs WHERE settled_at IS NULL AND owner != ? AND reclaims < ?)"""
 
 
 class SqliteLeaseManager(Struct, frozen=True):
@@ -68,6 +71,10 @@ class SqliteLeaseManager(Struct, frozen=True):
         db.executemany(_RESET_RECLAIMS, [(job_id, self.lease / RENEWALS_PER_LEASE) for job_id in renewed])
         db.execute(_SHORTEN_LEASES, (lease_ends_at, lease_ends_at, msgspec.json.encode(renewed).decode()))
         return frozenset(leases.keys() - set(renewed))
+
+    def expire_other_leases(self, db: Connection, now: float) -> int:
+        """Ends the leases of all other processes, except those of suspects. Returns how many ended."""
+        return db.execute(_EXPIRE_OTHER_LEASES, (now, now, self.replica_id, MAX_EARLY_CRASHES)).rowcount
 
     def release_job(self, db: Connection, job_id: str, fence: int, due_at: float) -> bool:
         if db.execute(_RELEASE_JOB, (job_id, fence, self.replica_id)).rowcount != 1:

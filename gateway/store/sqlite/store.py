@@ -94,6 +94,7 @@ class SqliteStore:
         self._watchers = JobWatchers()
         self._supervisor = supervisor or TaskSupervisor()
         self._handles: _OpenHandles | None = None
+        self._has_expired_leases = False
         self._close_task: asyncio.Task[None] | None = None
 
     async def open(self) -> Self:
@@ -115,7 +116,7 @@ class SqliteStore:
             raise
         self._auditor, self._audit_lock = SqliteAuditor(self._path, self._job_queries, self._clock), asyncio.Lock()
         self._handles = _OpenHandles(lock, writer, reader)
-        self._close_task = None
+        self._close_task, self._has_expired_leases = None, False
         return self
 
     async def _remove_dead_callers(self, writer: WriterThread) -> None:
@@ -211,6 +212,14 @@ class SqliteStore:
     async def renew_leases(self, leases: Mapping[str, int]) -> frozenset[str]:
         leases = dict(leases)
         return await self._run_write(lambda db: self._lease_manager.renew_leases(db, leases, self._clock()))
+
+    async def expire_leases_of_killed_replicas(self) -> int:
+        """Has an effect once after `open`: as long as this process has the lock, no other one can be running."""
+        if self._has_expired_leases:
+            return 0
+        count = await self._run_write(lambda db: self._lease_manager.expire_other_leases(db, self._clock()))
+        self._has_expired_leases = True
+        return count
 
     async def release_job(self, job_id: str, fence: int, delay: float) -> bool:
         return await self._run_write(

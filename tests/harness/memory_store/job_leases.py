@@ -65,6 +65,22 @@ def _renew_lease(state: MemoryState, stored: StoredJob, owner: LeaseOwner, now: 
     state.due_times[job_id] = max(due_at, lease_ends_at) if stored.reclaims else lease_ends_at
 
 
+def expire_leases_of_killed(state: MemoryState, replica_id: str, now: float) -> int:
+    """Records a heartbeat, and ends the leases of killed replicas, except those of suspects. Returns how many ended."""
+    state.heartbeats[replica_id] = now
+    expired_ids = [
+        stored.job.id
+        for stored in state.open_jobs
+        if state.was_killed(stored.owner) and stored.reclaims < MAX_EARLY_CRASHES and _has_lease(state, stored, now)
+    ]
+    state.due_times |= dict.fromkeys(expired_ids, now)
+    return len(expired_ids)
+
+
+def _has_lease(state: MemoryState, stored: StoredJob, now: float) -> bool:
+    return state.due_times.get(stored.job.id, now) > now
+
+
 def release_job(state: MemoryState, job_id: str, fence: int, owner: LeaseOwner, due_at: float) -> bool:
     """Releases a job. Returns whether the replica owned it."""
     stored = _find_owned_job(state, job_id, fence, owner)

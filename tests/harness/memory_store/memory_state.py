@@ -158,6 +158,10 @@ class MemoryState:
     def kill_replica(self, replica_id: str) -> None:
         self.replicas.pop(replica_id, None)
 
+    def was_killed(self, replica_id: str | None) -> bool:
+        """Returns whether a replica was killed: it has sent a heartbeat, and its process has ended."""
+        return replica_id in self.heartbeats and replica_id not in self.replicas
+
     def notify_watchers(self, job: Job) -> None:
         for watchers in self.replicas.values():
             watchers.notify(job.id, job.version)

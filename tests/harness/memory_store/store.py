@@ -193,6 +193,13 @@ class MemoryStore:
             "renew_leases", (leases,), lambda now: job_leases.renew_leases(self.state, leases, self._owner, now)
         )
 
+    async def expire_leases_of_killed_replicas(self) -> int:
+        return await self._run(
+            "expire_leases_of_killed_replicas",
+            (),
+            lambda now: job_leases.expire_leases_of_killed(self.state, self.replica_id, now),
+        )
+
     async def release_job(self, job_id: str, fence: int, delay: float) -> bool:
         return await self._run(
             "release_job",

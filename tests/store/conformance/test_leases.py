@@ -10,6 +10,7 @@ from gateway.store.base import (
     Applied,
     ClaimedJob,
     LeaseLost,
+    Store,
     initial_lease_seconds,
     min_survival_seconds,
 )
@@ -451,3 +452,56 @@ async def test_released_job_cannot_be_released_again(harness: StoreHarness) -> N
     assert not await harness.store.release_job(job.id, 1, 1000.0)
     harness.advance_time(1.0)
     assert await harness.claim_job_ids() == {job.id}
+
+
+async def expire_leases(store: Store) -> int:
+    """Checks twice: a replica counts as killed if it is missing in two checks in a row."""
+    return sum([await store.expire_leases_of_killed_replicas() for _ in range(2)])
+
+
+async def test_jobs_of_killed_replica_are_due_before_their_leases_end(harness: StoreHarness) -> None:
+    job, other_job = await harness.create_job("acme"), await harness.create_job("globex")
+    assert await expire_leases(harness.store) == 0
+    store = await harness.reopen_after_kill()
+    assert await expire_leases(store) == 2
+    claimed_jobs = await store.claim_jobs()
+    assert {claimed.job.id for claimed in claimed_jobs} == {job.id, other_job.id}
+    assert [(claimed.fence, claimed.reclaims) for claimed in claimed_jobs] == [(2, 1), (2, 1)]
+
+
+async def test_leases_of_killed_replica_are_expired_once(harness: StoreHarness) -> None:
+    await harness.create_job()
+    store = await harness.reopen_after_kill()
+    assert await expire_leases(store) == 1
+    assert await harness.claim_job_ids()
+    assert await expire_leases(store) == 0
+    assert await harness.claim_job_ids() == set()
+
+
+async def test_suspect_keeps_its_lease_after_a_kill(harness: StoreHarness) -> None:
+    """It may be the cause of the crashes: claimed at once, it would crash every replica within seconds."""
+    await harness.create_job()
+    for number in range(MAX_EARLY_CRASHES):
+        await harness.reopen_after_kill(f"crash-{number}")
+        assert await expire_leases(harness.store) == 1
+        assert await harness.claim_job_ids()
+    await harness.reopen_after_kill("last")
+    assert await expire_leases(harness.store) == 0
+    assert await harness.claim_job_ids() == set()
+
+
+async def test_running_replica_keeps_its_leases(shared_harness: StoreHarness) -> None:
+    job = await shared_harness.create_job()
+    async with shared_harness.open_another("two") as other:
+        assert await expire_leases(shared_harness.store) == 0
+        assert await expire_leases(other) == 0
+        assert await other.claim_jobs() == ()
+        assert await shared_harness.store.renew_leases({job.id: 1}) == frozenset()
+
+
+async def test_waiting_job_stays_waiting_when_a_replica_is_killed(harness: StoreHarness) -> None:
+    job = await harness.create_job()
+    assert await harness.store.release_job(job.id, 1, 600.0)
+    store = await harness.reopen_after_kill()
+    assert await expire_leases(store) == 0
+    assert await harness.claim_job_ids() == set()
