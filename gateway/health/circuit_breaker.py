@@ -35,7 +35,7 @@ def clamp_retry_after(retry_after: float | None, timing: HealthTiming) -> float:
 
 
 class BreakerState(IntEnum):
-    """State of a circuit breaker. The worst has the highest number."""
+    """State of a circuit breaker, as the next order finds it. The worst has the highest number."""
 
     CLOSED = 0
     HALF_OPEN = 1
@@ -94,9 +94,10 @@ class CircuitBreaker:
         return self._trip
 
     def get_state(self, now: float) -> BreakerState:
+        """Returns the state for the next order. While a probe is in flight, that is open: no other order passes."""
         if self.get_trip(now) is None:
             return BreakerState.CLOSED
-        return BreakerState.HALF_OPEN if self.is_half_open(now) else BreakerState.OPEN
+        return BreakerState.HALF_OPEN if self.allows_request(now) else BreakerState.OPEN
 
     def is_half_open(self, now: float) -> bool:
         """Returns whether the open time is over. Then the next probe, or the one in flight, decides."""

@@ -2,6 +2,7 @@
 
 import pytest
 
+from gateway.health.circuit_breaker import BreakerState
 from gateway.health.health_tracker import HealthTracker
 from gateway.timeouts_and_intervals import HealthTiming
 from providers.faults import FaultKind
@@ -27,6 +28,25 @@ def test_only_one_probe_is_allowed_when_open_time_ends(kind: FaultKind, times: i
     assert health.acquire_permit(RUNS_HIGH, START + open_seconds)
     assert not health.acquire_permit(RUNS_HIGH, START + open_seconds + 5)
     assert not is_healthy(health, RUNS_HIGH, START + open_seconds + 5)
+
+
+@pytest.mark.parametrize(("kind", "times"), [(FaultKind.NOT_SENT, 5), (FaultKind.SERVER_ERROR, 5)])
+def test_breaker_is_half_open_only_while_it_waits_for_a_probe(kind: FaultKind, times: int) -> None:
+    """A probe may take minutes. Meanwhile no other order passes, as while the breaker is open."""
+    health = make_tracker(kind, times)
+    states = [health.get_cell_breaker_state(RUNS_HIGH, START + 29)]
+    states.append(health.get_cell_breaker_state(RUNS_HIGH, START + 30))
+    assert health.acquire_permit(RUNS_HIGH, START + 40)
+    states.append(health.get_cell_breaker_state(RUNS_HIGH, START + 150))
+    health.record(RUNS_HIGH, make_failure(kind, seconds=120), START + 160)
+    states.append(health.get_cell_breaker_state(RUNS_HIGH, START + 219))
+    states.append(health.get_cell_breaker_state(RUNS_HIGH, START + 221))
+    health.record(RUNS_HIGH, make_success(10), START + 240)
+    states.append(health.get_cell_breaker_state(RUNS_HIGH, START + 240))
+    assert states == [
+        *(BreakerState.OPEN, BreakerState.HALF_OPEN, BreakerState.OPEN),
+        *(BreakerState.OPEN, BreakerState.HALF_OPEN, BreakerState.CLOSED),
+    ]
 
 
 @pytest.mark.parametrize(
