@@ -35,10 +35,12 @@ def render_metrics_body(render_table: Callable[[Row, Iterable[Row]], str]) -> st
   [faults](faults.md): never text of a request. `reason` is a fault, or `none`.
 - `route` is the pattern of the path. Other paths to the same route, as Azure's or older clients use them, count as the
   one below `/v1`; `unknown` is every path that does not exist.
-- One process has about 1,760 series besides those of the store, with the shipped configuration and everything in use
+- One process has about 1,910 series besides those of the store, with the shipped configuration and everything in use
   ([how that was decided](decisions/2026-11-27-metrics.md)). Requests cannot create more.
-- Scraped as OpenMetrics, histograms name the job of each slow bucket: its exemplar has the label `job_id`.
-- The buckets of a histogram are listed behind its type, in seconds where its name says so.
+- Scraped as OpenMetrics, histograms name a job of each bucket: its exemplar has the label `job_id`.
+- The buckets of a histogram are listed behind its type, in seconds where its name says so. A quantile is an estimate
+  between the bounds of its bucket; averages (`_sum / _count`) and the shares of jobs and orders that are slow are
+  exact. Polls are whole numbers, so round their quantiles up: `ceil(histogram_quantile(…))`.
 - Nothing is read from the store when Prometheus scrapes: each replica reads it every five seconds. Money is exact to
   the micro-USD, however often processes are killed ([why](decisions/2026-11-27-spend-metrics.md)). A counter of the
   store never restarts, so what was spent in the last hour is

@@ -113,7 +113,7 @@ class ImageStored(AttemptEvent, frozen=True, kw_only=True):
 
 class AttemptEnded(AttemptEvent, frozen=True, kw_only=True):
     """An attempt ended. `fault` is None if all images were delivered; then its line is at level debug, unless there are
-    `seller_notes`.
+    `seller_notes`. `expected_seconds`: the p90 of its offer; None if that is no longer configured.
 
     `seller_status`, `seller_code`, `seller_message`: why, as the seller said it, redacted; `seller_notes`: anomalies of
     its answer that did not prevent delivery.
@@ -124,6 +124,7 @@ class AttemptEnded(AttemptEvent, frozen=True, kw_only=True):
     images: int
     delivered: int
     seconds: float
+    expected_seconds: float | None
     fault: FaultKind | None
     seller_status: int | None = None
     seller_code: str | None = None

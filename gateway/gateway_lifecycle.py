@@ -190,12 +190,10 @@ class Gateway:
 
     def _describe_store(self) -> dict[str, Any]:
         engine = self.engine
-        seconds_since_write = engine.context.monotonic() - engine.last_write_at if engine else None
         return {
             "kind": "redis" if self.settings.redis_url else "sqlite",
-            "takes_writes": seconds_since_write is not None
-            and seconds_since_write < self.timing.maintenance.max_write_gap_seconds,
-            "seconds_since_write": None if seconds_since_write is None else round(seconds_since_write, 1),
+            "takes_writes": engine is not None and engine.can_write,
+            "seconds_since_write": round(engine.seconds_since_write, 1) if engine else None,
             "warnings": list(self.store.warnings),
         }
 

@@ -93,6 +93,8 @@ def _emit_attempt_ended(context: EngineContext, job: Job, attempt: Attempt) -> N
     route_entry, closed_at = job.route_entry(attempt), attempt.closed_at or attempt.started_at
     offer_fields, seconds = identify_offer(job, route_entry, closed_at), closed_at - attempt.started_at
     response = job.get_seller_response(attempt.number) or SellerResponse()
+    offer = context.find_offer(route_entry, job.model)
+    expected_latency = offer.expected_latency.get(route_entry.cell.quality) if offer else None
     context.emit(
         AttemptEnded(
             **offer_fields,
@@ -102,6 +104,7 @@ def _emit_attempt_ended(context: EngineContext, job: Job, attempt: Attempt) -> N
             images=len(attempt.images),
             delivered=attempt.delivered_count,
             seconds=seconds,
+            expected_seconds=expected_latency.p90 if expected_latency else None,
             fault=attempt.fault,
             seller_status=response.status,
             seller_code=response.code,

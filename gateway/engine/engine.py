@@ -58,6 +58,15 @@ class Engine:
         # The time of the last successful write, by `context.monotonic`. Health is published every second.
         self.last_write_at = context.monotonic()
 
+    @property
+    def seconds_since_write(self) -> float:
+        return self.context.monotonic() - self.last_write_at
+
+    @property
+    def can_write(self) -> bool:
+        """Whether the store has recently applied a write."""
+        return self.seconds_since_write < self.context.timing.maintenance.max_write_gap_seconds
+
     # --- start and shutdown
 
     def start(self, supervisor: TaskSupervisor) -> None:

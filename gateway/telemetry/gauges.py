@@ -56,6 +56,8 @@ class GaugeReader:
             table.TASK_UP: self._read_tasks,
             table.MEMORY_USED: lambda: self._read_budgets(lambda budget: budget.reserved_bytes),
             table.MEMORY_LIMIT: lambda: self._read_budgets(lambda budget: budget.max_bytes),
+            table.STORE_TAKES_WRITES: lambda: [((), float(sources.engine.can_write))],
+            table.STORAGE_TAKES_IMAGES: lambda: [((), float(context.storage.problem is None))],
             table.UPLOADS_USED: lambda: [((), disk_budget.reserved_bytes)],
             table.UPLOADS_LIMIT: lambda: [((), disk_budget.max_bytes)],
             table.CONFIG_LAST_RELOAD: lambda: [((), float(sources.was_reload_applied()))],

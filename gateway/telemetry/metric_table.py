@@ -4,20 +4,31 @@ Names follow Prometheus: base units, the unit last, `_total` for counters. Label
 the configuration, routes, states, fault kinds. They never come from a request.
 """
 
-from gateway.events import COMPONENTS, CallbackOutcome
+from gateway.events import COMPONENTS, CallbackOutcome, CommitResult
 from gateway.telemetry import store_metric_table
 from gateway.telemetry.metric_row import CELL_LABELS, MetricKind, MetricRow
 from providers import ADAPTERS
 
-# Each bucket of a histogram is one series for each set of labels, so there are few.
+# Each bucket of a histogram is one series for each set of labels, so there are few where the labels are a cell. A
+# quantile is only as exact as its bucket: between two bounds, Prometheus assumes that values are spread evenly.
 REQUEST_BUCKETS = (0.01, 0.1, 1, 10, 60, 300)
 OVERHEAD_BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1)
-# Of waiting for a slot, for a ticket and for storage, which all take less time than an image.
-STEP_BUCKETS = (0.01, 0.05, 0.25, 1, 2.5, 5, 10, 30, 60, 120)
-COMMIT_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.5, 2)
+COMMIT_BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 2)
 LAG_BUCKETS = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 5, 20)
 POLL_BUCKETS = (1, 2, 3, 5, 8, 13, 21, 50)
-IMAGE_BUCKETS = (2, 5, 10, 15, 25, 40, 60, 120, 300, 600)
+# Images take 5 to 120 s, where neighbours differ by a factor of 1.4 or 1.5. Above 120 s, alerts count a job as slow.
+IMAGE_BUCKETS = (2, 5, 7, 10, 14, 20, 28, 40, 57, 80, 120, 300, 600)
+# Simulated sellers are faster.
+JOB_BUCKETS = (0.1, 0.3, 1, *IMAGE_BUCKETS)
+# Waiting mostly takes milliseconds.
+WAIT_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1)
+# For a slot, for a ticket and for storage, which all take less time than an image.
+STEP_BUCKETS = (*WAIT_BUCKETS, 2, 5, 10, 30, 60, 120)
+STATE_BUCKETS = (*WAIT_BUCKETS, *IMAGE_BUCKETS)
+# Some orders fail at once, others after minutes.
+FAILURE_BUCKETS = (0.05, 0.5, *IMAGE_BUCKETS)
+# An order is slow if it takes longer than the p90 of its offer, times this.
+SLOW_ORDER_FACTOR = 2.0
 
 
 def _counter(
@@ -66,14 +77,14 @@ JOBS_ENDED = _counter(
 JOB_DURATION = _histogram(
     "igw_job_duration_seconds",
     "Time from the acceptance of a job to its images. Only jobs that completed.",
-    ("model", "operation", "resolution", "quality"),
-    IMAGE_BUCKETS,
+    ("model", "resolution", "quality"),
+    JOB_BUCKETS,
 )
 JOB_STATE_DURATION = _histogram(
     "igw_job_state_duration_seconds",
     "Time that a job was in a state: `queued` until its first order, then `in_progress`.",
     ("state", "outcome"),
-    IMAGE_BUCKETS,
+    STATE_BUCKETS,
 )
 JOBS_IN_FLIGHT = _gauge("igw_jobs_in_flight", "Jobs that this process is working on.")
 JOBS_RECLAIMED = _counter(
@@ -104,11 +115,17 @@ ATTEMPT_DURATION = _histogram(
     CELL_LABELS,
     IMAGE_BUCKETS,
 )
+SLOW_ORDERS = _counter(
+    "igw_slow_orders_total",
+    "Orders of igw_attempt_duration_seconds that took more than twice the p90 of their offer: counted one by one, not "
+    "estimated from buckets.",
+    CELL_LABELS,
+)
 FAILED_ATTEMPT_DURATION = _histogram(
     "igw_failed_attempt_duration_seconds",
     "Time from an order to its failure: what a failover costs.",
     ("seller",),
-    IMAGE_BUCKETS,
+    FAILURE_BUCKETS,
 )
 SLOT_WAIT = _histogram(
     "igw_slot_wait_seconds",
@@ -156,12 +173,13 @@ FAILOVERS = _counter(
 )
 CELL_BREAKER_STATE = _gauge(
     "igw_cell_circuit_breaker_state",
-    "Circuit breaker of a cell, or of its account if that is worse: 0 closed, 1 half-open, 2 open.",
+    "Circuit breaker of a cell, or of its account if that is worse: 0 closed, 1 half-open, 2 open. Half-open: the next "
+    "order tests the seller; until its result is known, no other order passes, which is 2.",
     CELL_LABELS,
 )
 ACCOUNT_BREAKER_STATE = _gauge(
     "igw_account_circuit_breaker_state",
-    "Circuit breaker of an account: 0 closed, 1 half-open, 2 open.",
+    "Circuit breaker of an account: 0 closed, 1 half-open, 2 open, as of cells.",
     ("account",),
 )
 CELL_CONFORMANCE = _gauge(
@@ -216,11 +234,23 @@ PRICE_MISMATCHES = _counter(
 
 # --- the process
 
-STORE_COMMITS = _histogram(
-    "igw_store_commit_duration_seconds",
-    "Time of a commit to the store, by its result. `unavailable`, `full` and `unknown` are errors of the store.",
+STORE_COMMITS = _counter(
+    "igw_store_commits_total",
+    "Commits to the store, by result. `unavailable`, `full` and `unknown` are errors of the store.",
     ("outcome",),
-    COMMIT_BUCKETS,
+    (tuple(CommitResult),),
+)
+STORE_COMMIT_DURATION = _histogram(
+    "igw_store_commit_duration_seconds", "Time of a commit to the store, whatever its result.", (), COMMIT_BUCKETS
+)
+STORE_TAKES_WRITES = _gauge(
+    "igw_store_takes_writes",
+    "1 while this process can write to the store, else 0: no write has succeeded for some seconds.",
+)
+STORAGE_TAKES_IMAGES = _gauge(
+    "igw_storage_takes_images",
+    "1 while images can be stored, else 0: the disk is full or gone, or object storage refuses them. Then new jobs are "
+    "refused.",
 )
 LOOP_LAG = _histogram(
     "igw_event_loop_lag_seconds", "How late the event loop ran a task, measured four times a second.", (), LAG_BUCKETS
@@ -283,6 +313,7 @@ SECTIONS: dict[str, tuple[MetricRow, ...]] = {
     "Orders and sellers": (
         ATTEMPTS_ENDED,
         ATTEMPT_DURATION,
+        SLOW_ORDERS,
         FAILED_ATTEMPT_DURATION,
         SLOT_WAIT,
         ACCEPTANCE_DURATION,
@@ -310,6 +341,9 @@ SECTIONS: dict[str, tuple[MetricRow, ...]] = {
     "The store and its replicas": store_metric_table.STORE_AND_REPLICAS,
     "The process": (
         STORE_COMMITS,
+        STORE_COMMIT_DURATION,
+        STORE_TAKES_WRITES,
+        STORAGE_TAKES_IMAGES,
         LOOP_LAG,
         MEMORY_USED,
         MEMORY_LIMIT,

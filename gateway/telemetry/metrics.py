@@ -54,15 +54,15 @@ class Metrics:
         self._families.counters[row].get(*label_values).inc(amount)
 
     def _observe(self, row: MetricRow, value: float, *label_values: str, job: str | None = None) -> None:
-        """Counts a value. `job`: its id is the exemplar of the bucket, unless that is the lowest one, since exemplars
-        are for slow jobs."""
-        exemplar = {EXEMPLAR_LABEL: job} if job is not None and value > row.buckets[0] else None
+        """Counts a value. `job`: its id is the exemplar of the bucket."""
+        exemplar = {EXEMPLAR_LABEL: job} if job is not None else None
         self._families.histograms[row].get(*label_values).observe(max(0.0, value), exemplar)
 
     # --- one handler per event class
 
     def _on_store_committed(self, event: events.StoreCommitted) -> None:
-        self._observe(table.STORE_COMMITS, event.seconds, event.outcome)
+        self._count(table.STORE_COMMITS, event.outcome)
+        self._observe(table.STORE_COMMIT_DURATION, event.seconds)
 
     def _on_request_completed(self, event: events.RequestCompleted) -> None:
         route = get_canonical_route(event.route)
@@ -80,9 +80,9 @@ class Metrics:
         self._count(table.JOBS_ENDED, event.team, event.model, event.state, event.fault or "none")
         self._observe(table.JOB_STATE_DURATION, event.queued_seconds, JobState.QUEUED, event.state, job=event.job)
         progress_seconds = event.seconds - event.queued_seconds
-        self._observe(table.JOB_STATE_DURATION, progress_seconds, JobState.IN_PROGRESS, event.state)
+        self._observe(table.JOB_STATE_DURATION, progress_seconds, JobState.IN_PROGRESS, event.state, job=event.job)
         if event.state is JobState.COMPLETED:
-            labels = event.model, *_list_cell_labels(event.cell)
+            labels = event.model, event.cell.resolution, event.cell.quality
             self._observe(table.JOB_DURATION, event.seconds, *labels, job=event.job)
 
     def _on_attempt_ended(self, event: events.AttemptEnded) -> None:
@@ -90,6 +90,8 @@ class Metrics:
         if event.fault is None:
             labels = event.seller, event.model, *_list_cell_labels(event.cell)
             self._observe(table.ATTEMPT_DURATION, event.seconds, *labels, job=event.job)
+            # Also counts fast orders, as 0, so that the series exists before the first slow one.
+            self._count(table.SLOW_ORDERS, *labels, amount=float(_is_slow(event)))
         else:
             self._observe(table.FAILED_ATTEMPT_DURATION, event.seconds, event.seller, job=event.job)
 
@@ -97,16 +99,16 @@ class Metrics:
         self._observe(table.SLOT_WAIT, event.seconds, event.account, job=event.job)
 
     def _on_order_accepted(self, event: events.OrderAccepted) -> None:
-        self._observe(table.ACCEPTANCE_DURATION, event.seconds, event.seller)
+        self._observe(table.ACCEPTANCE_DURATION, event.seconds, event.seller, job=event.job)
 
     def _on_order_observed(self, event: events.OrderObserved) -> None:
-        self._observe(table.POLLS, event.polls, event.seller)
+        self._observe(table.POLLS, event.polls, event.seller, job=event.job)
         self._observe(table.DETECTION_LAG, event.lag_seconds, event.seller, job=event.job)
         self._count(table.CALLBACK_SAVINGS, event.seller, amount=event.saved_seconds)
 
     def _on_image_stored(self, event: events.ImageStored) -> None:
-        self._observe(table.DOWNLOAD_DURATION, event.download_seconds, event.seller)
-        self._observe(table.STORE_DURATION, event.store_seconds)
+        self._observe(table.DOWNLOAD_DURATION, event.download_seconds, event.seller, job=event.job)
+        self._observe(table.STORE_DURATION, event.store_seconds, job=event.job)
         if not event.is_as_ordered:
             self._count(table.UNFAITHFUL_IMAGES, event.seller, event.model, *_list_cell_labels(event.cell))
 
@@ -178,6 +180,11 @@ def get_canonical_route(route: str) -> str:
         if route.startswith(prefix):
             return "/v1" + route.removeprefix(prefix)
     return "/v1" + route if route.startswith(_UNVERSIONED_PATHS) else route
+
+
+def _is_slow(event: events.AttemptEnded) -> bool:
+    expected_seconds = event.expected_seconds
+    return expected_seconds is not None and event.seconds > table.SLOW_ORDER_FACTOR * expected_seconds
 
 
 def _list_cell_labels(cell: Cell) -> tuple[str, str, str]:

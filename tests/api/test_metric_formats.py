@@ -1,4 +1,4 @@
-"""A real Prometheus reads the metrics in both formats, and finds the job of a slow request by its exemplar."""
+"""A real Prometheus reads the metrics in both formats, and finds the job of a request by its exemplar."""
 
 import subprocess
 from collections.abc import Iterator
@@ -14,9 +14,11 @@ from tests.harness.gateway_runner import RunningGateway
 from tests.harness.wait import wait_for_value, wait_until
 
 OPENMETRICS = "application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5,*/*;q=0.1"
-# A job of this duration is not in the lowest bucket, which has no exemplars.
+# A job of this duration is in a bucket in which hardly any other test has one.
 JOB_SECONDS = 2.2
 EXEMPLAR_METRICS = ("igw_job_duration_seconds_bucket", "igw_attempt_duration_seconds_bucket")
+# Of steps that take milliseconds.
+STEP_METRICS = ("igw_job_state_duration_seconds_bucket", "igw_slot_wait_seconds_bucket")
 
 
 @pytest.fixture(scope="module")
@@ -27,12 +29,26 @@ def prometheus(gateway_process: RunningGateway, tmp_path_factory: pytest.TempPat
 
 @pytest.fixture(scope="module")
 def slow_job(gateway_process: RunningGateway) -> str:
-    """A job that took longer than the lowest bucket."""
     gateway_process.sandbox.set_latency(JOB_SECONDS)
-    job = gateway_process.http.post(JOBS_PATH, json={"prompt": "a slow job"}, headers={"prefer": "wait=20"}).json()
+    job_id = run_job(gateway_process)
     gateway_process.sandbox.set_latency(0.0)
+    return job_id
+
+
+def run_job(gateway: RunningGateway) -> str:
+    job = gateway.http.post(JOBS_PATH, json={"prompt": "a job"}, headers={"prefer": "wait=20"}).json()
     assert job["status"] == "completed"
     return str(job["id"])
+
+
+def read_exemplars(text: str) -> set[tuple[str, str]]:
+    """Returns the name of the metric and the job of each exemplar."""
+    return {
+        (sample.name, sample.exemplar.labels["job_id"])
+        for family in parse_openmetrics(text)
+        for sample in family.samples
+        if sample.exemplar is not None
+    }
 
 
 def get_label_sets(exemplars: list[dict[str, Any]]) -> list[dict[str, str]]:
@@ -60,19 +76,19 @@ def test_text_format_passes_the_checks_of_promtool(gateway: RunningGateway, slow
     assert (result.returncode, result.stderr.decode()) == (0, "")
 
 
-def test_openmetrics_names_the_job_of_each_slow_bucket(gateway: RunningGateway, slow_job: str) -> None:
+def test_openmetrics_names_a_job_of_each_bucket(gateway: RunningGateway, slow_job: str) -> None:
     text = gateway.http.get("/metrics", headers={"accept": OPENMETRICS}).text
-    families = list(parse_openmetrics(text))
-    assert [family.name for family in families] == [row.name.removesuffix("_total") for row in METRIC_TABLE]
-    # Buckets of longer durations may have jobs of other tests.
-    exemplars = {
-        (sample.name, sample.exemplar.labels["job_id"])
-        for family in families
-        for sample in family.samples
-        if sample.exemplar is not None
-    }
-    assert {(name, slow_job) for name in EXEMPLAR_METRICS} <= exemplars
+    assert [family.name for family in parse_openmetrics(text)] == [
+        row.name.removesuffix("_total") for row in METRIC_TABLE
+    ]
+    assert {(name, slow_job) for name in EXEMPLAR_METRICS} <= read_exemplars(text)
     assert slow_job not in gateway.http.get("/metrics", headers={"accept": "text/plain"}).text
+
+
+def test_fast_jobs_have_exemplars_too(gateway: RunningGateway) -> None:
+    job = run_job(gateway)
+    exemplars = read_exemplars(gateway.http.get("/metrics", headers={"accept": OPENMETRICS}).text)
+    assert {(name, job) for name in (*EXEMPLAR_METRICS, *STEP_METRICS)} <= exemplars
 
 
 def test_prometheus_stores_values_and_exemplars(

@@ -145,6 +145,7 @@ def test_log_lines_link_request_job_and_attempt(canary_gateway: RunningGateway) 
     for event in ("job accepted", "job ended", *attempt_events):
         assert all(len(line["config"]) == 12 and line["job"].startswith("job_") for line in by_event[event]), event
     assert all(line["attempt"] >= 1 for event in attempt_events for line in by_event[event])
+    assert all(line["expected_seconds"] > 0 for line in by_event["attempt ended"])
     assert {(line["job"], line["attempt"]) for line in by_event["failover started"]} <= {
         (line["job"], line["attempt"]) for line in by_event["attempt recorded"]
     }

@@ -38,6 +38,8 @@ def test_draining_finishes_running_jobs_and_rejects_new_ones(
         gateway.send_signal(signal.SIGTERM)
         readiness = wait_until(lambda: _read_draining_state(client), "/readyz reports draining")
         assert readiness["ready"] is False
+        # Alerts use these: a drain causes none.
+        assert gateway.read_metric("igw_store_takes_writes") == gateway.read_metric("igw_storage_takes_images") == 1
         rejected = post_job(client, "late", "runapi")
         assert rejected.status_code == 503
         assert int(rejected.headers["retry-after"]) >= 1

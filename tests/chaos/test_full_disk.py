@@ -127,7 +127,9 @@ def test_running_gateway_with_a_full_disk_rejects_new_jobs(tmp_path: Path, disk:
             last_job_id = post_job(client, "last", "runapi").json()["id"]
             wait_until(lambda: get_readiness(gateway, 503), "/readyz reports not ready")
             assert post_job(client, "refused", "runapi").status_code == 503
+            assert gateway.read_metric("igw_storage_takes_images") == 0
         wait_until(lambda: get_readiness(gateway, 200), "/readyz reports ready again")
+        assert gateway.read_metric("igw_storage_takes_images") == 1
         assert client.get(f"/v1/jobs/{last_job_id}", params={"wait": 20}).json()["status"] == "completed"
     assert len(sandbox.list_charges()) == 2
 

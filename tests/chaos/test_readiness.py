@@ -59,6 +59,7 @@ def test_readiness_reports_a_store_without_writes_until_it_recovers(
             assert (store_state["takes_writes"], store_state["kind"]) == (False, store_setup.kind)
             assert store_state["seconds_since_write"] >= 5
             assert client.get("/livez").status_code == 200
+            assert gateway.read_metric("igw_store_takes_writes") == 0
             assert post_job(client, "refused", "runapi").status_code == 503
         wait_until(lambda: _get_store_state(gateway, 200), "/readyz reports ready again")
         assert post_job(client, "taken", "runapi", 30).status_code == 200

@@ -47,7 +47,7 @@ OFFER: dict[str, Any] = {"job": "job_1", "seller": "s", "cell": CELL, "config": 
 DELIVERY: dict[str, Any] = {"delivered": 1, "seconds": 1.0, "fault": None}
 ACCEPTED = JobAccepted(**JOB, **TEAM_AND_MODEL, policy="cheapest")
 RECORDED = AttemptRecorded(**ATTEMPT)
-ATTEMPT_ENDED = AttemptEnded(**ATTEMPT, **TEAM_AND_MODEL, **DELIVERY)
+ATTEMPT_ENDED = AttemptEnded(**ATTEMPT, **TEAM_AND_MODEL, **DELIVERY, expected_seconds=0.4)
 CAPTURE = LedgerEntryPosted(**ATTEMPT, **TEAM_AND_MODEL, line=LedgerLine.CAPTURE, amount=50_000, day="2026-11-27")
 JOB_ENDED = JobEnded(
     **JOB,

@@ -1,10 +1,12 @@
 """The table of metrics: names, labels, and that each row is fed."""
 
 import re
+from itertools import pairwise
 from pathlib import Path
 from unittest.mock import MagicMock
 
 import pytest
+from msgspec.structs import replace
 from prometheus_client.parser import text_string_to_metric_families
 
 from gateway import events
@@ -12,10 +14,10 @@ from gateway.api.application import ROUTE_HANDLERS
 from gateway.events import COMPONENTS, Event
 from gateway.telemetry.gauges import GaugeReader
 from gateway.telemetry.metric_row import MetricKind, MetricRow
-from gateway.telemetry.metric_table import METRIC_TABLE, POLLS, PROCESS_METRICS
+from gateway.telemetry.metric_table import IMAGE_BUCKETS, METRIC_TABLE, POLLS, PROCESS_METRICS, STATE_BUCKETS
 from gateway.telemetry.metrics import Metrics, get_canonical_route
 from gateway.telemetry.store_metrics import StoreMetricReader
-from tests.unit.telemetry.sample_events import SAMPLE_EVENTS
+from tests.unit.telemetry.sample_events import ATTEMPT_ENDED, SAMPLE_EVENTS
 
 ROOT = Path(__file__).parent.parent.parent.parent
 LABELS = {
@@ -51,6 +53,31 @@ def test_row_keeps_the_naming_rules(row: MetricRow) -> None:
     assert not row.initial_values or len(row.initial_values) == len(row.labels)
     if row.kind is MetricKind.HISTOGRAM and row is not POLLS:
         assert row.name.endswith(UNITS)
+
+
+def test_buckets_are_fine_where_values_lie() -> None:
+    """A quantile is estimated within its bucket."""
+    images = [bound for bound in IMAGE_BUCKETS if 5 <= bound <= 120]
+    assert (images[0], images[-1]) == (5, 120)
+    assert max(upper / lower for lower, upper in pairwise(images)) <= 1.5
+    waits = [bound for bound in STATE_BUCKETS if bound <= 2]
+    assert (waits[0], waits[-1]) == (0.005, 2)
+    assert max(upper / lower for lower, upper in pairwise(waits)) <= 2.5
+
+
+@pytest.mark.parametrize(("seconds", "slow"), [(59.9, 0), (60.0, 0), (60.1, 1)])
+def test_order_is_slow_from_twice_its_expected_time(seconds: float, slow: int) -> None:
+    metrics = Metrics()
+    metrics(replace(ATTEMPT_ENDED, seconds=seconds, expected_seconds=30.0))
+    values = read_values(metrics)
+    assert (values["igw_slow_orders_total"], values["igw_attempt_duration_seconds"]) == (slow, 1)
+    assert "igw_slow_orders_total{" in metrics.render()[0].decode(), "also before the first slow order"
+
+
+def test_order_of_a_removed_offer_is_not_slow() -> None:
+    metrics = Metrics()
+    metrics(replace(ATTEMPT_ENDED, expected_seconds=None))
+    assert read_values(metrics)["igw_slow_orders_total"] == 0
 
 
 def test_names_are_unique() -> None:
