@@ -138,6 +138,12 @@ def quantile(share: float, metric: str, selector: str = "", by: tuple[str, ...] 
     return f"histogram_quantile({share}, {sum_by(rate(f'{metric}_bucket', selector), 'le', *by)})"
 
 
+def average(metric: str, selector: str = "", by: tuple[str, ...] = ()) -> str:
+    """Returns the average of what a histogram counted, which is exact, over all replicas."""
+    total, count = (sum_by(rate(f"{metric}_{part}", selector), *by) for part in ("sum", "count"))
+    return f"{total} / ({count} > 0)"
+
+
 def make_quantile_queries(metric: str, selector: str = "", *, exemplars: bool = False) -> tuple[Query, ...]:
     """Returns queries of the median, and of what one of 20 and one of 100 exceeds."""
     return tuple(

@@ -66,9 +66,11 @@ REQUEST_MIX: tuple[dict[str, Any], ...] = (
 TEAM_BY_NUMBER = ("design", "design", "marketing", "design", "research")
 CLIENT_COUNT = 4
 CLIENT_WAIT_SECONDS = 10
-# Jobs of a killed gateway stay due until the next claim.
+# Jobs of a killed gateway stay due until the next claim. An order without a readable answer stays open for longer than
+# a circuit breaker, as with the product's times.
 TIMINGS = change_timing(
     CHAOS_TIMINGS,
+    orders={"min_attempt_timeout_seconds": 20.0},
     claims={"interval_seconds": 90.0},
     maintenance={"store_metric_interval_seconds": 1.0, "store_metric_max_age_seconds": 10.0},
 )
@@ -77,8 +79,8 @@ TIMINGS = change_timing(
 class ProofGateways:
     """The running gateways, their Redis, sellers and configurations, and clients that send requests."""
 
-    def __init__(self, gateways: list[GatewayProcess], configs: list[Path], server: RedisServer) -> None:
-        self.gateways, self.configs, self.redis_server = gateways, configs, server
+    def __init__(self, gateways: list[GatewayProcess], configs: list[Path], server: RedisServer, images: Path) -> None:
+        self.gateways, self.configs, self.redis_server, self.images = gateways, configs, server, images
         self._numbers = count()
 
     @property
@@ -150,8 +152,8 @@ def write_config(folder: Path, sandbox_url: str) -> Path:
 @contextmanager
 def run_proof_gateways(folder: Path, sandbox: RunningSandbox) -> Iterator[ProofGateways]:
     with ExitStack() as running:
-        server = running.enter_context(run_single_server(folder / "redis"))
-        environ = make_redis_environ(server.url, folder / "images")
+        server, images = running.enter_context(run_single_server(folder / "redis")), folder / "images"
+        environ = make_redis_environ(server.url, images)
         environ |= {f"IGW_KEY_{team.upper()}": key for team, key in KEYS.items()}
         gateways, configs = [], []
         for name in ("1", "2"):
@@ -162,4 +164,4 @@ def run_proof_gateways(folder: Path, sandbox: RunningSandbox) -> Iterator[ProofG
             gateway.start()
             gateways.append(gateway)
             configs.append(config)
-        yield ProofGateways(gateways, configs, server)
+        yield ProofGateways(gateways, configs, server, images)

@@ -18,6 +18,8 @@ PHASE_TIMEOUT_SECONDS = 90.0
 SLOW_SECONDS = 8.0
 SLOW_JOBS = 40
 REDIS_OUTAGE_SECONDS = 9.0
+# More than open the circuit breaker of a cell, in each of two replicas.
+FAILING_JOBS = 12
 
 
 class ScenarioTools(Struct, frozen=True):
@@ -51,9 +53,17 @@ def _clear_faults(tools: ScenarioTools) -> None:
     tools.sandbox.set_latency(0.0)
 
 
-def _refuse_orders(tools: ScenarioTools, *vendors: str) -> None:
-    for vendor in vendors:
-        tools.sandbox.inject_fault("refuse", vendor=vendor, status=503)
+def _refuse_orders(tools: ScenarioTools) -> None:
+    tools.sandbox.inject_fault("refuse", vendor="runapi", status=503)
+
+
+def _fail_all_orders(tools: ScenarioTools) -> None:
+    """Lets all sellers answer orders with status 500, which does not say whether they accepted them. The gateway sends
+    an order to RunAPI again and again until its time is up, and so it does with each order that tests the seller."""
+    for vendor in ("runapi", "runflow"):
+        tools.sandbox.inject_fault("status", vendor=vendor, status=500)
+    for seller in ("runflow-runs", "runapi"):
+        tools.proof.create_jobs(FAILING_JOBS, quality="low", provider={"only": [seller]})
 
 
 def _deliver_half_size(tools: ScenarioTools) -> None:
@@ -118,9 +128,7 @@ def _name_alerts(*names: str) -> frozenset[str]:
 
 PHASES = (
     FaultPhase("a seller charges another price", _change_price, _name_alerts("PriceDrift")),
-    FaultPhase(
-        "a seller fails", lambda tools: _refuse_orders(tools, "runapi"), _name_alerts("CellDown"), _clear_faults
-    ),
+    FaultPhase("a seller fails", _refuse_orders, _name_alerts("CellDown"), _clear_faults),
     FaultPhase("a seller delivers half the size", _deliver_half_size, _name_alerts("DowngradedImages"), _clear_faults),
     FaultPhase("a configuration is invalid", _break_config, _name_alerts("ReloadRefused"), _repair_config),
     FaultPhase(
@@ -143,7 +151,7 @@ PHASES = (
     ),
     FaultPhase(
         "every seller fails",
-        lambda tools: _refuse_orders(tools, "runapi", "runflow"),
+        _fail_all_orders,
         _name_alerts("EverySellerDown", "FailuresBurnBudgetFast", "FailuresBurnBudgetSlowly"),
         _clear_faults,
     ),
