@@ -68,9 +68,7 @@ STORE_ROW = (
         title="Results of commits",
         description="Commits to the store per second, by result. Unavailable, full and unknown are errors "
         "of the store; the others are answers that the gateway expects.",
-        queries=(
-            Query(f"sum by (outcome) (rate(igw_store_commit_duration_seconds_count[{RATE}])) > 0", "{{outcome}}"),
-        ),
+        queries=(Query(f"sum by (outcome) (rate(igw_store_commits_total[{RATE}])) > 0", "{{outcome}}"),),
         unit=Unit.PER_SECOND,
         runbook="imagegatewaystorenotwritable",
     ),
@@ -82,6 +80,20 @@ STORE_ROW = (
         unit=Unit.SECONDS,
         limits=(warn_from(15), alarm_from(30)),
         runbook="imagegatewaystorenotwritable",
+    ),
+    Panel(
+        title="Writes and images",
+        description="Whether each replica can write to the store, and store images. If not, it takes no new jobs.",
+        queries=(
+            Query("igw_store_takes_writes", "{{instance}} store"),
+            Query("igw_storage_takes_images", "{{instance}} images"),
+        ),
+        unit=Unit.STATE,
+        kind=PanelKind.TIMELINE,
+        state_names=((0, "refused", "red"), (1, "taken", "green")),
+        width=24,
+        height=6,
+        runbook="imagegatewaystoragetakesnoimages",
     ),
 )
 ERROR_ROW = (
@@ -155,5 +167,10 @@ PROCESS = Dashboard(
     title="Image gateway: Process",
     description="Are the replicas, their store and their memory well?",
     filters=(),
-    rows={"Replicas": LOOP_ROW, "Store": STORE_ROW, "Errors and tasks": ERROR_ROW, "Configuration": CONFIG_ROW},
+    rows={
+        "Replicas": LOOP_ROW,
+        "Store and images": STORE_ROW,
+        "Errors and tasks": ERROR_ROW,
+        "Configuration": CONFIG_ROW,
+    },
 )

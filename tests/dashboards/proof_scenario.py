@@ -108,6 +108,14 @@ def _slow_down(tools: ScenarioTools) -> None:
     tools.proof.create_jobs(SLOW_JOBS, quality="low")
 
 
+def _take_image_disk_away(tools: ScenarioTools) -> None:
+    tools.proof.images.rename(tools.proof.images.with_name("gone"))
+
+
+def _bring_image_disk_back(tools: ScenarioTools) -> None:
+    tools.proof.images.with_name("gone").rename(tools.proof.images)
+
+
 def _stop_redis_for_a_moment(tools: ScenarioTools) -> None:
     tools.proof.redis_server.kill()
     time.sleep(REDIS_OUTAGE_SECONDS)
@@ -154,6 +162,14 @@ PHASES = (
         _fail_all_orders,
         _name_alerts("EverySellerDown", "FailuresBurnBudgetFast", "FailuresBurnBudgetSlowly"),
         _clear_faults,
+    ),
+    FaultPhase(
+        "the disk of the images is gone",
+        _take_image_disk_away,
+        _name_alerts("StorageTakesNoImages"),
+        _bring_image_disk_back,
+        # The tasks that store an image fail.
+        possible_alerts=_name_alerts("InternalErrors"),
     ),
     FaultPhase(
         "Redis is gone for a moment", _stop_redis_for_a_moment, _name_alerts("StoreNotWritable", "InternalErrors")
