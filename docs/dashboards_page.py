@@ -41,8 +41,8 @@ INTRODUCTION = """
 Five dashboards for Grafana 11.6 or newer, and the alerts of the [runbook](runbook.md). The pictures and sample
 values are from a run of two gateways with simulated sellers, in which one thing after the other went wrong: a
 seller changed its prices, one failed, one delivered half the size, a budget was spent, sellers were slow, all of
-them failed, Redis was gone, and a replica was killed. A test repeats that run, and fails if a query has no data, or
-if another alert fires than must.
+them failed, the disk of the images was gone, then Redis, and a replica was killed. A test repeats that run, and fails
+if a query has no data, or if another alert fires than must.
 
 ## See them with the gateway of `make run`
 
@@ -66,7 +66,8 @@ only exists after a fault; such panels say so themselves.
   `/usr/share/grafana/public/image-gateway`, or set the constant `docs` of the dashboards to the address of your
   copy.
 - **Prometheus**: load `deploy/prometheus/rules/*.yaml`, on which some panels depend, and start it with
-  `--enable-feature=exemplar-storage`. Every replica is a target of its own, with the job name `image-gateway`.
+  `--enable-feature=exemplar-storage`. Every replica is a target of its own, with the job name `image-gateway`. Alerts
+  link to the runbook at the address in the external label `image_gateway_docs`.
 
 The dashboards are written in Python, `deploy/grafana/*_dashboard.py`, with Grafana's own SDK. `make docs` generates
 the JSON and this page, `make check` compares both, and `python -m tests.dashboards.record_samples` records the run

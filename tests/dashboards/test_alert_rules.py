@@ -4,11 +4,14 @@ import re
 from pathlib import Path
 
 import pytest
+import yaml
 
 from tests.dashboards.alert_rules import ALERTS, run_promtool
 from tests.dashboards.panel_queries import list_panel_queries, list_panels, read_dashboards
 from tests.dashboards.prometheus_server import ROOT, RULES_FOLDER
 
+# An external label of Prometheus.
+DOCS_ADDRESS = "{{ $externalLabels.image_gateway_docs }}"
 RUNBOOK = ROOT / "docs" / "runbook.md"
 TEST_FILES = sorted((RULES_FOLDER.parent / "tests").glob("*.yaml"))
 
@@ -29,11 +32,17 @@ def test_alert_says_what_to_do(name: str) -> None:
     rule = ALERTS[name]
     assert rule["labels"]["severity"] in ("page", "ticket")
     assert rule["annotations"].keys() == {"summary", "description", "runbook_url"}
-    assert rule["annotations"]["runbook_url"] == f"docs/runbook.md#{name.lower()}"
+    assert rule["annotations"]["runbook_url"] == f"{DOCS_ADDRESS}/runbook.md#{name.lower()}"
     section = read_runbook_sections()[name]
     assert section.startswith({"page": "**Page.**", "ticket": "**Ticket.**"}[rule["labels"]["severity"]])
     assert "**Look at**" in section
     assert "**Do**" in section
+
+
+@pytest.mark.parametrize("name", ["prometheus.yml", "local.yml"])
+def test_settings_of_prometheus_have_the_address_of_the_runbook(name: str) -> None:
+    settings = yaml.safe_load((RULES_FOLDER.parent / name).read_text())
+    assert "image_gateway_docs" in settings["global"]["external_labels"]
 
 
 def read_runbook_sections() -> dict[str, str]:
