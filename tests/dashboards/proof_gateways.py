@@ -66,12 +66,12 @@ REQUEST_MIX: tuple[dict[str, Any], ...] = (
 TEAM_BY_NUMBER = ("design", "design", "marketing", "design", "research")
 CLIENT_COUNT = 4
 CLIENT_WAIT_SECONDS = 10
-# Jobs of a killed gateway stay due until the next claim. An order without a readable answer stays open for longer than
-# a circuit breaker, as with the product's times.
+# Jobs of a killed gateway stay due until the next claim, which comes after the scenario. An order without a readable
+# answer stays open for longer than a circuit breaker, as with the product's times.
 TIMINGS = change_timing(
     CHAOS_TIMINGS,
     orders={"min_attempt_timeout_seconds": 20.0},
-    claims={"interval_seconds": 90.0},
+    claims={"interval_seconds": 3_600.0},
     maintenance={"store_metric_interval_seconds": 1.0, "store_metric_max_age_seconds": 10.0},
 )
 
