@@ -49,7 +49,7 @@ teams:
 # Circuit breakers test sellers often.
 GATEWAY = """
 reload: {watch: true, every_seconds: 0.2}
-timing: {outage_seconds: 3, max_outage_seconds: 4, slot_seconds: 2, min_poll_seconds: 0.05}
+timing: {outage_seconds: 3, max_outage_seconds: 12, slot_seconds: 2, min_poll_seconds: 0.05}
 batches: {max_open: 1000}
 """
 # Simulated sellers finish at once, and orders are first polled when they are expected to be ready.
@@ -65,7 +65,7 @@ REQUEST_MIX: tuple[dict[str, Any], ...] = (
 )
 TEAM_BY_NUMBER = ("design", "design", "marketing", "design", "research")
 CLIENT_COUNT = 4
-CLIENT_WAIT_SECONDS = 10
+CLIENT_WAIT_SECONDS = 3
 # Jobs of a killed gateway stay due until the next claim, which comes after the scenario. An order without a readable
 # answer stays open for longer than a circuit breaker, as with the product's times.
 TIMINGS = change_timing(
