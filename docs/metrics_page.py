@@ -46,6 +46,8 @@ def render_metrics_body(render_table: Callable[[Row, Iterable[Row]], str]) -> st
   store never restarts, so what was spent in the last hour is
   `sum(max without (instance) (igw_spend_usd_total)) - (sum(max without (instance) (igw_spend_usd_total offset 1h)) or
   vector(0))`; `increase()` would miss the first value of a new series.
-- `team` is `other` for teams beyond the first 40. Spend less corrections is the sum of the ledger.
+  Spend less corrections is the sum of the ledger.
+- `team` is the name of one of the first 40 teams of `teams.yaml`, else `other`
+  ([more than 40 teams](limits.md#metrics-of-more-than-40-teams)).
 
 {sections}"""

@@ -35,6 +35,7 @@ from gateway.telemetry.gauges import GaugeReader, GaugeSources
 from gateway.telemetry.logs import EventLogger
 from gateway.telemetry.metrics import Metrics
 from gateway.telemetry.store_metrics import StoreMetricReader
+from gateway.telemetry.team_labels import TeamLabels
 from gateway.telemetry.tracing import Tracer
 from gateway.timeouts_and_intervals import Timing
 from gateway.upstream.seller_client import SellerClient
@@ -61,7 +62,8 @@ class Gateway:
     ) -> None:
         self.settings = settings
         self.logs = EventLogger(settings.log_format, has_debug_lines=settings.log_level == "debug")
-        self.metrics = Metrics()
+        self._team_labels = TeamLabels(self.catalogue)
+        self.metrics = Metrics(self._team_labels.get_label)
         self._tracer: Tracer | None = None
         self.reloader = make_reloader(self._on_reload)
         self._default_timing = timing
@@ -282,7 +284,7 @@ class Gateway:
     def _start_store_metrics(self, components: Components, exit_stack: AsyncExitStack) -> None:
         context, maintenance = components.engine.context, self.timing.maintenance
         reader = StoreMetricReader(
-            context.store.statistics, self.catalogue, context.wall_clock, context.monotonic, maintenance
+            context.store.statistics, self._team_labels, context.wall_clock, context.monotonic, maintenance
         )
         self.metrics.read_samples(reader.readers)
         task = self.supervisor.run("metrics.store", reader.run, max_backoff=maintenance.store_metric_interval_seconds)

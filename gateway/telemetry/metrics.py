@@ -26,7 +26,8 @@ FIRST_CLIENT_ERROR, FIRST_SERVER_ERROR = 400, 500
 class Metrics:
     """An event sink: updates the metrics of this process and renders them."""
 
-    def __init__(self) -> None:
+    def __init__(self, get_team_label: Callable[[str], str]) -> None:
+        self._get_team_label = get_team_label
         self._families = MetricFamilies()
 
     def __call__(self, event: events.Event) -> None:
@@ -74,10 +75,11 @@ class Metrics:
             self._observe(table.HTTP_OVERHEAD, event.seconds - others_seconds, route, job=event.job)
 
     def _on_job_accepted(self, event: events.JobAccepted) -> None:
-        self._count(table.JOBS_ACCEPTED, event.team, event.model, event.policy)
+        self._count(table.JOBS_ACCEPTED, self._get_team_label(event.team), event.model, event.policy)
 
     def _on_job_ended(self, event: events.JobEnded) -> None:
-        self._count(table.JOBS_ENDED, event.team, event.model, event.state, event.fault or "none")
+        team = self._get_team_label(event.team)
+        self._count(table.JOBS_ENDED, team, event.model, event.state, event.fault or "none")
         self._observe(table.JOB_STATE_DURATION, event.queued_seconds, JobState.QUEUED, event.state, job=event.job)
         progress_seconds = event.seconds - event.queued_seconds
         self._observe(table.JOB_STATE_DURATION, progress_seconds, JobState.IN_PROGRESS, event.state, job=event.job)
@@ -128,15 +130,16 @@ class Metrics:
         self._count(table.PRICE_DRIFT, *labels, direction, amount=abs(event.difference) / MICROS_PER_USD)
 
     def _on_rate_limit_exceeded(self, event: events.RateLimitExceeded) -> None:
-        self._count(table.RATE_LIMITED_REQUESTS, event.team, event.owner, event.limit)
+        self._count(table.RATE_LIMITED_REQUESTS, self._get_team_label(event.team), event.owner, event.limit)
 
     def _on_job_reclaimed(self, event: events.JobReclaimed) -> None:
         self._count(table.JOBS_RECLAIMED)
 
     def _on_batch_ended(self, event: events.BatchEnded) -> None:
-        self._count(table.BATCHES_ENDED, event.team, event.status)
-        self._count(table.BATCH_LINES, event.team, "completed", amount=event.completed)
-        self._count(table.BATCH_LINES, event.team, "failed", amount=event.failed)
+        team = self._get_team_label(event.team)
+        self._count(table.BATCHES_ENDED, team, event.status)
+        self._count(table.BATCH_LINES, team, "completed", amount=event.completed)
+        self._count(table.BATCH_LINES, team, "failed", amount=event.failed)
 
     def _on_error_reported(self, event: events.ErrorReported) -> None:
         self._count(table.INTERNAL_ERRORS, event.component)

@@ -5,7 +5,7 @@ All replicas publish the same values, which no kill or restart of a process can 
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 
 from msgspec import Struct
@@ -21,11 +21,13 @@ from gateway.task_supervisor import SupervisedTask
 from gateway.telemetry import store_metric_table as table
 from gateway.telemetry.metric_families import Samples
 from gateway.telemetry.metric_row import MetricRow
+from gateway.telemetry.team_labels import TeamLabels
 from gateway.timeouts_and_intervals import MaintenanceTiming
 
-# Further teams share the label OTHER, so that the number of series has a limit. So do further replicas.
-MAX_TEAMS, MAX_REPLICAS = 40, 40
-OTHER = "other"
+# Replicas with a series, so that the number of series has a limit.
+MAX_REPLICAS = 40
+# Budgets with series of their own among those of teams that share a label: the ones of which the least is left.
+MAX_FOLDED_BUDGETS = 20
 MONTH_FORMAT = "YYYY-MM"
 Sums = dict[MetricRow, Counter[tuple[str, ...]]]
 Balances = Mapping[tuple[str, str], BudgetBalance]
@@ -40,6 +42,25 @@ class StoreReading(Struct, frozen=True, kw_only=True):
     heartbeats: Mapping[str, float]
 
 
+class TeamBudget(Struct, frozen=True):
+    """A team's budget for this day or month, in micro-USD."""
+
+    team: str
+    window_name: str
+    limit: int
+    spent: int
+    left: int
+
+    @property
+    def labels(self) -> tuple[str, str]:
+        return self.team, self.window_name
+
+    @property
+    def share_left(self) -> float:
+        """A limit of 0 is never nearly spent."""
+        return self.left / self.limit if self.limit else 1.0
+
+
 class StoreMetricReader:
     """Reads the store in `run`, and returns at each scrape what it read last.
 
@@ -50,14 +71,13 @@ class StoreMetricReader:
     def __init__(
         self,
         statistics: StoreStatistics,
-        get_catalogue: Callable[[], Catalogue],
+        team_labels: TeamLabels,
         wall_clock: Callable[[], float],
         monotonic: Callable[[], float],
         timing: MaintenanceTiming,
     ) -> None:
-        self._statistics, self._get_catalogue, self._timing = statistics, get_catalogue, timing
+        self._statistics, self._team_labels, self._timing = statistics, team_labels, timing
         self._wall_clock, self._monotonic = wall_clock, monotonic
-        self._team_labels = TeamLabels()
         self._samples: Mapping[MetricRow, Samples] = {}
         self._read_at = monotonic()
         self.readers: Mapping[MetricRow, Callable[[], Samples]] = {
@@ -83,7 +103,8 @@ class StoreMetricReader:
             self._statistics.exchange_heartbeats(),
         )
         reading = StoreReading(lifetime_totals=totals, balances=balances, backlog=backlog, heartbeats=heartbeats)
-        self._samples = make_samples(reading, self._get_catalogue(), self._team_labels, now)
+        self._team_labels.set_booked_teams(_list_booked_teams(reading))
+        self._samples = make_samples(reading, self._team_labels, now)
         self._read_at = begun_at
 
     def _get_samples(self, row: MetricRow) -> Samples:
@@ -91,31 +112,11 @@ class StoreMetricReader:
         return self._samples.get(row, ()) if is_fresh else ()
 
 
-class TeamLabels:
-    """Chooses the teams that have a label of their own: those of the configuration first, then former ones. A team that
-    has one keeps it, since the sum of the others must not change otherwise than by their money."""
-
-    def __init__(self) -> None:
-        self._teams: set[str] = set()
-
-    def add_teams(self, teams: Iterable[str]) -> None:
-        for team in teams:
-            if len(self._teams) < MAX_TEAMS:
-                self._teams.add(team)
-
-    def get_label(self, team: str) -> str:
-        return team if team in self._teams else OTHER
-
-
-def make_samples(
-    reading: StoreReading, catalogue: Catalogue, team_labels: TeamLabels, now: float
-) -> Mapping[MetricRow, Samples]:
-    booked_teams = {total.account.team for total in reading.lifetime_totals}
-    team_labels.add_teams((*catalogue.teams, *sorted(booked_teams | {team for team, _ in reading.balances})))
+def make_samples(reading: StoreReading, team_labels: TeamLabels, now: float) -> Mapping[MetricRow, Samples]:
     sums = (
         _sum_lifetime_totals(reading.lifetime_totals, team_labels)
         | _sum_holds(reading.balances, team_labels)
-        | _compute_budgets(reading.balances, catalogue, team_labels, now)
+        | _select_budgets(reading.balances, team_labels, now)
     )
     youngest = sorted(reading.heartbeats.items(), key=lambda heartbeat: heartbeat[1])[:MAX_REPLICAS]
     return {row: _to_samples(row, values) for row, values in sums.items()} | {
@@ -151,6 +152,10 @@ def _sum_lifetime_totals(totals: Iterable[LifetimeTotal], team_labels: TeamLabel
     return sums
 
 
+def _list_booked_teams(reading: StoreReading) -> set[str]:
+    return {total.account.team for total in reading.lifetime_totals} | {team for team, _ in reading.balances}
+
+
 def _sum_holds(balances: Balances, team_labels: TeamLabels) -> Sums:
     """Sums the holds of the months, which contain those of their days."""
     holds = Counter[tuple[str, ...]]()
@@ -160,18 +165,30 @@ def _sum_holds(balances: Balances, team_labels: TeamLabels) -> Sums:
     return {table.HOLDS: holds}
 
 
-def _compute_budgets(balances: Balances, catalogue: Catalogue, team_labels: TeamLabels, now: float) -> Sums:
-    """Computes the budgets of the windows of now. A team without a label of its own has none."""
-    limits, spent, left = Counter[tuple[str, ...]](), Counter[tuple[str, ...]](), Counter[tuple[str, ...]]()
+def _select_budgets(balances: Balances, team_labels: TeamLabels, now: float) -> Sums:
+    """Selects the budgets of teams with a label of their own, and those of the others of which the least is left: so an
+    alert names every team whose budget is nearly spent."""
+    budgets = list(_list_budgets(balances, team_labels.get_catalogue(), now))
+    folded = [budget for budget in budgets if team_labels.get_label(budget.team) != budget.team]
+    least_left = sorted(folded, key=lambda budget: budget.share_left)
+    hidden = set(least_left[MAX_FOLDED_BUDGETS:])
+    shown = [budget for budget in budgets if budget not in hidden]
+    return {
+        table.BUDGET_LIMIT: Counter({budget.labels: budget.limit for budget in shown}),
+        table.BUDGET_SPENT: Counter({budget.labels: budget.spent for budget in shown}),
+        table.BUDGET_LEFT: Counter({budget.labels: budget.left for budget in shown}),
+    }
+
+
+def _list_budgets(balances: Balances, catalogue: Catalogue, now: float) -> Iterator[TeamBudget]:
+    """Yields the budgets of all teams for the windows of now."""
     day, month = list_budget_windows(now)
     for team, config in catalogue.teams.items():
         for name, window, limit in (("day", day, config.budget.day), ("month", month, config.budget.month)):
-            if limit is not None and team_labels.get_label(team) == team:
+            if limit is not None:
                 balance = balances.get((team, window), BudgetBalance())
-                limits[team, name] = limit
-                spent[team, name] = balance.spent
-                left[team, name] = limit - balance.spent - balance.held
-    return {table.BUDGET_LIMIT: limits, table.BUDGET_SPENT: spent, table.BUDGET_LEFT: left}
+                left = limit - balance.spent - balance.held
+                yield TeamBudget(team, name, limit=limit, spent=balance.spent, left=left)
 
 
 def _list_windows(now: float) -> tuple[str, ...]:

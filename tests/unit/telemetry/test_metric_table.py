@@ -31,6 +31,10 @@ OWN_METRICS = [row for row in METRIC_TABLE if row not in PROCESS_METRICS]
 UNITS = ("_seconds", "_bytes", "_usd", "_ratio", "_state")
 
 
+def make_metrics() -> Metrics:
+    return Metrics(get_team_label=str)
+
+
 def read_values(metrics: Metrics) -> dict[str, float]:
     """Returns the sum of the series of each counter and histogram, by the name in the table."""
     families = text_string_to_metric_families(metrics.render()[0].decode())
@@ -67,7 +71,7 @@ def test_buckets_are_fine_where_values_lie() -> None:
 
 @pytest.mark.parametrize(("seconds", "slow"), [(59.9, 0), (60.0, 0), (60.1, 1)])
 def test_order_is_slow_from_twice_its_expected_time(seconds: float, slow: int) -> None:
-    metrics = Metrics()
+    metrics = make_metrics()
     metrics(replace(ATTEMPT_ENDED, seconds=seconds, expected_seconds=30.0))
     values = read_values(metrics)
     assert (values["igw_slow_orders_total"], values["igw_attempt_duration_seconds"]) == (slow, 1)
@@ -75,7 +79,7 @@ def test_order_is_slow_from_twice_its_expected_time(seconds: float, slow: int) -
 
 
 def test_order_of_a_removed_offer_is_not_slow() -> None:
-    metrics = Metrics()
+    metrics = make_metrics()
     metrics(replace(ATTEMPT_ENDED, expected_seconds=None))
     assert read_values(metrics)["igw_slow_orders_total"] == 0
 
@@ -85,7 +89,7 @@ def test_names_are_unique() -> None:
 
 
 def test_each_counter_and_histogram_is_fed_by_an_event() -> None:
-    metrics = Metrics()
+    metrics = make_metrics()
     before = read_values(metrics)
     for event in SAMPLE_EVENTS:
         metrics(event)
@@ -97,14 +101,14 @@ def test_each_counter_and_histogram_is_fed_by_an_event() -> None:
 
 def test_each_other_metric_is_read_by_one_reader() -> None:
     read_in_memory = set(GaugeReader(MagicMock()).readers)
-    read_in_store = set(StoreMetricReader(MagicMock(), MagicMock(), MagicMock(), MagicMock(), MagicMock()).readers)
+    read_in_store = set(StoreMetricReader(*(MagicMock() for _ in range(5))).readers)
     assert not read_in_memory & read_in_store
     gauges = {row for row in OWN_METRICS if row.kind is MetricKind.GAUGE or row.is_from_store}
     assert read_in_memory | read_in_store == gauges
 
 
 def test_only_the_table_has_metrics() -> None:
-    families = list(text_string_to_metric_families(Metrics().render()[0].decode()))
+    families = list(text_string_to_metric_families(make_metrics().render()[0].decode()))
     assert [family.name for family in families] == [row.name.removesuffix("_total") for row in METRIC_TABLE]
 
 
@@ -118,7 +122,7 @@ def test_each_event_class_has_a_sample() -> None:
 
 
 def test_initial_series_are_zero_until_the_first_event() -> None:
-    text = Metrics().render()[0].decode()
+    text = make_metrics().render()[0].decode()
     assert 'igw_config_reloads_total{outcome="rejected"} 0.0' in text
     assert 'igw_callbacks_total{adapter="runapi",outcome="forged"} 0.0' in text
     assert "igw_jobs_reclaimed_total 0.0" in text

@@ -1,99 +1,30 @@
 """Metrics of the store: exact money in few series, absent rather than wrong while the store is unavailable."""
 
-import asyncio
 import random
 from collections import Counter
 from collections.abc import Iterable
-from types import SimpleNamespace
-from typing import Any
 
 import pytest
-from prometheus_client.parser import text_string_to_metric_families
 
 from gateway.config.schema import BudgetConfig, TeamConfig
 from gateway.config.value_types import Usd
 from gateway.jobs.transition_tables import LedgerLine
 from gateway.store.base import StoreUnavailable
-from gateway.store.ledger_totals import BudgetBalance, LedgerAccount
-from gateway.store.statistics import Backlog, LifetimeTotal, OpenState
+from gateway.store.ledger_totals import BudgetBalance
+from gateway.store.statistics import Backlog, OpenState
 from gateway.telemetry import store_metric_table as table
-from gateway.telemetry.metric_row import MetricRow
-from gateway.telemetry.metric_table import METRIC_TABLE
-from gateway.telemetry.metrics import Metrics
-from gateway.telemetry.store_metrics import MAX_TEAMS, OTHER, StoreMetricReader
-from gateway.timeouts_and_intervals import MaintenanceTiming
+from gateway.telemetry.store_metrics import MAX_FOLDED_BUDGETS
+from gateway.telemetry.team_labels import MAX_TEAMS, OTHER
 from providers.orders import Cell, Operation
-from tests.harness.manual_clock import ManualClock
 from tests.store import job_factory
+from tests.unit.telemetry.store_reader_harness import CELLS, TIMING, ReaderHarness, make_total
 
-TIMING = MaintenanceTiming()
-CELLS = [Cell(operation, "1k", quality) for operation in Operation for quality in ("low", "high")]
 HOSTILE_TEAM = 'a"b\\c\n{x="1"} 9'
-
-
-class FakeStatistics:
-    """Returns what the test sets."""
-
-    def __init__(self) -> None:
-        self.totals: tuple[LifetimeTotal, ...] = ()
-        self.balances: dict[tuple[str, str], BudgetBalance] = {}
-        self.backlog = Backlog(jobs=dict.fromkeys(OpenState, 0), oldest_seconds=0.0, due_lag_seconds=0.0)
-        self.heartbeats: dict[str, float] = {}
-        self.windows: tuple[str, ...] = ()
-        self.error: Exception | None = None
-
-    async def update_lifetime_totals(self) -> tuple[LifetimeTotal, ...]:
-        if self.error is not None:
-            raise self.error
-        return self.totals
-
-    async def list_balances(self, *windows: str) -> dict[tuple[str, str], BudgetBalance]:
-        self.windows = windows
-        return {key: balance for key, balance in self.balances.items() if key[1] in windows}
-
-    async def read_backlog(self) -> Backlog:
-        return self.backlog
-
-    async def exchange_heartbeats(self) -> dict[str, float]:
-        return self.heartbeats
-
-
-class ReaderHarness:
-    """A reader of fake statistics, with its clock and configured teams, and the metrics that render it."""
-
-    def __init__(self) -> None:
-        self.statistics, self.clock = FakeStatistics(), ManualClock(job_factory.NOON)
-        self.teams: dict[str, TeamConfig] = {}
-        catalogue: Any = SimpleNamespace(teams=self.teams)
-        self.reader = StoreMetricReader(self.statistics, lambda: catalogue, self.clock, self.clock, TIMING)
-        self.metrics = Metrics()
-        self.metrics.read_samples(self.reader.readers)
-
-    def refresh(self) -> None:
-        asyncio.run(self.reader.refresh())
-
-    def read_samples(self, row: MetricRow) -> dict[tuple[str, ...], float]:
-        """Parses the samples of one metric from the rendered text."""
-        families = text_string_to_metric_families(self.metrics.render()[0].decode())
-        (family,) = [family for family in families if family.name == row.name.removesuffix("_total")]
-        return {tuple(sample.labels[name] for name in row.labels): sample.value for sample in family.samples}
-
-    def count_series(self) -> int:
-        families = text_string_to_metric_families(self.metrics.render()[0].decode())
-        names = {row.name.removesuffix("_total") for row in METRIC_TABLE if row.is_from_store}
-        return sum(len(family.samples) for family in families if family.name in names)
 
 
 @pytest.fixture
 def harness() -> ReaderHarness:
     return ReaderHarness()
-
-
-def make_total(team: str = "a", line: LedgerLine = LedgerLine.CAPTURE, **numbers: Any) -> LifetimeTotal:
-    account = LedgerAccount(
-        team=team, seller=numbers.pop("seller", "s"), model="m", cell=numbers.pop("cell", CELLS[0]), line=line
-    )
-    return LifetimeTotal(account=account, **numbers)
 
 
 def sum_micros(values: Iterable[float]) -> int:
@@ -154,17 +85,40 @@ def test_former_and_hostile_teams_keep_their_money(harness: ReaderHarness) -> No
     assert set(harness.read_samples(table.SPEND)) == {("a", "s", "m", "capture"), (HOSTILE_TEAM, "s", "m", "capture")}
 
 
-def test_teams_beyond_the_limit_share_a_label_that_never_falls(harness: ReaderHarness) -> None:
-    """Also if a team is configured later, whose name sorts before the others."""
-    harness.teams.update({f"configured-{number}": TeamConfig() for number in range(MAX_TEAMS - 1)})
+def test_teams_beyond_the_limit_share_a_label(harness: ReaderHarness) -> None:
+    """Configured teams come first, in their order, then former ones by name."""
+    harness.teams.update({f"configured-{number}": TeamConfig() for number in reversed(range(MAX_TEAMS - 1))})
     harness.statistics.totals = tuple(make_total(f"former-{number:03}", charged=1_000_000) for number in range(500))
     harness.refresh()
-    before = harness.read_samples(table.SPEND)
-    assert before == {("former-000", "s", "m", "capture"): 1.0, (OTHER, "s", "m", "capture"): 499.0}
-    harness.teams["a-new-team"] = TeamConfig()
-    harness.statistics.totals += (make_total("a-new-team", charged=1_000_000),)
+    assert harness.read_samples(table.SPEND) == {
+        ("former-000", "s", "m", "capture"): 1.0,
+        (OTHER, "s", "m", "capture"): 499.0,
+    }
+    harness.teams["new"] = TeamConfig()
     harness.refresh()
-    assert harness.read_samples(table.SPEND) == before | {(OTHER, "s", "m", "capture"): 500.0}
+    assert harness.read_samples(table.SPEND) == {(OTHER, "s", "m", "capture"): 500.0}
+
+
+def test_budgets_of_teams_that_share_a_label_are_shown_by_name_if_little_is_left(harness: ReaderHarness) -> None:
+    """So an alert names the team. A budget of 0 is never nearly spent."""
+    budget = BudgetConfig(day=Usd(10_000_000))
+    harness.teams.update({f"team-{number}": TeamConfig(budget=budget) for number in range(MAX_TEAMS + 100)})
+    harness.teams["closed"] = TeamConfig(budget=BudgetConfig(day=Usd(0)))
+    spent = {f"team-{number}": number * 10_000 for number in range(MAX_TEAMS + 100)} | {f"team-{MAX_TEAMS}": 9_500_000}
+    harness.statistics.balances = {
+        (team, job_factory.DAY): BudgetBalance(spent=amount) for team, amount in spent.items()
+    }
+    harness.refresh()
+    left = harness.read_samples(table.BUDGET_LEFT)
+    own, last = range(MAX_TEAMS), MAX_TEAMS + 100
+    folded = [MAX_TEAMS, *range(last - MAX_FOLDED_BUDGETS + 1, last)]
+    assert left.keys() == {(f"team-{number}", "day") for number in (*own, *folded)}
+    assert left[f"team-{MAX_TEAMS}", "day"] == 0.5
+    assert (
+        harness.read_samples(table.BUDGET_LIMIT).keys()
+        == harness.read_samples(table.BUDGET_SPENT).keys()
+        == left.keys()
+    )
 
 
 def test_budget_shows_what_is_left(harness: ReaderHarness) -> None:
