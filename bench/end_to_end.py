@@ -35,7 +35,7 @@ from gateway.store.redis import RedisStore
 from gateway.store.sqlite import SqliteStore
 from tests.harness.gateway_environ import get_clean_environ, make_redis_environ
 from tests.harness.ports import reserve_port
-from tests.harness.wait import wait_until
+from tests.harness.wait import wait_for_value, wait_until
 from tests.store.redis_servers import RedisServer, run_single_server
 
 GATEWAY_CORE, OTHER_CORE = 0, 1
@@ -43,6 +43,8 @@ CONNECTION_COUNTS = (1, 16, 64)
 MAX_CPU_MS, MIN_REQUESTS_PER_SECOND = 2.0, 450
 API_KEY, PRICE_MICROS = "igw_bench_key", 10_000
 WARM_UP_SECONDS = 3.0
+# A new series of metrics is 0 for a minute.
+METRIC_TIMEOUT_SECONDS = 90.0
 PACKAGES = ("uvicorn", "uvloop", "litestar", "aiohttp", "httpx", "msgspec", "redis")
 WRK_SCRIPT = ROOT / "bench" / "wrk_orders.lua"
 CONFIG_FILES = {
@@ -236,12 +238,13 @@ def _run_wrk(gateway: MeasuredGateway, connections: int, seconds: float) -> tupl
 
 
 def _check_counts(gateway: MeasuredGateway) -> int:
-    """Returns the number of delivered images. Exits unless each order that the seller received was delivered."""
-    delivered = gateway.read_metric("igw_attempts_ended_total", 'outcome="delivered"')
-    orders = count_orders(gateway.folder)
-    if delivered != orders:
-        raise SystemExit(f"the seller received {orders} orders, and {delivered} images were delivered")
-    return delivered
+    """Returns the number of delivered images. Fails unless each order that the seller received was delivered."""
+    return wait_for_value(
+        lambda: gateway.read_metric("igw_attempts_ended_total", 'outcome="delivered"'),
+        lambda delivered: delivered == count_orders(gateway.folder),
+        "each order that the seller received was delivered",
+        timeout_seconds=METRIC_TIMEOUT_SECONDS,
+    )
 
 
 def _check_ledger(gateway: MeasuredGateway, delivered: int) -> None:

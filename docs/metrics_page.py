@@ -43,10 +43,12 @@ def render_metrics_body(render_table: Callable[[Row, Iterable[Row]], str]) -> st
   exact. Polls are whole numbers, so round their quantiles up: `ceil(histogram_quantile(…))`.
 - Nothing is read from the store when Prometheus scrapes: each replica reads it every five seconds. Money is exact to
   the micro-USD, however often processes are killed ([why](decisions/2026-11-27-spend-metrics.md)). A counter of the
-  store never restarts, so what was spent in the last hour is
-  `sum(max without (instance) (igw_spend_usd_total)) - (sum(max without (instance) (igw_spend_usd_total offset 1h)) or
-  vector(0))`; `increase()` would miss the first value of a new series.
-  Spend less corrections is the sum of the ledger.
+  store never falls, whichever replicas run, so what was spent in the last hour is
+  `sum(max without (instance) (max_over_time(igw_spend_usd_total[1h])) - min without (instance)
+  (min_over_time(igw_spend_usd_total[1h])))`. Spend less corrections is the sum of the ledger.
+- A series that appears while a process runs is 0 for its first minute (with `--sandbox` for 20 seconds), so that
+  `increase()` and `rate()` count its first value, too ([why](decisions/2026-11-27-first-values.md)). Scrape at least
+  every 30 seconds.
 - `team` is the name of one of the first 40 teams of `teams.yaml`, else `other`
   ([more than 40 teams](limits.md#metrics-of-more-than-40-teams)).
 

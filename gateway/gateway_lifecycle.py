@@ -63,7 +63,9 @@ class Gateway:
         self.settings = settings
         self.logs = EventLogger(settings.log_format, has_debug_lines=settings.log_level == "debug")
         self._team_labels = TeamLabels(self.catalogue)
-        self.metrics = Metrics(self._team_labels.get_label)
+        self.metrics = Metrics(
+            self._team_labels.get_label, factories.monotonic, timing.maintenance.new_series_zero_seconds
+        )
         self._tracer: Tracer | None = None
         self.reloader = make_reloader(self._on_reload)
         self._default_timing = timing

@@ -154,6 +154,9 @@ class MaintenanceTiming(Struct, frozen=True, kw_only=True):
     store_metric_interval_seconds: float = 5.0
     # Without a reading for this long, the metrics of the store are absent.
     store_metric_max_age_seconds: float = 30.0
+    # For how long a new series of metrics is exported as 0, so that Prometheus sees its first value as an increase: two
+    # of the longest usual scrape intervals.
+    new_series_zero_seconds: float = 60.0
     # How soon a revoked or changed API key takes effect on all replicas. Each check is one cheap call of the store.
     key_refresh_interval_seconds: float = 2.0
     # How often the last uses of API keys are saved.

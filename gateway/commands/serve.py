@@ -47,6 +47,8 @@ SHIPPED_CONFIG_WARNING = (
 )
 MAX_PORT_TRIES, MAX_PORT = 20, 65_535
 LOOPBACK_HOSTS = {"127.0.0.1", "::1", "localhost"}
+# `make prometheus` scrapes the sandbox's gateway every five seconds, and has data for every panel within a minute.
+MAX_SANDBOX_ZERO_SECONDS = 20.0
 # New objects in cycles after which the youngest generation is collected: a thousand requests, a megabyte.
 GC_THRESHOLD = 20_000
 # The time for sending responses to waiting clients after a second signal.
@@ -105,7 +107,12 @@ def serve(
             _run_sandbox(realistic) if starts_sandbox else nullcontext(sandbox_url)
         )
         with sandbox as url:
-            _serve_configured(settings, timing, url, realistic, port_tries)
+            _serve_configured(settings, _shorten_for_sandbox(timing) if url else timing, url, realistic, port_tries)
+
+
+def _shorten_for_sandbox(timing: Timing) -> Timing:
+    zero_seconds = min(timing.maintenance.new_series_zero_seconds, MAX_SANDBOX_ZERO_SECONDS)
+    return replace(timing, maintenance=replace(timing.maintenance, new_series_zero_seconds=zero_seconds))
 
 
 @contextmanager

@@ -19,7 +19,7 @@ class MetricKind(StrEnum):
 class MetricRow(Struct, frozen=True, eq=False):
     """One metric. `buckets`: of a histogram. `is_from_store`: it is read from the store, and all replicas have the same
     values. `initial_values`: for each label its values, if all series exist with the value 0 before the first event. So
-    alerts see the first event as an increase."""
+    alerts see the first event at once; a series that begins with an event is exported as 0 for a minute before."""
 
     name: str
     kind: MetricKind

@@ -24,11 +24,14 @@ FIRST_CLIENT_ERROR, FIRST_SERVER_ERROR = 400, 500
 
 
 class Metrics:
-    """An event sink: updates the metrics of this process and renders them."""
+    """An event sink: updates the metrics of this process and renders them.
 
-    def __init__(self, get_team_label: Callable[[str], str]) -> None:
+    `zero_seconds`: for how long a new series is exported as 0.
+    """
+
+    def __init__(self, get_team_label: Callable[[str], str], clock: Callable[[], float], zero_seconds: float) -> None:
         self._get_team_label = get_team_label
-        self._families = MetricFamilies()
+        self._families = MetricFamilies(clock, zero_seconds)
 
     def __call__(self, event: events.Event) -> None:
         if handler := _HANDLERS.get(type(event)):

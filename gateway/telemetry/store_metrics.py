@@ -21,6 +21,7 @@ from gateway.task_supervisor import SupervisedTask
 from gateway.telemetry import store_metric_table as table
 from gateway.telemetry.metric_families import Samples
 from gateway.telemetry.metric_row import MetricRow
+from gateway.telemetry.new_series import NewSeries
 from gateway.telemetry.team_labels import TeamLabels
 from gateway.timeouts_and_intervals import MaintenanceTiming
 
@@ -29,7 +30,9 @@ MAX_REPLICAS = 40
 # Budgets with series of their own among those of teams that share a label: the ones of which the least is left.
 MAX_FOLDED_BUDGETS = 20
 MONTH_FORMAT = "YYYY-MM"
+COUNTERS = (*table.BOOKED_BY_TEAM, *table.BOOKED_BY_CELL)
 Sums = dict[MetricRow, Counter[tuple[str, ...]]]
+CounterSeries = tuple[MetricRow, tuple[str, ...]]
 Balances = Mapping[tuple[str, str], BudgetBalance]
 
 
@@ -79,6 +82,9 @@ class StoreMetricReader:
         self._statistics, self._team_labels, self._timing = statistics, team_labels, timing
         self._wall_clock, self._monotonic = wall_clock, monotonic
         self._samples: Mapping[MetricRow, Samples] = {}
+        self._previous_totals: tuple[LifetimeTotal, ...] | None = None
+        self._counter_series: set[CounterSeries] = set()
+        self._new_series: NewSeries[CounterSeries] = NewSeries(monotonic, timing.new_series_zero_seconds)
         self._read_at = monotonic()
         self.readers: Mapping[MetricRow, Callable[[], Samples]] = {
             row: partial(self._get_samples, row)
@@ -105,11 +111,26 @@ class StoreMetricReader:
         reading = StoreReading(lifetime_totals=totals, balances=balances, backlog=backlog, heartbeats=heartbeats)
         self._team_labels.set_booked_teams(_list_booked_teams(reading))
         self._samples = make_samples(reading, self._team_labels, now)
+        self._mark_new_series(totals)
         self._read_at = begun_at
 
+    def _mark_new_series(self, totals: tuple[LifetimeTotal, ...]) -> None:
+        """Marks series of counters as new if they have only money that the previous reading did not have. The series of
+        the first reading are not new: other processes exported them before. Nor are those whose team has another label
+        now, since its money has only moved."""
+        added = {(row, labels) for row in COUNTERS for labels, _ in self._samples[row]} - self._counter_series
+        if added and self._previous_totals is not None:
+            previous = _sum_lifetime_totals(self._previous_totals, self._team_labels)
+            for series in added - {(row, labels) for row, values in previous.items() for labels in values}:
+                self._new_series.add(series)
+        self._counter_series |= added
+        self._previous_totals = totals
+
     def _get_samples(self, row: MetricRow) -> Samples:
-        is_fresh = self._monotonic() - self._read_at <= self._timing.store_metric_max_age_seconds
-        return self._samples.get(row, ()) if is_fresh else ()
+        if self._monotonic() - self._read_at > self._timing.store_metric_max_age_seconds:
+            return ()
+        samples, new_series = self._samples.get(row, ()), self._new_series.list_current()
+        return [(labels, 0.0 if (row, labels) in new_series else value) for labels, value in samples]
 
 
 def make_samples(reading: StoreReading, team_labels: TeamLabels, now: float) -> Mapping[MetricRow, Samples]:
@@ -136,7 +157,7 @@ def _to_samples(row: MetricRow, values: Counter[tuple[str, ...]]) -> Samples:
 
 def _sum_lifetime_totals(totals: Iterable[LifetimeTotal], team_labels: TeamLabels) -> Sums:
     """Sums money and images twice: by team, and by cell. Both have the same sum."""
-    sums: Sums = {row: Counter() for row in (*table.BOOKED_BY_TEAM, *table.BOOKED_BY_CELL)}
+    sums: Sums = {row: Counter() for row in COUNTERS}
     for total in totals:
         account = total.account
         cell = account.cell.operation, account.cell.resolution, account.cell.quality

@@ -1,23 +1,21 @@
 """The money in metrics is that of the ledger, to the micro-USD, also after kills and while Redis is gone."""
 
-import asyncio
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from datetime import UTC, datetime, timedelta
 
 import httpx
 import pytest
 
 from gateway.jobs.commit import LedgerEntry
 from gateway.jobs.transition_tables import LedgerLine
-from gateway.store.base import Store
 from tests.chaos.job_batches import post_jobs, wait_for_jobs
 from tests.chaos.process_pauses import STORE_TIMEOUT_SECONDS
 from tests.chaos.store_setups import StoreSetup
 from tests.harness.child_spec import ChildSpec
 from tests.harness.gateway_process import GatewayProcess, run_replica
+from tests.harness.ledger_reader import read_ledger
 from tests.harness.metric_scrapes import Scrape, scrape, sum_series, take_maximum
 from tests.harness.sandbox_runner import RunningSandbox
 from tests.harness.timings import CHAOS_TIMINGS, change_timing
@@ -25,7 +23,11 @@ from tests.harness.wait import wait_for_value, wait_until
 from tests.store import redis_servers
 
 MAX_AGE_SECONDS = 2.0
-MAINTENANCE = {"store_metric_interval_seconds": 0.3, "store_metric_max_age_seconds": MAX_AGE_SECONDS}
+MAINTENANCE = {
+    "store_metric_interval_seconds": 0.3,
+    "store_metric_max_age_seconds": MAX_AGE_SECONDS,
+    "new_series_zero_seconds": 1.0,
+}
 CHILD = ChildSpec(change_timing(CHAOS_TIMINGS, maintenance=MAINTENANCE))
 Replicas = tuple[GatewayProcess, GatewayProcess]
 
@@ -40,21 +42,6 @@ def replicas(redis_setup: StoreSetup) -> Iterator[Replicas]:
             for name in ("1", "2")
         )
         yield first, second
-
-
-def read_ledger(make_store: Callable[[], Store]) -> tuple[LedgerEntry, ...]:
-    """Reads the entries of today and yesterday: a test may run at midnight."""
-
-    async def read() -> tuple[LedgerEntry, ...]:
-        store = await make_store().open()
-        try:
-            today = datetime.now(UTC).date()
-            days = [(today - timedelta(days=offset)).isoformat() for offset in (1, 0)]
-            return tuple([entry for day in days for entry in await store.list_ledger_entries(day)])
-        finally:
-            await store.close()
-
-    return asyncio.run(read())
 
 
 def sum_ledger(entries: tuple[LedgerEntry, ...]) -> Counter[tuple[str, ...]]:

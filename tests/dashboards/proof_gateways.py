@@ -72,7 +72,12 @@ TIMINGS = change_timing(
     CHAOS_TIMINGS,
     orders={"min_attempt_timeout_seconds": 20.0},
     claims={"interval_seconds": 3_600.0, "killed_replica_check_interval_seconds": 3_600.0},
-    maintenance={"store_metric_interval_seconds": 1.0, "store_metric_max_age_seconds": 10.0},
+    # Prometheus scrapes each second.
+    maintenance={
+        "store_metric_interval_seconds": 1.0,
+        "store_metric_max_age_seconds": 10.0,
+        "new_series_zero_seconds": 3.0,
+    },
 )
 
 

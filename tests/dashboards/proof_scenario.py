@@ -148,8 +148,8 @@ PHASES = (
         _deliver_nothing,
         _name_alerts("MoneyLost"),
         _clear_faults,
-        # Its jobs may ask for no other seller: they fail, which is more than 1 % of the jobs.
-        possible_alerts=_name_alerts("FailuresBurnBudgetSlowly"),
+        # Its jobs may ask for no other seller: they fail, which is about a tenth of the jobs.
+        possible_alerts=_name_alerts("FailuresBurnBudgetFast", "FailuresBurnBudgetSlowly"),
     ),
     FaultPhase(
         "sellers are slow",

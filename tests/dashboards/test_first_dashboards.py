@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from gateway.timeouts_and_intervals import Timing
 from tests.dashboards.panel_queries import list_panel_queries
 from tests.dashboards.prometheus_server import ROOT, run_prometheus_with_config
+from tests.harness.child_spec import ChildSpec
 from tests.harness.gateway_runner import run_sandboxed_gateway
 from tests.harness.wait import wait_for_value
 
@@ -25,9 +27,9 @@ def test_make_prometheus_scrapes_the_gateway_of_make_run() -> None:
 
 @pytest.mark.thorough
 def test_every_panel_has_data_within_a_minute(tmp_path: Path) -> None:
-    """Panels that are empty without faults say so themselves."""
+    """Panels that are empty without faults say so themselves. The gateway has the product's times."""
     config = LOCAL_CONFIG.read_text().replace("rules/*", str(LOCAL_CONFIG.parent / "rules" / "*"))
-    with run_sandboxed_gateway(tmp_path / "gateway") as gateway:
+    with run_sandboxed_gateway(tmp_path / "gateway", child=ChildSpec(Timing())) as gateway:
         gateway.sandbox.set_latency(0.0)
         address = gateway.url.removeprefix("http://")
         (tmp_path / "local.yml").write_text(config.replace("127.0.0.1:8080", address))

@@ -61,7 +61,7 @@ class ReaderHarness:
         catalogue: Any = SimpleNamespace(teams=self.teams)
         self.team_labels = TeamLabels(lambda: catalogue)
         self.reader = StoreMetricReader(self.statistics, self.team_labels, self.clock, self.clock, TIMING)
-        self.metrics = Metrics(self.team_labels.get_label)
+        self.metrics = Metrics(self.team_labels.get_label, self.clock, TIMING.new_series_zero_seconds)
         self.metrics.read_samples(self.reader.readers)
 
     def refresh(self) -> None:

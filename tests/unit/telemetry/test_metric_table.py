@@ -1,6 +1,7 @@
 """The table of metrics: names, labels, and that each row is fed."""
 
 import re
+import time
 from itertools import pairwise
 from pathlib import Path
 from unittest.mock import MagicMock
@@ -32,7 +33,7 @@ UNITS = ("_seconds", "_bytes", "_usd", "_ratio", "_state")
 
 
 def make_metrics() -> Metrics:
-    return Metrics(get_team_label=str)
+    return Metrics(get_team_label=str, clock=time.monotonic, zero_seconds=0.0)
 
 
 def read_values(metrics: Metrics) -> dict[str, float]:

@@ -79,3 +79,16 @@ def test_former_team_keeps_its_label_while_there_is_room() -> None:
     harness.refresh()
     assert harness.read_samples(table.SPEND) == before
     assert harness.team_labels.get_label(TEAMS[0]) == TEAMS[0], "of its last jobs, too"
+
+
+def test_money_that_moves_to_another_label_is_not_new() -> None:
+    """Otherwise what a team has ever spent would seem to be spent at that moment."""
+    harness = ReaderHarness(teams=make_teams())
+    harness.statistics.totals = tuple(make_total(team, charged=1_000_000) for team in TEAMS)
+    harness.refresh()
+    promoted = TEAMS[MAX_TEAMS]
+    del harness.teams[TEAMS[0]]
+    harness.refresh()
+    spend = {team: value for (team, *_), value in harness.read_samples(table.SPEND).items()}
+    assert (spend[promoted], spend[OTHER]) == (1.0, 5.0)
+    assert TEAMS[0] not in spend
