@@ -66,15 +66,17 @@ only exists after a fault; such panels say so themselves.
   `/usr/share/grafana/public/image-gateway`, or set the constant `docs` of the dashboards to the address of your
   copy.
 - **Prometheus**: load `deploy/prometheus/rules/*.yaml`, on which some panels depend, and start it with
-  `--enable-feature=exemplar-storage`. Every replica is a target of its own, with the job name `image-gateway`. Alerts
-  link to the runbook at the address in the external label `image_gateway_docs`.
+  `--enable-feature=exemplar-storage`. Every replica is a target of its own, with the job name `image-gateway`,
+  which is scraped every 15 seconds, or at least every 30. Alerts link to the runbook at the address in the external
+  label `image_gateway_docs`.
 
 The dashboards are written in Python, `deploy/grafana/*_dashboard.py`, with Grafana's own SDK. `make docs` generates
 the JSON and this page, `make check` compares both, and `python -m tests.dashboards.record_samples` records the run
 again.
 
 Money is the same in all replicas, since all read it from one store: its queries take the highest value of each
-series before they add up. Everything else is counted by one replica, and added up.
+series before they add up. Everything else is counted by one replica, and added up. A new series is 0 for its first
+minute, so money and events of a kind that has never happened before appear a minute later.
 """
 
 

@@ -129,8 +129,12 @@ def rate_of_stored(metric: str, selector: str, labels: tuple[str, ...], by: tupl
 
 
 def increase_of_stored(metric: str, selector: str, labels: tuple[str, ...], by: tuple[str, ...]) -> str:
-    """Returns the increase of such a counter in the selected time."""
-    return sum_by(f"max by ({', '.join(labels)}) (increase({metric}{selector}[$__range]))", *by)
+    """Returns by how much such a counter grew in the selected time. It never falls, so this is exact, also if replicas
+    start and end."""
+    names = ", ".join(labels)
+    highest = f"max by ({names}) (max_over_time({metric}{selector}[$__range]))"
+    lowest = f"min by ({names}) (min_over_time({metric}{selector}[$__range]))"
+    return sum_by(f"{highest} - {lowest}", *by)
 
 
 def quantile(share: float, metric: str, selector: str = "", by: tuple[str, ...] = ()) -> str:
