@@ -10,7 +10,7 @@ Clock = Callable[[], float]
 
 
 class StoreProblem(Struct, frozen=True):
-    """One problem, and what to do about it. `loses_jobs`: a gateway does not start with it."""
+    """One problem, and what to do about it. `loses_jobs`: jobs would be lost, or are."""
 
     message: str
     remedy: str = ""

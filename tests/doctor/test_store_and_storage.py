@@ -120,6 +120,42 @@ def test_folders_in_memory_are_warnings(installation: Installation) -> None:
         assert "is in memory (tmpfs)" in report.list_all(check)[1].message
 
 
+def test_truncated_database_fails(installation: Installation) -> None:
+    installation.data.mkdir()
+    make_file(installation.data / "gateway.db")
+    finding = installation.run().get("store")
+    assert finding.status == "failed"
+    assert "it was truncated" in finding.message
+    assert "Restore a backup" in finding.remedy
+
+
+@pytest.mark.parametrize(
+    ("megabytes", "options", "message"),
+    [
+        (1, (), "is full"),
+        (32, ("nr_inodes=1",), "is full: 0 KiB can be written"),
+        (32, ("ro",), "is not a folder that this user may write to"),
+    ],
+    ids=["full", "no more files", "read-only"],
+)
+def test_disk_is_checked_before_the_folders_exist(
+    installation: Installation, megabytes: int, options: tuple[str, ...], message: str
+) -> None:
+    with mount_tmpfs(installation.data, megabytes, *options) as disk:
+        report = installation.run("--data", str(disk / "new" / "data"))
+    for check, setting in (("store", "IGW_DATA"), ("storage", "IGW_ASSETS")):
+        finding = next(finding for finding in report.list_all(check) if finding.status == "failed")
+        assert message in finding.message
+        assert f"set {setting} to" in finding.remedy
+        assert "ok" not in {finding.status for finding in report.list_all(check)}
+
+
+def test_full_disk_of_an_existing_folder_fails(installation: Installation) -> None:
+    with mount_tmpfs(installation.data, 1):
+        findings = installation.run().list_all("store")
+    assert "is full" in next(finding.message for finding in findings if finding.status == "failed")
+
+
 def test_full_disk_fails(installation: Installation) -> None:
     with mount_tmpfs(installation.data, 1):
         (installation.data / "images").mkdir(mode=0o700)

@@ -38,6 +38,14 @@ def find_existing_parent(path: Path) -> Path:
     return next(candidate for candidate in (path, *path.absolute().parents) if candidate.exists())
 
 
+def measure_free_bytes(folder: Path) -> int:
+    """Returns how much this user may still write there: nothing if the file system can hold no more files."""
+    status = os.statvfs(folder)
+    # Some file systems have no fixed number of files, and say 0 for both.
+    has_free_file = status.f_favail > 0 or status.f_files == 0
+    return status.f_bavail * status.f_frsize if has_free_file else 0
+
+
 def is_writable(folder: Path) -> bool:
     return folder.is_dir() and os.access(folder, os.W_OK | os.X_OK)
 

@@ -9,7 +9,7 @@ from gateway.commands.doctor.blocking_calls import call_in_thread
 from gateway.commands.doctor.doctor_context import DoctorContext
 from gateway.commands.doctor.doctor_finding import DoctorFinding, Status
 from gateway.commands.doctor.file_systems import find_existing_parent, is_writable
-from gateway.commands.doctor.store_checks import check_durability
+from gateway.commands.doctor.store_checks import check_durability, check_free_space
 from gateway.settings import Settings
 
 
@@ -56,6 +56,8 @@ def _check_folder(folder: Path) -> list[DoctorFinding]:
         remedy = "Run as the user of the gateway, give that user the folder, or set IGW_ASSETS to another one."
         return [DoctorFinding("storage", Status.FAILED, message, remedy)]
     if parent != folder:
+        if shortage := check_free_space("storage", parent, "IGW_ASSETS"):
+            return shortage
         findings = check_durability("storage", parent)
         return [DoctorFinding("storage", Status.OK, f"{folder} does not exist yet; the gateway makes it"), *findings]
     if folder.stat().st_uid != os.geteuid():

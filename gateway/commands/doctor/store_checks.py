@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from gateway.assets.folder_backend import MIN_FREE_BYTES
 from gateway.commands.doctor.blocking_calls import call_in_thread
 from gateway.commands.doctor.doctor_context import DoctorContext
 from gateway.commands.doctor.doctor_finding import DoctorFinding, Status
@@ -12,6 +13,7 @@ from gateway.commands.doctor.file_systems import (
     find_file_system_type,
     is_network_type,
     is_writable,
+    measure_free_bytes,
 )
 from gateway.store.base import StoreError
 from gateway.store.inspection import StoreInspection, StoreProblem
@@ -42,7 +44,10 @@ def _check_sqlite(folder: Path) -> list[DoctorFinding]:
         message = f"{parent} is not a folder that this user may write to."
         remedy = "Run as the user of the gateway, give that user the folder, or set IGW_DATA to another one."
         return [DoctorFinding("store", Status.FAILED, message, remedy)]
-    return [*_report_inspection(inspect_file(folder / DATABASE_NAME)), *check_durability("store", folder)]
+    findings = [*_report_inspection(inspect_file(folder / DATABASE_NAME)), *check_durability("store", folder)]
+    if shortage := check_free_space("store", parent, "IGW_DATA"):
+        return [*shortage, *(finding for finding in findings if finding.status is not Status.OK)]
+    return findings
 
 
 def _report_inspection(inspection: StoreInspection) -> list[DoctorFinding]:
@@ -56,6 +61,16 @@ def _report_inspection(inspection: StoreInspection) -> list[DoctorFinding]:
 
 def _get_status(problem: StoreProblem) -> Status:
     return Status.FAILED if problem.loses_jobs else Status.WARNING
+
+
+def check_free_space(check: str, folder: Path, setting: str) -> list[DoctorFinding]:
+    """Checks that the disk of an existing folder has room for a large image, without which no job is accepted."""
+    free_bytes = measure_free_bytes(folder)
+    if free_bytes >= MIN_FREE_BYTES:
+        return []
+    message = f"The disk of {folder} is full: {free_bytes >> 10:,} KiB can be written, {MIN_FREE_BYTES >> 10:,} needed."
+    remedy = f"Free some space, or set {setting} to a folder on a larger disk."
+    return [DoctorFinding(check, Status.FAILED, message, remedy)]
 
 
 def check_durability(check: str, folder: Path) -> list[DoctorFinding]:

@@ -251,7 +251,9 @@ def _translate_open_error(database: Path, error: sqlite3.Error) -> StoreMisconfi
         return StoreFull(f"The disk of {database} is full. Free some space.")
     match code & 0xFF:
         case sqlite3.SQLITE_NOTADB:
-            return StoreMisconfigured(f"{database} is not an SQLite database. Configure another file.")
+            return StoreMisconfigured(
+                f"{database} is not an SQLite database. Restore a backup, or configure another file."
+            )
         case sqlite3.SQLITE_CORRUPT:
             return StoreMisconfigured(f"{database} is damaged ({error}). Restore a backup, or configure another file.")
         case sqlite3.SQLITE_FULL:
@@ -307,7 +309,7 @@ def _read_schema_version(connection: sqlite3.Connection, database: Path) -> int:
     schema: int = _query_value(connection, "PRAGMA user_version")
     tables: int = _query_value(connection, "SELECT count(*) FROM sqlite_master")
     if (schema or tables) and _query_value(connection, "PRAGMA application_id") != APPLICATION_ID:
-        raise StoreMisconfigured(f"{database} belongs to another program. Configure another file.")
+        raise StoreMisconfigured(f"{database} belongs to another program. Restore a backup, or configure another file.")
     if schema > len(MIGRATIONS):
         raise StoreMisconfigured(
             f"{database} was written by a newer version (schema {schema}, supported: {len(MIGRATIONS)}). "

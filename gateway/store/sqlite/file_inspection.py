@@ -9,6 +9,10 @@ from gateway.store.base import StoreFull, StoreMisconfigured
 from gateway.store.inspection import StoreInspection, StoreProblem
 from gateway.store.sqlite.database import check_content, get_lock_path, read_holder
 
+RESTORE_REMEDY = (
+    "Restore a backup (docs/operations.md). If the file never had any jobs, delete it: the gateway makes a new one."
+)
+
 
 def inspect_file(database: Path) -> StoreInspection:
     """Inspects the file. One that a gateway uses is left alone: that gateway has checked it."""
@@ -23,13 +27,18 @@ def inspect_file(database: Path) -> StoreInspection:
             message = f"{database} belongs to another user, and was not read."
             problem = StoreProblem(message, "Run this command as the user of the gateway.")
             return StoreInspection(description=description, problems=(problem,))
-        schema = check_content(database)
+        # SQLite takes an empty file for a new database, and deletes the write-ahead log beside it.
+        schema = check_content(database) if database.stat().st_size else 0
     except (StoreMisconfigured, StoreFull) as error:
         return StoreInspection(description=description, problems=(StoreProblem(str(error), loses_jobs=True),))
     except OSError as error:
         message = f"{database} cannot be read: {error.strerror}."
         remedy = "Run this command as the user of the gateway, or give that user the folder."
         return StoreInspection(description=description, problems=(StoreProblem(message, remedy, loses_jobs=True),))
+    if not schema:
+        message = f"{database} contains no tables of image-gateway: it was truncated, or another program made it."
+        problem = StoreProblem(message, RESTORE_REMEDY, loses_jobs=True)
+        return StoreInspection(description=description, problems=(problem,))
     return StoreInspection(description=f"{description}, schema {schema}")
 
 

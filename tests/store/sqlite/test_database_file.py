@@ -10,6 +10,7 @@ import pytest
 
 from gateway.store.base import StoreMisconfigured, StoreUnavailable
 from gateway.store.sqlite import SqliteStore
+from gateway.store.sqlite.file_inspection import inspect_file
 from tests.store import job_factory
 from tests.store.sqlite.sqlite_stores import open_store, record_connections, run_child, run_with_store
 
@@ -104,6 +105,25 @@ def test_damaged_database_is_rejected(path: Path) -> None:
     content[8192:40960] = bytes(32768)
     path.write_bytes(content)
     assert "damaged" in open_and_get_error(path)
+
+
+@pytest.mark.parametrize("size", [0, 1, 50, 100, 4_096, 8_192, -4_096])
+def test_inspection_finds_truncated_database(path: Path, size: int) -> None:
+    run_with_store(path, load_unknown_job)
+    assert inspect_file(path).problems == ()
+    path.write_bytes(path.read_bytes()[:size])
+    (problem,) = inspect_file(path).problems
+    assert problem.loses_jobs
+    assert "Restore a backup" in str(problem)
+
+
+@pytest.mark.parametrize("statement", ["VACUUM", "PRAGMA journal_mode=WAL", "CREATE TABLE notes (text)"])
+def test_inspection_finds_database_of_another_program(path: Path, statement: str) -> None:
+    execute_statement(path, statement)
+    (problem,) = inspect_file(path).problems
+    assert problem.loses_jobs
+    assert "another program" in problem.message
+    assert "Restore a backup" in str(problem)
 
 
 @pytest.mark.parametrize("unusable_path", ["file/jobs.db", "folder"])
