@@ -12,7 +12,7 @@ from gateway.config.model_schema import ModelConfig
 from gateway.config.offer_schema import ANY_QUALITY, OfferConfig, PriceRow
 from gateway.config.rule_reachability import find_unreachable_rules
 from gateway.config.schema import DEFAULT_ADMIN_KEYS, AccountConfig, Config, GatewayFile
-from gateway.config.value_types import Secret, SecretRef, sha256_hex
+from gateway.config.value_types import UNSENDABLE, Secret, SecretRef, sha256_hex
 from gateway.config.yaml_nodes import Problem
 from providers.adapter import Adapter
 from providers.orders import Operation
@@ -128,6 +128,8 @@ class _CatalogueBuilder:
         if (secret := self.find_secret(reference)) is None:
             message = f"{reference} {reference.describe_absence()}: requests with this key are rejected"
             self._add_warning(message, file, *path)
+        elif not secret.is_sendable:
+            self._add_warning(f"{reference} {UNSENDABLE}: no request can have this key", file, *path)
         elif (other := keys.setdefault(sha256_hex(secret.reveal()), key)).team != key.team:
             self._add_problem(f"{reference} is also a key of team '{other.team}'", file, *path)
 
@@ -135,9 +137,11 @@ class _CatalogueBuilder:
 
     def _resolve_account(self, name: str, config: AccountConfig) -> SellerAccount:
         api_key = self.find_secret(config.key)
-        if api_key is None:
-            message = f"{config.key} {config.key.describe_absence()}: the account is disabled"
+        if api_key is None or not api_key.is_sendable:
+            reason = UNSENDABLE if api_key else config.key.describe_absence()
+            message = f"{config.key} {reason}: the account is disabled"
             self._add_warning(message, "accounts.yaml", "accounts", name, "key")
+            api_key = None
         proxy = self._resolve_proxy(name, config.proxy) if config.proxy else None
         if config.proxy and proxy is None:
             # Disabled, since requests must not bypass the configured proxy.

@@ -14,6 +14,8 @@ from providers.image_sizes import SizeError, parse_ratio, parse_size
 Schema = dict[str, Any]
 MAX_SECRET_BYTES = 64 << 10
 NOT_FOUND = "not found"
+UNSENDABLE = "contains a line break or another character that no HTTP header can carry"
+_HEADER_TEXT = re.compile(r"[\t\x20-\x7e]*", re.ASCII)
 
 
 def _describe_text(pattern: str, example: str) -> Schema:
@@ -215,6 +217,11 @@ class Secret:
 
     def reveal(self) -> str:
         return self._value
+
+    @property
+    def is_sendable(self) -> bool:
+        """Whether an HTTP header can carry the secret."""
+        return _HEADER_TEXT.fullmatch(self._value) is not None
 
     def __repr__(self) -> str:
         return "Secret(…)"

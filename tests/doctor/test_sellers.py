@@ -2,6 +2,7 @@
 
 import socket
 import time
+from pathlib import Path
 
 import pytest
 
@@ -19,6 +20,27 @@ BALANCE = b'{"balance_cents": 100000}'
 def test_wrong_key_fails(installation: Installation, account: str, variable: str) -> None:
     finding = installation.run(**{variable: "wrong-key"}).get(f"seller {account}")
     assert (finding.status, finding.message) == ("failed", "It answered 401: the key is not valid.")
+
+
+@pytest.mark.parametrize("kind", ["env", "file"])
+@pytest.mark.parametrize(
+    "key", ["canary-runapi\nsecond-line", "canary-runapi-é", "\ufeffcanary-runapi", "canary\x07-runapi"]
+)
+def test_key_that_no_header_can_carry_is_named_but_not_shown(
+    installation: Installation, tmp_path: Path, kind: str, key: str
+) -> None:
+    path = tmp_path / "runapi-key"
+    path.write_text(key)
+    path.chmod(0o600)
+    reference = f"file:{path}" if kind == "file" else "env:RUNAPI_API_KEY"
+    installation.change_config("accounts.yaml", "env:RUNAPI_API_KEY", reference)
+    report = installation.run(RUNAPI_API_KEY=key)
+    (finding,) = [finding for finding in report.list_all("secrets") if finding.status == "failed"]
+    assert finding.message.startswith(f"{reference}, the key of account runapi, contains a line break or another")
+    assert "one line of visible ASCII characters" in finding.remedy
+    assert report.get("seller runapi").status == "skipped"
+    assert report.get("seller runflow").status == "ok"
+    assert "canary" not in repr(report.findings)
 
 
 @pytest.mark.parametrize("account", ["runflow", "runapi"])

@@ -8,7 +8,7 @@ from gateway.commands.doctor.blocking_calls import call_in_thread
 from gateway.commands.doctor.doctor_context import DoctorContext
 from gateway.commands.doctor.doctor_finding import DoctorFinding, Status
 from gateway.config.catalogue_builder import ResolvedConfig
-from gateway.config.value_types import SecretRef
+from gateway.config.value_types import UNSENDABLE, SecretRef
 from gateway.settings import Settings, SettingsError, load_signing_secrets
 
 PROBLEM_REMEDY = "Change the file or set the secret, and run `image-gateway check`. A gateway does not start with this."
@@ -44,8 +44,8 @@ async def check_signing_secret(context: DoctorContext) -> list[DoctorFinding]:
 
 
 def _check_references(context: DoctorContext) -> list[DoctorFinding]:
-    """Checks which secrets are set, and who may read their files. A configuration warning says what a missing one
-    disables."""
+    """Checks which secrets are set, which keys of sellers can be sent, and who may read the files. A configuration
+    warning says what a missing one disables."""
     references = list(context.iterate_secret_refs())
     present = [reference for reference in references if reference.resolve(context.environ)]
     missing = [reference for reference in references if reference not in present]
@@ -54,7 +54,19 @@ def _check_references(context: DoctorContext) -> list[DoctorFinding]:
         message += f"; not set: {', '.join(missing)}"
     files = [path for reference in present if (path := _get_file(reference))]
     warnings = [warning for path in files if (warning := _check_file_mode(path))]
-    return [DoctorFinding("secrets", Status.OK, message), *warnings]
+    return [DoctorFinding("secrets", Status.OK, message), *_report_unsendable_keys(context), *warnings]
+
+
+def _report_unsendable_keys(context: DoctorContext) -> list[DoctorFinding]:
+    """Reports keys of sellers that would make every request to their seller fail before it is sent."""
+    accounts = context.config.accounts.accounts if context.config else {}
+    keys = {name: (account.key, account.key.resolve(context.environ)) for name, account in accounts.items()}
+    remedy = "Write the key alone there: one line of visible ASCII characters, without quotes."
+    return [
+        DoctorFinding("secrets", Status.FAILED, f"{reference}, the key of account {name}, {UNSENDABLE}.", remedy)
+        for name, (reference, secret) in keys.items()
+        if secret is not None and not secret.is_sendable
+    ]
 
 
 def _check_signing_secret(settings: Settings) -> DoctorFinding:

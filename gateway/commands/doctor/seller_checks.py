@@ -81,7 +81,7 @@ def _plan_check(account: SellerAccount, offers: Sequence[Offer]) -> AccountCheck
 async def _check_account(context: DoctorContext, client: SellerClient, check: AccountCheck) -> DoctorFinding:
     name = f"seller {check.account.name}"
     if check.account.api_key is None:
-        return DoctorFinding(name, Status.SKIPPED, "It has no API key, or no proxy, so it is disabled")
+        return DoctorFinding(name, Status.SKIPPED, "It has no usable API key, or no proxy, so it is disabled")
     if check.seller is None or check.seller.adapter.check is None:
         return DoctorFinding(
             name, Status.SKIPPED, "Its adapters have no free route that shows whether the key is valid"

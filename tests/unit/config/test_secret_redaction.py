@@ -12,7 +12,7 @@ from gateway.cli import main
 from gateway.config.catalogue_builder import NO_API_KEY, resolve_files, secrets_from_env
 from gateway.config.loader import load
 from gateway.config.redaction import looks_like_secret, redact
-from gateway.config.value_types import Secret, SecretRef
+from gateway.config.value_types import UNSENDABLE, Secret, SecretRef
 from gateway.routing.plan import RoutingQuery, make_plan
 from gateway.routing.routing_request import RoutingRequest
 from providers import ADAPTERS
@@ -84,6 +84,24 @@ def test_file_without_secret_counts_as_missing(data: bytes | None, reason: str, 
     assert reveal_key(folder, SAMPLE_ENVIRON) is None
     assert [warning.message for warning in resolve_config(folder).warnings] == [
         f"file:{file} {reason}: the account is disabled"
+    ]
+
+
+@pytest.mark.parametrize("key", [f"{CANARY}\nsecond line", f"{CANARY}\x00", f"{CANARY}é", f"\ufeff{CANARY}"])
+def test_key_that_no_header_can_carry_disables_its_account(key: str, tmp_path: Path) -> None:
+    config = resolve_config(write_config(tmp_path), SAMPLE_ENVIRON | {"RUNAPI_KEY": key})
+    assert config.catalogue is not None
+    assert config.catalogue.accounts["runapi"].api_key is None
+    assert [warning.message for warning in config.warnings] == [f"env:RUNAPI_KEY {UNSENDABLE}: the account is disabled"]
+
+
+def test_team_key_that_no_header_can_carry_is_a_warning(tmp_path: Path) -> None:
+    files = SAMPLE_FILES | {"teams.yaml": f"{SAMPLE_FILES['teams.yaml']}    keys: [env:TEAM_KEY]\n"}
+    config = resolve_config(write_config(tmp_path, files), SAMPLE_ENVIRON | {"TEAM_KEY": "one\ntwo"})
+    assert config.catalogue is not None
+    assert config.catalogue.configured_keys == {}
+    assert [warning.message for warning in config.warnings] == [
+        f"env:TEAM_KEY {UNSENDABLE}: no request can have this key"
     ]
 
 
