@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from gateway.store.redis.access_problems import ACL_RULES
 from tests.doctor.doctor_runner import DoctorReport, Installation
 from tests.harness.gateway_environ import make_redis_environ
 from tests.harness.gateway_runner import ROOT
@@ -55,14 +56,73 @@ def test_redis_that_is_nearly_full_is_a_warning(installation: Installation, tmp_
     assert any("of maxmemory" in finding.message and finding.status == "warning" for finding in findings)
 
 
-def test_redis_that_is_down_or_needs_another_password_fails(installation: Installation, tmp_path: Path) -> None:
-    down = run_with_redis(installation, f"redis://:{CANARY_PASSWORD}@127.0.0.1:{reserve_port()}")
-    assert down.get("store").status == "failed"
+def test_redis_that_is_down_fails(installation: Installation) -> None:
+    report = run_with_redis(installation, f"redis://:{CANARY_PASSWORD}@127.0.0.1:{reserve_port()}")
+    finding = report.get("store")
+    assert (finding.status, finding.remedy.startswith("Start Redis")) == ("failed", True)
+    assert CANARY_PASSWORD not in repr(report.findings)
+
+
+@pytest.mark.parametrize(
+    ("credentials", "message", "remedy"),
+    [
+        ("", "Redis requires a password, and REDIS_URL has none.", "Set REDIS_URL to "),
+        (f":{CANARY_PASSWORD}@", "Redis refuses the user or the password in REDIS_URL", "Correct REDIS_URL "),
+        (f"gateway:{CANARY_PASSWORD}@", "Redis refuses the user or the password in REDIS_URL", "Correct REDIS_URL "),
+        (f"unknown:{CANARY_PASSWORD}@", "Redis refuses the user or the password in REDIS_URL", "Correct REDIS_URL "),
+    ],
+    ids=["no password", "wrong password", "wrong password of a user", "unknown user"],
+)
+def test_wrong_credentials_of_redis_are_named(
+    installation: Installation, tmp_path: Path, credentials: str, message: str, remedy: str
+) -> None:
     with redis_servers.run_single_server(tmp_path / "redis") as server:
+        server.create_user()
         server.execute("CONFIG", "SET", "requirepass", "right")
-        wrong = run_with_redis(installation, f"redis://:{CANARY_PASSWORD}@127.0.0.1:{server.port}")
-    assert wrong.get("store").status == "failed"
-    assert not [finding for finding in (*down.findings, *wrong.findings) if CANARY_PASSWORD in repr(finding)]
+        report = run_with_redis(installation, f"redis://{credentials}127.0.0.1:{server.port}")
+    finding = report.get("store")
+    assert finding.status == "failed"
+    assert finding.message.startswith(message)
+    assert finding.remedy.startswith(remedy)
+    assert CANARY_PASSWORD not in repr(report.findings)
+
+
+def test_user_of_redis_with_the_documented_rights_is_enough(installation: Installation, tmp_path: Path) -> None:
+    with redis_servers.run_single_server(tmp_path / "redis") as server:
+        assert run_with_redis(installation, server.create_user()).list_troubles() == []
+
+
+@pytest.mark.parametrize(
+    ("rules", "message"),
+    [
+        (f"{ACL_RULES} -info", "has no permissions to run the 'info' command"),
+        (ACL_RULES.replace("~igw:*", "~other:*"), "permissions to access"),
+        (ACL_RULES.replace("+@scripting", ""), "has no permissions to run the 'eval"),
+        (ACL_RULES.replace("&igw:*", ""), "it may not execute PUBLISH, SUBSCRIBE."),
+        (f"{ACL_RULES} -zadd -hset", "it may not execute HSET, ZADD."),
+        (f"{ACL_RULES} -bgrewriteaof", "it may not execute BGREWRITEAOF."),
+    ],
+    ids=["info", "keys", "scripts", "channels", "commands", "rewrite"],
+)
+def test_missing_rights_in_redis_are_named(
+    installation: Installation, tmp_path: Path, rules: str, message: str
+) -> None:
+    with redis_servers.run_single_server(tmp_path / "redis") as server:
+        finding = run_with_redis(installation, server.create_user(rules=rules)).get("store")
+        assert server.execute("DBSIZE") == 0
+    assert finding.status == "failed"
+    assert finding.message.startswith("The user in REDIS_URL lacks permissions in Redis: ")
+    assert message in finding.message
+    assert finding.remedy == f"Run ACL SETUSER <user> {ACL_RULES}"
+
+
+def test_missing_list_of_connections_is_a_warning(installation: Installation, tmp_path: Path) -> None:
+    with redis_servers.run_single_server(tmp_path / "redis") as server:
+        report = run_with_redis(installation, server.create_user(rules=f"{ACL_RULES} -client|list"))
+    ok, warning = report.list_all("store")
+    assert (ok.status, warning.status) == ("ok", "warning")
+    assert "may not execute CLIENT LIST" in warning.message
+    assert "+client|list" in warning.remedy
 
 
 def test_read_only_redis_replica_fails(installation: Installation, tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from gateway.store.redis.access_problems import ACL_RULES
 from tests.harness.ports import reserve_port
 from tests.harness.wait import wait_for_value, wait_until
 
@@ -43,6 +44,11 @@ class RedisServer:
     def pid(self) -> int:
         assert self._process is not None, "the server is not running"
         return self._process.pid
+
+    def create_user(self, name: str = "gateway", rules: str = ACL_RULES) -> str:
+        """Creates a user with these rights, by default those that the gateway needs. Returns its URL."""
+        self.execute("ACL", "SETUSER", name, "reset", "on", ">password", *rules.split())
+        return self.url.replace("redis://", f"redis://{name}:password@")
 
     def start(self) -> None:
         """Starts the server. Returns when it answers with all its data."""

@@ -161,9 +161,10 @@ def make_memory_harness(state: MemoryState) -> StoreHarness:
 def make_redis_harness(server: RedisServer) -> StoreHarness:
     raw_store = RawRedis(server.make_client())
     raw_store.delete_everything()
+    url = server.create_user()
 
     def make_store(**options: Any) -> Store:
-        return RedisStore(server.url, **{"timing": StoreTiming(restart_grace_seconds=0.0), **options})
+        return RedisStore(url, **{"timing": StoreTiming(restart_grace_seconds=0.0), **options})
 
     return StoreHarness("clustered" if server.is_cluster else "single", make_store, raw_store)
 

@@ -78,9 +78,7 @@ class PendingCommand:
         if self.reply.done():
             return
         if isinstance(reply, Exception) and (self.is_outcome_unknown or self.is_sent):
-            reply = StoreOutcomeUnknown(
-                f"Redis may have executed the command: {type(reply).__name__}: {str(reply)[:200]}"
-            )
+            reply = _make_unknown_outcome(reply)
         self.reply.set_result(reply)
 
 
@@ -166,6 +164,12 @@ class CommandPipeline:
         while self._send_tasks or self._queue:
             self._flush_queue()
             await asyncio.wait(self._send_tasks)
+
+
+def _make_unknown_outcome(error: Exception) -> StoreOutcomeUnknown:
+    unknown = StoreOutcomeUnknown(f"Redis may have executed the command: {type(error).__name__}: {str(error)[:200]}")
+    unknown.__cause__ = error
+    return unknown
 
 
 async def _reconnect_if_closed(connection: Any) -> None:

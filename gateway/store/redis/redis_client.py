@@ -16,6 +16,7 @@ from redis.backoff import ExponentialWithJitterBackoff
 from redis.exceptions import OutOfMemoryError, ResponseError
 
 from gateway.store.base import StoreError, StoreFull, StoreUnavailable
+from gateway.store.redis.access_problems import find_access_problem
 from gateway.store.redis.command_pipeline import MAX_PIPELINES, CommandPipeline, PendingCommand
 from gateway.store.redis.scripts import Script
 
@@ -44,7 +45,8 @@ async def connect(url: str, client_name: str | None = None) -> "Redis | RedisClu
         server = await client.info("server")
     except Exception as error:
         await client.aclose()
-        raise StoreUnavailable(f"Redis cannot be reached: {error}") from error
+        problem = find_access_problem(error)
+        raise StoreUnavailable(str(problem) if problem else f"Redis cannot be reached: {error}") from error
     if server.get("redis_mode") != "cluster":
         return client
     await client.aclose()
@@ -105,6 +107,8 @@ class RedisClient:
         encoded_command = command[0], *(_encode_argument(argument) for argument in command[1:])
         pending = PendingCommand(encoded_command, script_text, self._timeout_seconds)
         reply = await self._get_pipeline(key).execute(pending)
+        if isinstance(reply, StoreError):
+            raise reply
         if isinstance(reply, Exception):
             raise _translate_error(reply) from reply
         return reply

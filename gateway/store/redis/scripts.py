@@ -60,4 +60,5 @@ UPDATE_LIFETIME_TOTALS = _load_script("update_lifetime_totals", "flags=allow-oom
 LIST_BALANCES = _load_script("list_balances", "flags=no-writes,allow-oom")
 READ_BACKLOG = _load_script("read_backlog", "flags=allow-oom")
 EXCHANGE_HEARTBEATS = _load_script("exchange_heartbeats", "flags=allow-oom")
+CHECK_PERMISSIONS = _load_script("check_permissions", "flags=no-writes,allow-oom")
 REPAIR = _load_script("repair", "flags=allow-oom")

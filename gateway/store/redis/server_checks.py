@@ -110,7 +110,7 @@ def parse_info(reply: Any) -> dict[str, str]:
     if isinstance(reply, dict):
         return {str(name): str(value) for name, value in reply.items()}
     if isinstance(reply, Exception):
-        raise StoreUnavailable(f"Redis refused INFO: {reply}")
+        raise StoreUnavailable(f"Redis refused INFO: {reply}") from reply
     lines = (line.partition(":") for line in _decode_text(reply).splitlines() if not line.startswith("#"))
     return {name: value for name, _, value in lines}
 

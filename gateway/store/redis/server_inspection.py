@@ -4,21 +4,39 @@ import secrets
 
 from gateway.store.base import StoreError
 from gateway.store.inspection import Clock, ClockSample, Durability, StoreInspection, StoreProblem
+from gateway.store.redis.access_problems import ACL_REMEDY, find_access_problem, make_permission_problem
+from gateway.store.redis.keys import CHANGES_CHANNEL
 from gateway.store.redis.redis_client import RedisClient, connect
+from gateway.store.redis.scripts import CHECK_PERMISSIONS
 from gateway.store.redis.server_checks import find_server_problems, parse_info
 
 TIMEOUT_SECONDS = 3.0
 TEST_KEY_PREFIX, TEST_KEY_SECONDS = "igw:inspection:", 60
 MAX_MEMORY_RATIO = 0.8
 MICROSECONDS = 1_000_000
+# One command of each kind that the gateway and its scripts execute; `%` is a key of the gateway.
+_READS = ("GET %", "HGETALL %", "HSCAN % 0", "LRANGE % 0 0", "SMEMBERS %", "ZRANGE % 0 0", "SCAN 0", "TIME")
+_WRITES = ("SET % 1", "DEL %", "EXPIRE % 1", "HSET % 1 1", "RPUSH % 1", "SADD % 1", "ZADD % 1 1")
+_CHANNELS = (f"PUBLISH {CHANGES_CHANNEL} 1", f"SUBSCRIBE {CHANGES_CHANNEL}", "PING")
+_CLIENT_LIST = "CLIENT LIST"
 
 
 async def inspect_servers(url: str, durability: Durability, wall_clock: Clock) -> StoreInspection:
     """Inspects all servers. Raises StoreUnavailable if they do not answer."""
+    try:
+        return await _inspect_servers(url, durability, wall_clock)
+    except StoreError as error:
+        if (problem := find_access_problem(error)) is None:
+            raise
+        return StoreInspection(description="Redis", problems=(problem,))
+
+
+async def _inspect_servers(url: str, durability: Durability, wall_clock: Clock) -> StoreInspection:
     client = RedisClient(await connect(url), TIMEOUT_SECONDS)
     try:
         versions = [parse_info(reply) for reply in await client.execute_on_primaries("INFO", "server")]
         problems = (
+            *await _check_permissions(client, durability),
             *await find_server_problems(client, durability),
             *await _check_memory(client),
             *await _check_write(client),
@@ -37,6 +55,23 @@ def _format_version(server_info: dict[str, str]) -> str:
     if "valkey_version" in server_info:
         return f"Valkey {server_info['valkey_version']}"
     return f"Redis {server_info.get('redis_version', 'of an unknown version')}"
+
+
+async def _check_permissions(client: RedisClient, durability: Durability) -> list[StoreProblem]:
+    """Finds the commands that this user may not execute. Executes none of them."""
+    rewrite = ("BGREWRITEAOF",) if durability == "checked" else ()
+    commands, key = (*_READS, *_WRITES, *_CHANNELS, *rewrite, _CLIENT_LIST), f"{TEST_KEY_PREFIX}permissions"
+    replies = await client.run_script(CHECK_PERMISSIONS, [key], *(command.replace("%", key) for command in commands))
+    denied = [reply.decode() for reply in replies]
+    problems = []
+    if names := ", ".join(command.split()[0] for command in denied if command != _CLIENT_LIST):
+        problems.append(make_permission_problem(f"it may not execute {names}"))
+    if _CLIENT_LIST in denied:
+        message = (
+            f"The user in REDIS_URL may not execute {_CLIENT_LIST}: jobs of a killed replica wait for their leases."
+        )
+        problems.append(StoreProblem(message, ACL_REMEDY))
+    return problems
 
 
 async def _check_memory(client: RedisClient) -> list[StoreProblem]:
@@ -58,8 +93,10 @@ async def _check_write(client: RedisClient) -> list[StoreProblem]:
         is_readable = await client.execute("GET", key) == value.encode()
         await client.execute("DEL", key)
     except StoreError as error:
-        remedy = "Use a primary, with a user that may write the keys igw:*."
-        return [StoreProblem(f"Redis refuses to write: {error}", remedy, loses_jobs=True)]
+        # A user that may not write is found by the check of permissions.
+        remedy = "Use a primary."
+        problem = StoreProblem(f"Redis refuses to write: {error}", remedy, loses_jobs=True)
+        return [] if find_access_problem(error) else [problem]
     return [] if is_readable else [StoreProblem("Redis does not return what was written.", loses_jobs=True)]
 
 

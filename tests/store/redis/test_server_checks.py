@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from gateway.store.base import Applied, StoreMisconfigured, StoreUnavailable
+from gateway.store.redis.access_problems import ACL_RULES
 from tests.store import job_factory, redis_servers
 from tests.store.job_factory import NOON
 from tests.store.redis.faulty_proxy import FaultyProxy
@@ -73,6 +74,12 @@ def test_managed_server_with_hidden_configuration_must_be_declared(single_server
         single_server.execute("ACL", "DELUSER", "app")
 
 
+def test_documented_user_has_the_rights_that_the_gateway_needs() -> None:
+    """All conformance tests of the store run with them."""
+    page = (redis_servers.REPOSITORY / "docs" / "stores.md").read_text()
+    assert f"ACL SETUSER gateway on >PASSWORD {ACL_RULES}\n" in page
+
+
 def test_old_redis_version_is_rejected(single_server: RedisServer) -> None:
     text = b"redis_version:6.2.14\r\nredis_mode:standalone\r\nrun_id:abc\r\n"
     reply = b"$%d\r\n%s\r\n" % (len(text), text)
@@ -87,7 +94,7 @@ def test_old_redis_version_is_rejected(single_server: RedisServer) -> None:
 
 
 def test_wrong_password_is_reported(single_server: RedisServer) -> None:
-    with pytest.raises(StoreUnavailable, match=r"WRONGPASS|invalid username-password"):
+    with pytest.raises(StoreUnavailable, match="Redis refuses the user or the password in REDIS_URL"):
         run_async(_open_and_commit(single_server.url.replace("redis://", "redis://app:wrong@")))
 
 
