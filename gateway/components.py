@@ -108,7 +108,8 @@ class Factories(Struct, frozen=True, kw_only=True):
 class Environment(Struct, frozen=True, kw_only=True):
     """The clock, configuration and tasks that all components of one process share.
 
-    `wall_clock` never jumps; `has_callbacks`: sellers can reach `base_url`; `is_traced`: traces are exported.
+    `wall_clock` never jumps; `base_url`: of the URLs of images; `callback_url`: at which sellers reach the gateway, if
+    they can; `is_traced`: traces are exported.
     """
 
     factories: Factories
@@ -120,7 +121,7 @@ class Environment(Struct, frozen=True, kw_only=True):
     emit: EventSink
     lease_seconds: float
     base_url: str
-    has_callbacks: bool
+    callback_url: str | None
     signing_secrets: tuple[bytes, ...]
     is_draining: Callable[[], bool]
     timing: Timing
@@ -154,7 +155,7 @@ def configure_accounts(components: Components, catalogue: Catalogue) -> None:
 
 
 def _make_engine_context(environment: Environment) -> EngineContext:
-    factories, has_callbacks = environment.factories, environment.has_callbacks
+    factories, callback_url = environment.factories, environment.callback_url
     health_timing = environment.timing.health
     return EngineContext(
         store=environment.store,
@@ -164,7 +165,7 @@ def _make_engine_context(environment: Environment) -> EngineContext:
         limits=AccountLimiters(factories.monotonic, timing=health_timing),
         retry_budget=RetryBudget(health_timing),
         catalogue=environment.catalogue,
-        callback_urls=CallbackUrls(environment.base_url, environment.signing_secrets) if has_callbacks else None,
+        callback_urls=CallbackUrls(callback_url, environment.signing_secrets) if callback_url else None,
         job_watchers=JobWatchers(),
         emit=environment.emit,
         wall_clock=environment.wall_clock,

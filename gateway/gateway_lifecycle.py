@@ -76,7 +76,7 @@ class Gateway:
         self.lifespan_error: Exception | None = None
         self._scraped_at: float | None = None
         self._base_url = settings.public_url or ""
-        self._has_callbacks = settings.public_url is not None
+        self._callback_url = settings.callback_url or settings.public_url
         self.components: Components | None = None
         self.supervisor = TaskSupervisor(self.emit, factories.monotonic)
         self._factories = factories
@@ -110,7 +110,8 @@ class Gateway:
         `is_reachable_by_sellers`: sellers can send callbacks to it.
         """
         self._base_url = self._base_url or url
-        self._has_callbacks = self._has_callbacks or is_reachable_by_sellers
+        if is_reachable_by_sellers:
+            self._callback_url = self._callback_url or url
 
     @property
     def engine(self) -> Engine | None:
@@ -383,7 +384,7 @@ class Gateway:
             emit=self.emit,
             lease_seconds=self._lease_seconds,
             base_url=self._base_url,
-            has_callbacks=self._has_callbacks,
+            callback_url=self._callback_url,
             signing_secrets=signing_secrets,
             is_draining=lambda: self.is_draining,
             timing=self.timing,

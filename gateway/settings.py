@@ -30,6 +30,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     redis_url: str | None
     secrets: tuple[bytes, ...]
     public_url: str | None
+    callback_url: str | None
     assets: str | None
     assets_shared: bool
     drain_seconds: float
@@ -130,6 +131,9 @@ ENV_OPTIONS: dict[str, EnvOption] = {
     ),
     "public_url": EnvOption(
         "IGW_PUBLIC_URL", None, _parse_base_url, "URL at which clients and sellers reach this gateway"
+    ),
+    "callback_url": EnvOption(
+        "IGW_CALLBACK_URL", None, _parse_base_url, "URL at which sellers reach this gateway, if not at IGW_PUBLIC_URL"
     ),
     "assets": EnvOption("IGW_ASSETS", None, str, "image storage: a folder, s3://, gs:// or az://"),
     "assets_shared": EnvOption(

@@ -11,8 +11,8 @@ SIGNATURE_DIGITS = 32
 class CallbackUrls:
     """Signed callback URLs, one per attempt. The first secret signs; signatures of all secrets are accepted."""
 
-    def __init__(self, public_url: str, secrets: Sequence[bytes]) -> None:
-        self._base_url = public_url.rstrip("/") + CALLBACKS_PATH
+    def __init__(self, base_url: str, secrets: Sequence[bytes]) -> None:
+        self._base_url = base_url.rstrip("/") + CALLBACKS_PATH
         self._secrets = secrets
 
     def build_url(self, adapter: str, job_id: str, attempt_number: int) -> str:

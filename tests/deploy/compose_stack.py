@@ -101,9 +101,9 @@ def write_nginx_config(folder: Path, port: int, upstreams: Sequence[str]) -> Pat
 
 
 @contextmanager
-def run_nginx(folder: Path, upstreams: Sequence[str]) -> Iterator[str]:
+def run_nginx(folder: Path, port: int, upstreams: Sequence[str]) -> Iterator[str]:
     folder.mkdir()
-    program, port = find_nginx(), reserve_port()
+    program = find_nginx()
     assert program is not None, "there is no nginx: run `make setup`"
     command = [program, *list_services("sandbox")["address"]["command"][1:]]
     command[command.index("/etc/nginx/gateway.conf")] = str(write_nginx_config(folder, port, upstreams))
@@ -140,7 +140,9 @@ def run_sandbox_stack(folder: Path) -> Iterator[ComposeStack]:
     with ExitStack() as running:
         sandbox = running.enter_context(run_sandbox())
         redis = running.enter_context(run_single_server(folder / "redis", *options))
+        port = reserve_port()
         replacements = {
+            "http://address:8080": f"http://127.0.0.1:{port}",
             "redis://redis:6379/0": redis.url,
             "/data/images": str(folder / "images"),
             "http://sandbox:8090": sandbox.url,
@@ -155,4 +157,4 @@ def run_sandbox_stack(folder: Path) -> Iterator[ComposeStack]:
         for replica in replicas:
             replica.wait_until_listening()
         upstreams = [replica.url.removeprefix("http://") for replica in replicas]
-        yield ComposeStack(running.enter_context(run_nginx(folder / "nginx", upstreams)), replicas, sandbox)
+        yield ComposeStack(running.enter_context(run_nginx(folder / "nginx", port, upstreams)), replicas, sandbox)

@@ -5,6 +5,7 @@ import re
 import subprocess
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import check_jsonschema
 import pytest
@@ -105,6 +106,33 @@ def test_sandbox_replicas_use_existing_options() -> None:
     assert command[0] == serve.name
     options = {name for parameter in serve.params for name in parameter.opts}
     assert {word for word in command if word.startswith("--")} <= options
+
+
+def test_simulated_sellers_reach_the_callback_url() -> None:
+    """It names a service of their network, which listens at this port and passes callbacks on to the replicas."""
+    services = list_services("sandbox")
+    replicas = [service for name, service in services.items() if "gateway-" in name]
+    (url,) = {service["environment"]["IGW_CALLBACK_URL"] for service in replicas}
+    parts = urlsplit(url)
+    target = services[str(parts.hostname)]
+    for service in (target, services["sandbox"]):
+        assert "default" in service.get("networks", ["default"])
+    assert [port.rpartition(":")[2] for port in target["ports"]] == [str(parts.port)]
+    (config,) = list_bind_sources(target)
+    assert f"listen {parts.port};" in config.read_text()
+    # Clients, which are outside, get other URLs.
+    (public_url,) = {service["environment"]["IGW_PUBLIC_URL"] for service in replicas}
+    (published,) = target["ports"]
+    assert published.startswith(public_url.removeprefix("http://"))
+
+
+def test_images_of_others_have_the_full_version() -> None:
+    images = {name: service["image"] for name, service in read_compose_file()["services"].items()}
+    of_others = {name: image for name, image in images.items() if name in SHARED_SERVICES}
+    assert {image for name, image in images.items() if name not in SHARED_SERVICES} == {"image-gateway"}
+    assert [
+        image for image in of_others.values() if not re.fullmatch(r"[a-z/]+:v?\d+\.\d+\.\d+(-[a-z]+)?", image)
+    ] == []
 
 
 def test_example_of_secrets_has_names_of_the_configuration() -> None:

@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from tests.deploy.compose_stack import ComposeStack, run_sandbox_stack
+from tests.harness.gateway_process import API_KEY
 from tests.harness.wait import wait_until
 
 BODY = {"prompt": "a lighthouse", "quality": "low"}
@@ -43,13 +44,33 @@ def test_picture_is_drawn_without_any_key_of_a_seller(stack: ComposeStack) -> No
             assert (image.format, image.size) == ("PNG", (1024, 1024))
 
 
-def test_both_replicas_serve_and_read_each_others_jobs(stack: ComposeStack) -> None:
-    with stack.make_client() as client:
-        ids = [client.post("/v1/jobs", json=BODY, headers={"prefer": "wait=60"}).json()["id"] for _ in range(4)]
-        jobs = [client.get(f"/v1/jobs/{job_id}").json() for job_id in ids * 2]
-    assert {job["status"] for job in jobs} == {"completed"}
+def test_jobs_of_both_replicas_are_read_at_the_address(stack: ComposeStack) -> None:
+    """The address sends one request after the other to another replica, so that each reads jobs of both."""
+    ids = []
     for replica in stack.replicas:
+        with replica.make_client(timeout_seconds=60, api_key=API_KEY) as client:
+            ids.append(client.post("/v1/jobs", json=BODY, headers={"prefer": "wait=60"}).json()["id"])
         assert replica.read_metric("igw_jobs_accepted_total") > 0
+    with stack.make_client() as client:
+        jobs = [client.get(f"/v1/jobs/{job_id}").json() for job_id in sorted(ids * 2)]
+    assert [job["status"] for job in jobs] == ["completed"] * 4
+
+
+def test_callbacks_of_simulated_sellers_arrive_at_the_address(stack: ComposeStack) -> None:
+    def count_callbacks() -> float:
+        return sum(
+            replica.read_metric("igw_callbacks_total", adapter="runapi", outcome=outcome)
+            for replica in stack.replicas
+            for outcome in ("accepted", "duplicate", "late")
+        )
+
+    before = count_callbacks()
+    with stack.make_client() as client:
+        body = {**BODY, "provider": {"only": ["runapi"]}}
+        job = client.post("/v1/jobs", json=body, headers={"prefer": "wait=60"}).json()
+    assert job["status"] == "completed"
+    assert job["images"][0]["url"].startswith("http://127.0.0.1:8080/"), "clients get the public URL"
+    wait_until(lambda: count_callbacks() > before, "a callback arrives")
 
 
 def test_metrics_are_hidden_behind_the_address(stack: ComposeStack) -> None:

@@ -73,6 +73,18 @@ def test_missing_public_url_is_a_warning(installation: Installation, gateway: Ga
     assert "sellers send no callbacks" in finding.message
 
 
+def test_callback_url_is_checked_like_the_public_url(installation: Installation, gateway: GatewayProcess) -> None:
+    finding = installation.run(IGW_CALLBACK_URL=gateway.url).get("callback url")
+    assert (finding.status, finding.message) == ("ok", f"{gateway.url} leads to a gateway")
+    unreachable = f"http://127.0.0.1:{reserve_port()}"
+    report = installation.run(IGW_CALLBACK_URL=unreachable, IGW_PUBLIC_URL="")
+    finding = report.get("callback url")
+    assert (finding.status, unreachable in finding.message) == ("failed", True)
+    assert report.get("public url").message.endswith("links to images have the local address.")
+    finding = installation.run(IGW_CALLBACK_URL=installation.sandbox.url).get("callback url")
+    assert (finding.status, "Correct IGW_CALLBACK_URL" in finding.remedy) == ("failed", True)
+
+
 def test_gateway_with_another_configuration_is_a_warning(installation: Installation, gateway: GatewayProcess) -> None:
     gateway.get("/metrics")
     installation.config.rename(installation.config.with_name("unwatched"))

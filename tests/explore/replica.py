@@ -104,7 +104,7 @@ class Replica:
                 emit=self._on_event,
                 lease_seconds=LEASE_SECONDS,
                 base_url=BASE_URL,
-                has_callbacks=world.has_callbacks,
+                callback_url=BASE_URL if world.has_callbacks else None,
                 signing_secrets=SIGNING_SECRETS,
                 is_draining=lambda: self.is_draining,
                 timing=CLEANUP_TIMING if world.operations.has_cleanup else TIMING,

@@ -43,6 +43,7 @@ INVALID_OPTIONS = {
         "https://example.com/?team=a",
         "https://example.com /",
     ],
+    ("IGW_CALLBACK_URL", "must be a URL"): ["images.example.com", "https://user:pass@example.com"],
     ("REDIS_URL", "must begin with redis://"): ["cache:6379"],
     ("IGW_SECRET", "at least 16 characters"): ["short", f"{'s' * 16},short"],
     ("IGW_ASSETS_SHARED", "must be yes or no"): ["maybe"],

@@ -5,30 +5,67 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
+from msgspec import Struct
 
 from gateway.commands.doctor.doctor_context import DoctorContext
 from gateway.commands.doctor.doctor_finding import DoctorFinding, Status
+from gateway.engine.callback_urls import CALLBACKS_PATH
+from gateway.settings import Settings
 
 # Prometheus scrapes each 15 to 60 s.
 MAX_SCRAPE_AGE_SECONDS = 300.0
-# Any route that clients use shows that requests arrive; without a key it answers so.
-PROBED_PATH, EXPECTED_CODE = "/v1/models", "missing_api_key"
 START_REMEDY = "Start it and run doctor again, or name another address with --url."
 UNREACHABLE_REMEDY = "Check the proxy or load balancer and its certificate, name resolution and firewall."
 LOOPBACK_HOSTS = ("127.0.0.1", "localhost", "::1")
 Json = dict[str, Any]
 
 
-async def check_gateway(context: DoctorContext) -> list[DoctorFinding]:
-    """Checks the gateway on this machine, and that its public URL leads to one.
+class GatewayAddress(Struct, frozen=True):
+    """A URL at which others reach the gateway. A GET of `path` there gets an error with this code, which shows that
+    requests arrive."""
 
-    If none runs here, an unreachable public URL proves nothing.
+    check: str
+    variable: str
+    url: str | None
+    path: str
+    code: str
+
+
+async def check_gateway(context: DoctorContext) -> list[DoctorFinding]:
+    """Checks the gateway on this machine, and that its public URLs lead to one.
+
+    If none runs here, an unreachable URL proves nothing.
     """
-    local, public = await asyncio.gather(_check_local_gateway(context), _check_public_url(context))
+    addresses = [(address, url) for address in _list_addresses(context.settings) if (url := address.url)]
+    local, public = await asyncio.gather(
+        _check_local_gateway(context),
+        asyncio.gather(*(_check_address(context, address, url) for address, url in addresses)),
+    )
     is_running = any(finding.status is not Status.SKIPPED for finding in local)
-    if public.status is Status.FAILED and not is_running:
-        public = DoctorFinding("public url", Status.SKIPPED, public.message, START_REMEDY)
-    return [*local, public]
+    missing = [_report_missing_url(context.settings)] if context.settings.public_url is None else []
+    return [*local, *missing, *(finding if is_running else _skip_failure(finding) for finding in public)]
+
+
+def _list_addresses(settings: Settings) -> list[GatewayAddress]:
+    """Lists the URLs of clients and of sellers, which may reach no other paths than those of callbacks."""
+    callback_path = f"{CALLBACKS_PATH}/doctor/check/1/check"
+    return [
+        GatewayAddress("public url", "IGW_PUBLIC_URL", settings.public_url, "/v1/models", "missing_api_key"),
+        GatewayAddress("callback url", "IGW_CALLBACK_URL", settings.callback_url, callback_path, "method_not_allowed"),
+    ]
+
+
+def _report_missing_url(settings: Settings) -> DoctorFinding:
+    message = "IGW_PUBLIC_URL is not set: links to images have the local address"
+    message += "." if settings.callback_url else ", and sellers send no callbacks."
+    remedy = "Set it to the URL at which clients reach the gateway, such as https://images.example.com."
+    return DoctorFinding("public url", Status.WARNING, message, remedy)
+
+
+def _skip_failure(finding: DoctorFinding) -> DoctorFinding:
+    if finding.status is not Status.FAILED:
+        return finding
+    return DoctorFinding(finding.check, Status.SKIPPED, finding.message, START_REMEDY)
 
 
 async def _check_local_gateway(context: DoctorContext) -> list[DoctorFinding]:
@@ -87,29 +124,25 @@ def _report_scrapes(context: DoctorContext, readiness: Json) -> DoctorFinding:
     return DoctorFinding("prometheus", Status.OK, f"/metrics was read {age:.0f} s ago")
 
 
-async def _check_public_url(context: DoctorContext) -> DoctorFinding:
-    """Calls the gateway at its public URL, as clients and sellers do."""
-    url = context.settings.public_url
-    if url is None:
-        message = "IGW_PUBLIC_URL is not set: links to images have the local address, and sellers send no callbacks."
-        remedy = "Set it to the URL at which clients reach the gateway, such as https://images.example.com."
-        return DoctorFinding("public url", Status.WARNING, message, remedy)
+async def _check_address(context: DoctorContext, address: GatewayAddress, url: str) -> DoctorFinding:
+    """Calls the gateway at this URL, as clients and sellers do."""
+    check = address.check
     try:
-        response = await _fetch(context, url + PROBED_PATH)
+        response = await _fetch(context, url + address.path)
     except httpx.TransportError as error:
         message = f"{url} cannot be reached ({type(error).__name__}: {error})."
-        return DoctorFinding("public url", Status.FAILED, message, UNREACHABLE_REMEDY)
+        return DoctorFinding(check, Status.FAILED, message, UNREACHABLE_REMEDY)
     if response.next_request is not None:
-        target = str(response.next_request.url).removesuffix(PROBED_PATH)
-        remedy = "Set IGW_PUBLIC_URL to that URL: callbacks of sellers do not follow redirects."
-        return DoctorFinding("public url", Status.FAILED, f"{url} redirects to {target}.", remedy)
-    if _get_error_code(_parse_object(response)) != EXPECTED_CODE:
+        target = str(response.next_request.url).removesuffix(address.path)
+        remedy = f"Set {address.variable} to that URL: callbacks of sellers do not follow redirects."
+        return DoctorFinding(check, Status.FAILED, f"{url} redirects to {target}.", remedy)
+    if _get_error_code(_parse_object(response)) != address.code:
         message = f"Another server than an image-gateway answers at {url}."
-        return DoctorFinding("public url", Status.FAILED, message, "Correct IGW_PUBLIC_URL, or the proxy's routes.")
+        return DoctorFinding(check, Status.FAILED, message, f"Correct {address.variable}, or the proxy's routes.")
     if url.startswith("http:") and urlsplit(url).hostname not in LOOPBACK_HOSTS:
         message = f"{url} is not encrypted: API keys and images can be read on the way."
-        return DoctorFinding("public url", Status.WARNING, message, "Use a proxy with TLS, and its https:// URL.")
-    return DoctorFinding("public url", Status.OK, f"{url} leads to a gateway")
+        return DoctorFinding(check, Status.WARNING, message, "Use a proxy with TLS, and its https:// URL.")
+    return DoctorFinding(check, Status.OK, f"{url} leads to a gateway")
 
 
 async def _fetch(context: DoctorContext, url: str) -> httpx.Response:
