@@ -103,11 +103,33 @@ def test_schema_describes_every_value_and_no_other() -> None:
         ({"config": {"files": {"../x.yaml": "x"}}}, r"\.\./x\.yaml"),
         ({"publicUrl": "images.example.com"}, "publicUrl"),
         ({"image": {"repository": "x", "digest": "latest"}}, "digest"),
+        ({"images": {"url": "s3://key:secret@bucket/images"}}, "images/url"),
+        ({"images": {"url": "s3://key@bucket"}}, "images/url"),
+        ({"images": {"url": "s3://key%40bucket"}}, "images/url"),
+        ({"images": {"url": "s3://bucket?secret_access_key=secret"}}, "images/url"),
+        ({"images": {"url": "s3://bucket?region=eu&access_key_id=key"}}, "images/url"),
+        ({"images": {"url": "s3://bucket?endpoint=https://user:secret@minio"}}, "images/url"),
+        ({"images": {"url": "s3://bucket?endpoint=https://user:secret%40minio"}}, "images/url"),
+        ({"images": {"url": "az://bucket#sig=secret"}}, "images/url"),
+        ({"images": {"url": "file:///images"}}, "images/url"),
     ],
 )
 def test_invalid_value_is_refused_by_name(values: dict[str, Any], problem: str) -> None:
     with pytest.raises(helm_python.HelmError, match=problem):
         render_chart({**REQUIRED_VALUES, **values})
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "s3://bucket/images",
+        "s3://bucket?region=eu-central-1&endpoint=http://minio.storage:9000",
+        "gs://bucket",
+        "az://container/images?account=images",
+    ],
+)
+def test_storage_url_without_credentials_is_passed_on(url: str) -> None:
+    assert read_environ(render_chart({**REQUIRED_VALUES, "images": {"url": url}}))["IGW_ASSETS"] == url
 
 
 def test_defaults_say_what_is_missing() -> None:
@@ -228,6 +250,16 @@ def test_autoscaler_owns_the_number_of_replicas() -> None:
     assert scaler["scaleTargetRef"]["name"] == NAME == manifests["Deployment"]["metadata"]["name"]
     assert scaler["metrics"][0]["pods"]["metric"]["name"] == "igw_jobs_in_flight"
     assert scaler["behavior"]["scaleDown"]["policies"][0]["periodSeconds"] > 130
+
+
+def test_autoscaler_with_more_replicas_at_least_than_at_most_is_refused() -> None:
+    def render_autoscaler(least: int, most: int) -> object:
+        autoscaling = {"enabled": True, "minReplicas": least, "maxReplicas": most}
+        return render_chart({**REQUIRED_VALUES, "autoscaling": autoscaling})["HorizontalPodAutoscaler"]
+
+    assert render_autoscaler(3, 3)
+    with pytest.raises(helm_python.HelmError, match=r"minReplicas must not be greater than autoscaling\.maxReplicas"):
+        render_autoscaler(7, 6)
 
 
 def test_ingress_passes_on_what_clients_and_sellers_need() -> None:
