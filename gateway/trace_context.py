@@ -1,4 +1,4 @@
-"""The trace of a request or a job, in the format of W3C's `traceparent` header.
+"""The trace of a request or a job, in the format of W3C's headers `traceparent` and `tracestate`.
 
 Span ids of jobs and attempts are derived from what is stored. So the replica that ends a job makes the span that all
 others name as their parent, and no process keeps open spans in memory.
@@ -11,12 +11,17 @@ from random import getrandbits
 
 from msgspec import Struct
 
-TRACEPARENT_HEADER = b"traceparent"
+TRACEPARENT_HEADER, TRACESTATE_HEADER = b"traceparent", b"tracestate"
 SAMPLED_FLAG = 0x01
 # Of version 00: sampled, and "the trace id is random" of its second edition. Others must not be passed on.
 _KNOWN_FLAGS = 0x03
 _TRACEPARENT = re.compile(rb"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?")
 _TRACE_ID_BITS, _SPAN_ID_BYTES = 128, 8
+# What W3C asks everyone to pass on. Of a longer list, entries above 128 bytes are dropped first, then the last ones.
+MAX_TRACESTATE_BYTES, _LARGE_ENTRY_BYTES, _MAX_ENTRIES = 512, 128, 32
+_TRACESTATE_ENTRY = re.compile(
+    rb"([a-z0-9][a-z0-9_\-*/@]{0,255})=[\x20-\x2b\x2d-\x3c\x3e-\x7e]{0,255}[\x21-\x2b\x2d-\x3c\x3e-\x7e]"
+)
 
 
 class TraceContext(Struct, frozen=True):
@@ -54,6 +59,23 @@ def find_trace_context(headers: Iterable[tuple[bytes, bytes]]) -> TraceContext |
     """Returns the client's trace context; None without a header, with an invalid one, and with several."""
     values = [value for name, value in headers if name == TRACEPARENT_HEADER]
     return parse_traceparent(values[0]) if len(values) == 1 else None
+
+
+def find_tracestate(headers: Iterable[tuple[bytes, bytes]]) -> str | None:
+    """Returns the states of tracing systems that the client sent, shortened if they are too long; None without any, or
+    if one is invalid. They belong to a valid `traceparent`."""
+    lines = [value for name, value in headers if name == TRACESTATE_HEADER]
+    if not lines:
+        return None
+    entries = [entry for part in b",".join(lines).split(b",") if (entry := part.strip(b" \t"))]
+    matches = [_TRACESTATE_ENTRY.fullmatch(entry) for entry in entries]
+    keys = {match[1] for match in matches if match is not None}
+    if len(keys) != len(entries) or len(entries) > _MAX_ENTRIES:
+        return None
+    while len(b",".join(entries)) > MAX_TRACESTATE_BYTES:
+        large = [number for number, entry in enumerate(entries) if len(entry) > _LARGE_ENTRY_BYTES]
+        del entries[large[-1] if large else -1]
+    return b",".join(entries).decode() or None
 
 
 def read_saved_context(traceparent: str | None) -> TraceContext | None:

@@ -45,7 +45,7 @@ class JobRequest(Struct, Generic[ParamsT], frozen=True, kw_only=True):
 
     `idempotency`: recognizes its repetitions. `is_dalle_client`: the client expects DALL-E's response format.
     `warnings`: parameters that were mapped or ignored. `echoed_params`: what only the responses repeat. `batch_id`,
-    `deadline_seconds`: of a line of a batch. `traceparent`: of the HTTP request, if it is traced.
+    `deadline_seconds`: of a line of a batch. `traceparent`, `tracestate`: of the HTTP request, if it is traced.
     """
 
     team: str
@@ -63,6 +63,7 @@ class JobRequest(Struct, Generic[ParamsT], frozen=True, kw_only=True):
     batch_id: str = ""
     deadline_seconds: float | None = None
     traceparent: str | None = None
+    tracestate: str | None = None
 
     @property
     def is_idempotent(self) -> bool:
@@ -162,6 +163,7 @@ async def _submit_new_job(context: ApiContext, request: AnyJobRequest, record: I
         batch_id=request.batch_id,
         deadline_seconds=request.deadline_seconds,
         traceparent=request.traceparent,
+        tracestate=request.tracestate,
     )
     result = await _create_job(context, request, command)
     outcome = result.outcome

@@ -18,7 +18,7 @@ from gateway.api.server_error_responses import SHUTDOWN_RETRY_SECONDS, select_ch
 from gateway.events import RequestCompleted
 from gateway.jobs.commit import IdempotencyRecord
 from gateway.memory_budget import MemoryReservation
-from gateway.trace_context import TraceContext, find_trace_context
+from gateway.trace_context import TraceContext, find_trace_context, find_tracestate
 
 KNOWN_METHODS = ("GET", "POST", "HEAD", "OPTIONS")
 # Litestar answers OPTIONS itself, with a less helpful response than its error for an unknown method.
@@ -82,7 +82,8 @@ class RequestLifecycle:
         self._streams: list[ClosableStream] = []
         self._state |= {"request_id": self.request_id, "incoming_body": incoming_body}
         self._state["client_method"] = self._method
-        self._state |= {"streams": self._streams, "response_memory": response_memory, "traceparent": None}
+        self._state |= {"streams": self._streams, "response_memory": response_memory}
+        self._state |= {"traceparent": None, "tracestate": None}
         self._client_span: str | None = None
         self.is_key_revoked = False
 
@@ -92,8 +93,10 @@ class RequestLifecycle:
         context = start_span(client_context)
         if context is not None:
             self._state["traceparent"] = str(context)
-        if client_context is not None and context is not client_context:
-            self._client_span = client_context.span_id
+        if client_context is not None:
+            self._state["tracestate"] = find_tracestate(self.scope["headers"])
+            if context is not client_context:
+                self._client_span = client_context.span_id
 
     async def send(self, message: Message) -> None:
         if self._method == "HEAD" and self._is_response_started:

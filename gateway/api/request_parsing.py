@@ -67,19 +67,21 @@ def _make_job_request(
         fields["model"] = deployment
     presence = ClientPresence(context.store.replica_id, state.get("client_connection"))
     record = make_idempotency_record(headers, fingerprint, presence.client_id, catalogue.gateway.jobs.deadline_seconds)
-    caller = Caller(state["team"], state["principal"].key_id, record, presence, state["traceparent"])
+    trace = state["traceparent"], state["tracestate"]
+    caller = Caller(state["team"], state["principal"].key_id, record, presence, *trace)
     return make_job_request(catalogue, caller, body_type, fields)
 
 
 class Caller(Struct, frozen=True):
-    """The sender of a request, and the record that recognizes its repetitions. `traceparent`: None for lines of
-    batches, which have no trace."""
+    """The sender of a request, and the record that recognizes its repetitions. `traceparent`, `tracestate`: None for
+    lines of batches, which have no trace."""
 
     team: str
     key_id: str
     idempotency: IdempotencyRecord
     presence: ClientPresence
     traceparent: str | None = None
+    tracestate: str | None = None
 
 
 def make_job_request(
@@ -102,6 +104,7 @@ def make_job_request(
         requested_params=_collect_requested_params(fields),
         echoed_params=translated.echoed_params,
         traceparent=caller.traceparent,
+        tracestate=caller.tracestate,
     )
 
 

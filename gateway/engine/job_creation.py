@@ -71,7 +71,8 @@ class CreateJobCommand(Struct, frozen=True, kw_only=True):
     `is_client_connected` is called right before the job is saved; if it is None, the job is created even if its request
     ends early. `has_client_disconnected` is called after the job is saved, since saving may take long. `key_id`: of the
     request's API key. `echoed_params`: what only the API's responses repeat. `batch_id`: of the batch that the job is a
-    line of. `deadline_seconds`: None for the configured deadline. `traceparent`: of the request, if it is traced.
+    line of. `deadline_seconds`: None for the configured deadline. `traceparent`, `tracestate`: of the request, if it is
+    traced.
     """
 
     query: RoutingQuery
@@ -93,6 +94,7 @@ class CreateJobCommand(Struct, frozen=True, kw_only=True):
     batch_id: str = ""
     deadline_seconds: float | None = None
     traceparent: str | None = None
+    tracestate: str | None = None
 
 
 class Route(Struct, frozen=True):
@@ -235,6 +237,7 @@ def _make_new_job(context: EngineContext, catalogue: Catalogue, command: CreateJ
         labels=command.labels,
         batch_id=command.batch_id,
         traceparent=command.traceparent,
+        tracestate=command.tracestate,
     )
 
 

@@ -41,6 +41,7 @@ class NewJob(Struct, frozen=True, kw_only=True):
     labels: tuple[str, ...] = ()
     batch_id: str = ""
     traceparent: str | None = None
+    tracestate: str | None = None
 
 
 def build_first_commit(new_job: NewJob, now: float) -> Commit:
@@ -72,6 +73,7 @@ def build_first_commit(new_job: NewJob, now: float) -> Commit:
         labels=new_job.labels,
         batch_id=new_job.batch_id,
         traceparent=new_job.traceparent,
+        tracestate=new_job.tracestate,
     )
     commit = build_commit(None, job, now, limits=new_job.budget_limits)
     return replace(

@@ -176,8 +176,8 @@ class Job(Struct, frozen=True, kw_only=True, omit_defaults=True):
     `retry_times`: of sellers that rejected an order temporarily. `seller_responses`: for the attempts that failed, or
     succeeded with anomalies. `timing`: as configured when the job was created. `key_id`: of the API key that created
     it. `labels`: by which the team finds the job in its list. `is_deleted`: the team deleted it, so only its costs are
-    left. `batch_id`: of the batch that the job is a line of. `traceparent`: of the request that created it, if it is
-    traced (`gateway/trace_context.py`).
+    left. `batch_id`: of the batch that the job is a line of. `traceparent`, `tracestate`: of the request that created
+    it, if it is traced (`gateway/trace_context.py`).
     """
 
     id: str
@@ -220,6 +220,7 @@ class Job(Struct, frozen=True, kw_only=True, omit_defaults=True):
     is_deleted: bool = False
     batch_id: str = ""
     traceparent: str | None = None
+    tracestate: str | None = None
 
     @property
     def is_settled(self) -> bool:

@@ -189,7 +189,9 @@ def _apply_job_content_deleted(job: Job, fact: job_update_types.JobContentDelete
     if not job.is_settled:
         return Ignored("its orders are not settled")
     attempts = tuple(replace(attempt, image_urls=()) for attempt in job.attempts)
-    return replace(job, is_deleted=True, labels=(), warnings=(), seller_responses=(), attempts=attempts)
+    return replace(
+        job, is_deleted=True, labels=(), warnings=(), tracestate=None, seller_responses=(), attempts=attempts
+    )
 
 
 # --- decisions

@@ -18,6 +18,8 @@ from tests.traces.traced_requests import (
     CLOCK_TOLERANCE,
     GENERATIONS,
     JOBS,
+    TRACESTATE,
+    load_stored_job,
     make_client_span,
     post,
     render_tree,
@@ -199,6 +201,8 @@ def test_log_lines_have_the_trace(gateway: GatewayProcess, collector: TraceColle
     assert request_line["traceparent"] == f"00-{client_span.trace_id}-{request.span_id}-01"
     assert request_line["client_span"] == client_span.span_id
     assert job_line["traceparent"] == request_line["traceparent"]
+    job = load_stored_job(gateway, job_id)
+    assert (job.traceparent, job.tracestate) == (job_line["traceparent"], TRACESTATE)
 
 
 def test_lines_of_batches_have_no_trace(gateway: GatewayProcess, collector: TraceCollector) -> None:

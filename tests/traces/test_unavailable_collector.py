@@ -13,7 +13,14 @@ from tests.harness.ports import reserve_port
 from tests.harness.sandbox_runner import RunningSandbox
 from tests.harness.trace_collector import TraceCollector
 from tests.traces.conftest import FLUSH_TIMEOUT_SECONDS, TRACED_CHILD
-from tests.traces.traced_requests import GENERATIONS, make_client_span, post, wait_for_log_lines
+from tests.traces.traced_requests import (
+    GENERATIONS,
+    TRACESTATE,
+    load_stored_job,
+    make_client_span,
+    post,
+    wait_for_log_lines,
+)
 
 # What stopping takes on a busy machine, besides the spans. An export takes longer, and OpenTelemetry's shutdown 30 s.
 STOP_SECONDS, EXPORT_SECONDS = 20.0, 60
@@ -72,9 +79,11 @@ def test_without_traces_the_job_continues_the_client_trace(untraced_gateway: Gat
     [job_line] = wait_for_log_lines(gateway, "job ended", job=job_id)
     [request_line] = wait_for_log_lines(gateway, "request completed", job=job_id)
     assert job_line["traceparent"] == request_line["traceparent"] == client_span.headers["traceparent"]
+    assert load_stored_job(gateway, job_id).tracestate == TRACESTATE
     untraced_job_id = post(gateway, GENERATIONS, prompt="another").headers["x-igw-job-id"]
     [job_line] = wait_for_log_lines(gateway, "job ended", job=untraced_job_id)
     assert not {"traceparent", "client_span"} & job_line.keys()
+    assert load_stored_job(gateway, untraced_job_id).tracestate is None, "it means nothing without a trace"
 
 
 def test_gateway_without_the_packages_starts_with_a_warning(

@@ -1,11 +1,15 @@
 """Requests with a trace of their own, and the trees of their spans."""
 
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from typing import Any
 
 import httpx
 from msgspec import Struct
 
+from gateway.jobs.commit import decode_job
+from gateway.jobs.job import Job
 from gateway.trace_context import make_span_id, make_trace_id
 from tests.harness.gateway_process import GatewayProcess
 from tests.harness.trace_collector import ReceivedSpan
@@ -14,6 +18,7 @@ from tests.harness.wait import wait_until
 GENERATIONS, JOBS = "/v1/images/generations", "/v1/jobs"
 # The gateway's clock for jobs follows corrections of the system clock slowly.
 CLOCK_TOLERANCE = 0.05
+TRACESTATE = "congo=t61rcWkgMzE,fw529a3039@dt=FfAAAA;x"
 BODY: dict[str, object] = {"prompt": "a lighthouse at dawn", "quality": "low"}
 
 
@@ -35,12 +40,19 @@ def make_client_span(flags: str = "01") -> ClientSpan:
 
 def post(gateway: GatewayProcess, path: str, client_span: ClientSpan | None = None, **fields: object) -> httpx.Response:
     """Sends a request for an image, and waits for the image."""
-    headers = {"prefer": "wait=30", **(client_span.headers if client_span else {})}
+    headers = {"prefer": "wait=30", "tracestate": TRACESTATE, **(client_span.headers if client_span else {})}
     prompt = {} if "input" in fields else BODY
     with gateway.make_client() as client:
         answer = client.post(path, json=prompt | fields, headers=headers)
     assert answer.status_code == 200, answer.text
     return answer
+
+
+def load_stored_job(gateway: GatewayProcess, job_id: str) -> Job:
+    """Reads a job from the gateway's SQLite database."""
+    with closing(sqlite3.connect(f"{(gateway.folder / 'data' / 'gateway.db').as_uri()}?mode=ro", uri=True)) as database:
+        [(encoded_job,)] = database.execute("SELECT encoded_job FROM jobs WHERE id = ?", (job_id,))
+    return decode_job(encoded_job)
 
 
 def render_tree(spans: list[ReceivedSpan]) -> list[str]:

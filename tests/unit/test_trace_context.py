@@ -1,4 +1,4 @@
-"""The `traceparent` header: what is accepted, and what counts as absent."""
+"""The headers `traceparent` and `tracestate`: what is accepted, and what counts as absent."""
 
 import pytest
 
@@ -7,6 +7,7 @@ from gateway.trace_context import (
     derive_attempt_span_id,
     derive_job_span_id,
     find_trace_context,
+    find_tracestate,
     make_span_id,
     make_trace_id,
     parse_traceparent,
@@ -96,6 +97,49 @@ def test_header_that_occurs_twice_counts_as_absent() -> None:
     assert find_trace_context([(b"host", b"a"), header]) == SAMPLED
     assert find_trace_context([header, header]) is None
     assert find_trace_context([(b"tracestate", b"a=b")]) is None
+
+
+def read_tracestate(*lines: str) -> str | None:
+    return find_tracestate([(b"host", b"a"), *((b"tracestate", line.encode("latin-1")) for line in lines)])
+
+
+@pytest.mark.parametrize(
+    ("lines", "expected"),
+    [
+        (["congo=t61rcWkgMzE"], "congo=t61rcWkgMzE"),
+        (["rojo=00f067aa0ba902b7,congo=t61rcWkgMzE"], "rojo=00f067aa0ba902b7,congo=t61rcWkgMzE"),
+        # Several lines are one list; spaces and empty entries between entries mean nothing.
+        (["a=1", "b=2,c=3"], "a=1,b=2,c=3"),
+        ([" a=1 ,\t, b=2,"], "a=1,b=2"),
+        (["fw529a3039@dt=FfAAAA;x:y, 0_-*/@z=a b!~"], "fw529a3039@dt=FfAAAA;x:y,0_-*/@z=a b!~"),
+        ([",".join(f"k{number}=v" for number in range(32))], ",".join(f"k{number}=v" for number in range(32))),
+    ],
+)
+def test_tracestate_is_passed_on(lines: list[str], expected: str) -> None:
+    assert read_tracestate(*lines) == expected
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        *("", " ,\t,", "a", "a=", "=1", "A=1", "a b=1", "-a=1", "a=1=2", "a=\x01", "a=é", "a=1,a=2", "a=1,b"),
+        f"{'k' * 257}=1",
+        f"a={'v' * 257}",
+        ",".join(f"k{number}=v" for number in range(33)),
+        "a=1," * 20_000,
+    ],
+)
+def test_invalid_tracestate_counts_as_absent(line: str) -> None:
+    assert read_tracestate(line) is None
+
+
+def test_long_tracestate_loses_large_entries_and_then_the_last_ones() -> None:
+    small = [f"k{number}={'v' * 90}" for number in range(5)]
+    large = [f"l{number}={'v' * 200}" for number in range(2)]
+    assert read_tracestate(",".join((large[0], *small[:3], large[1]))) == ",".join((large[0], *small[:3]))
+    assert read_tracestate(",".join((large[0], *small, large[1]))) == ",".join(small)
+    assert read_tracestate(",".join((*small, "k5=1"))) == ",".join((*small, "k5=1"))
+    assert read_tracestate(",".join((*small, "k5=" + "v" * 60))) == ",".join(small)
 
 
 def test_derived_span_ids_are_valid_and_distinct() -> None:

@@ -12,7 +12,9 @@ MESSAGE = SellerResponse(status=500, code="secret_code", message="a secret messa
 
 
 def make_failed_scenario() -> JobScenario:
-    scenario = JobScenario(make_new_job(labels=("secret-label",), warnings=("a secret warning",)))
+    scenario = JobScenario(
+        make_new_job(labels=("secret-label",), warnings=("a secret warning",), tracestate="secret=1")
+    )
     scenario.start_attempt()
     scenario.fail_order(FaultKind.ORDER_TIMED_OUT, seller_response=MESSAGE)
     assert scenario.job.is_settled

@@ -39,11 +39,13 @@ def test_route_entry_of_newer_version_is_read_without_new_field() -> None:
     assert decode_from_json(saved_json) == job
 
 
-def test_traceparent_is_stored_only_for_traced_jobs() -> None:
+def test_trace_is_stored_only_for_traced_jobs() -> None:
     """Jobs of older versions have none, and those of this version can be read by older ones, which skip it."""
-    commits = [build_first_commit(make_new_job(traceparent=value), 0.0) for value in (None, TRACEPARENT)]
+    trace = {"traceparent": TRACEPARENT, "tracestate": "congo=t61rcWkgMzE"}
+    commits = [build_first_commit(make_new_job(**fields), 0.0) for fields in ({}, trace)]
     untraced, traced = (json.loads(commit.encoded_job) for commit in commits)
-    assert traced.pop("traceparent") == TRACEPARENT
-    assert traced == untraced
-    assert decode_from_json(untraced).traceparent is None
-    assert decode_from_json(untraced | {"traceparent": TRACEPARENT}) == commits[1].job
+    assert traced == untraced | trace
+    assert not trace.keys() & untraced.keys()
+    job = decode_from_json(untraced)
+    assert (job.traceparent, job.tracestate) == (None, None)
+    assert decode_from_json(traced) == commits[1].job
