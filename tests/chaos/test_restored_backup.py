@@ -6,7 +6,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import httpx
@@ -15,8 +15,11 @@ import pytest
 from openai.types import Batch
 
 from tests.chaos import chaos_config, store_audit
+from tests.chaos.docker_stand_in import StandInSetup, write_stand_in
 from tests.chaos.persistent_clients import post_job
 from tests.chaos.store_setups import STORE_KINDS, StoreSetup, create_store_setup
+from tests.deploy.compose_file import list_services
+from tests.deploy.systemd_unit import PROGRAM, UNIT, read_environ, read_unit
 from tests.harness.batch_client import create_batch, make_line, make_sdk_client, wait_for_end
 from tests.harness.gateway_environ import get_clean_environ
 from tests.harness.gateway_process import API_KEY, GatewayProcess
@@ -28,15 +31,28 @@ from tests.store.redis_servers import RedisServer, run_single_server
 
 PAGE = (ROOT / "docs" / "operations.md").read_text()
 LINE_COUNT, OPEN_LINES = 6, 2
+# The stores of the ways to run a gateway for which the page has commands.
+STORES = {"sqlite": "sqlite", "redis": "redis", "systemd": "sqlite", "compose": "redis"}
+# Up to here Redis must not run; from here on it must.
+STARTS_OF_REDIS = {
+    "redis": "# then start Redis as usual\n",
+    "compose": "docker compose run --rm -T gateway-1 cancel-open",
+}
+SYSTEMCTL = f"""#!/bin/sh
+case "$*" in "stop {UNIT.stem}" | "start {UNIT.stem}") ;; *) exit 5 ;; esac
+"""
 
 
 class BackedUpGateway:
-    """A gateway with one store, and the commands of the page for it."""
+    """A gateway with one store, and the commands of the page for this way to run it."""
 
-    def __init__(self, setup: StoreSetup, server: RedisServer | None) -> None:
-        self.setup, self.server = setup, server
+    def __init__(self, deployment: str, setup: StoreSetup, server: RedisServer | None) -> None:
+        self.deployment, self.setup, self.server = deployment, setup, server
         self.gateway = GatewayProcess(setup.folder, setup.config, setup.environ)
         self._spare_port = reserve_port()
+        self._programs = setup.folder / "programs"
+        self._programs.mkdir()
+        self._environ = self._write_stand_ins()
 
     def back_up(self) -> None:
         self._run(self._read_commands("backup"))
@@ -47,24 +63,58 @@ class BackedUpGateway:
         if self.server is None:
             return self._run(self._read_commands("restore"))
         self.server.kill()
-        load_dump, rest = self._read_commands("restore").split("# then start Redis as usual\n")
+        load_dump, start, rest = self._read_commands("restore").partition(STARTS_OF_REDIS[self.deployment])
         self._run(load_dump)
         self.server.start()
-        return self._run(rest)
+        exports = "".join(line for line in load_dump.splitlines(keepends=True) if line.startswith("export "))
+        return self._run(exports + start + rest)
 
     def _read_commands(self, action: str) -> str:
         """Reads the commands of the page, with the folders and ports of this test."""
-        match = re.search(rf"<!-- {action} of {self.setup.kind}: run by a test -->\n```bash\n(.*?)```", PAGE, re.DOTALL)
+        match = re.search(rf"<!-- {action} of {self.deployment}: run by a test -->\n```bash\n(.*?)```", PAGE, re.DOTALL)
         assert match is not None
         commands = match[1].removesuffix("image-gateway serve\n")
+        for text, replacement in self._list_replacements().items():
+            commands = re.sub(text, replacement, commands)
+        return commands
+
+    def _list_replacements(self) -> dict[str, str]:
+        match self.deployment:
+            case "sqlite":
+                return {r"\bvar\b": "data"}
+            case "systemd":
+                data, name = read_environ()["IGW_DATA"], read_unit()["StateDirectory"][0]
+                # With a user that exists only while the service runs, /var/lib has only a link.
+                assert (read_unit()["DynamicUser"], data) == (["yes"], f"/var/lib/{name}")
+                programs = f"{PurePath(PROGRAM).parent}/"
+                return {
+                    f"/var/lib/private/{name}|{data}": "data",
+                    programs: "",
+                    read_environ()["IGW_CONFIG"]: "$IGW_CONFIG",
+                }
+        assert self.server is not None
+        return {"/var/lib/redis": str(self.server.folder), "6390": str(self._spare_port)}
+
+    def _write_stand_ins(self) -> dict[str, str]:
+        """Writes programs that stand in for Docker and systemd. Returns the variables that they need."""
+        systemctl = self._programs / "systemctl"
+        systemctl.write_text(SYSTEMCTL)
+        systemctl.chmod(0o755)
         if self.server is None:
-            return re.sub(r"\bvar\b", "data", commands)
-        return commands.replace("/var/lib/redis", str(self.server.folder)).replace("6390", str(self._spare_port))
+            return {}
+        images = Path(self.setup.environ["IGW_ASSETS"])
+        assert f"/data/{images.name}" == list_services("live")["gateway-1"]["environment"]["IGW_ASSETS"]
+        volumes = {"redis": str(self.server.folder), "images": str(images.parent)}
+        return write_stand_in(self._programs, StandInSetup(volumes, self.server.port))
 
     def _run(self, commands: str) -> str:
-        environ = get_clean_environ() | self.gateway.environ
-        programs = f"{Path(sys.executable).parent}{os.pathsep}{ROOT / '.venv' / 'bin'}{os.pathsep}{environ['PATH']}"
-        environ |= {"PATH": programs, "IGW_CONFIG": str(self.setup.config), "IGW_DATA": "data"}
+        environ = get_clean_environ() | self.gateway.environ | self._environ
+        folders = (self._programs, Path(sys.executable).parent, ROOT / ".venv" / "bin", environ["PATH"])
+        environ |= {
+            "PATH": os.pathsep.join(map(str, folders)),
+            "IGW_CONFIG": str(self.setup.config),
+            "IGW_DATA": "data",
+        }
         result = subprocess.run(
             ["bash", "-c", f"set -euo pipefail\n{commands}"],  # noqa: S607
             cwd=self.setup.folder,
@@ -78,17 +128,17 @@ class BackedUpGateway:
         return result.stdout
 
 
-@pytest.fixture(params=STORE_KINDS)
+@pytest.fixture(params=STORES)
 def backed_up(request: pytest.FixtureRequest, tmp_path: Path, sandbox: RunningSandbox) -> Iterator[BackedUpGateway]:
     """A gateway that sends one order at a time to RunAPI, and works on a few lines of a batch."""
-    with _run_server(request.param, tmp_path) as server:
+    with _run_server(STORES[request.param], tmp_path) as server:
         setup = create_store_setup(tmp_path, sandbox, server)
         config = setup.config
         chaos_config.replace_text(config / "gateway.yaml", "jobs:", f"batches: {{open_lines: {OPEN_LINES}}}\njobs:")
         chaos_config.replace_text(
             config / "accounts.yaml", "    replay: trusted", "    replay: trusted\n    limits: {concurrency: 1}"
         )
-        backed_up = BackedUpGateway(setup, server)
+        backed_up = BackedUpGateway(request.param, setup, server)
         with backed_up.gateway:
             backed_up.gateway.start()
             yield backed_up
@@ -168,6 +218,7 @@ def test_restored_gateway_orders_nothing_again(backed_up: BackedUpGateway, sandb
 
 
 @pytest.mark.thorough
+@pytest.mark.parametrize("backed_up", STORE_KINDS, indirect=True)
 def test_open_work_is_cancelled_only_on_request(backed_up: BackedUpGateway, sandbox: RunningSandbox) -> None:
     gateway = backed_up.gateway
     with gateway.make_client() as client, make_sdk_client(gateway.url, API_KEY) as sdk:

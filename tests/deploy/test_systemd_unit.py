@@ -2,7 +2,6 @@
 
 import ctypes
 import os
-import re
 import shlex
 import subprocess
 import sys
@@ -12,29 +11,15 @@ import pytest
 
 from gateway.settings import ENV_OPTIONS, load_settings
 from tests.deploy.dockerfile_instructions import ROOT
+from tests.deploy.systemd_unit import PROGRAM, UNIT, read_environ, read_unit
 from tests.harness.child_spec import NO_CHANGES
 from tests.harness.gateway_process import API_KEY, GatewayProcess
 from tests.harness.gateway_runner import CONFIG
 
-UNIT = ROOT / "deploy" / "systemd" / "image-gateway.service"
-PROGRAM = "/opt/image-gateway/bin/image-gateway"
 # Ten times the level that `systemd-analyze security` prints. Up to 2.0 is its best rating.
 MAX_EXPOSURE = 20
 PR_SET_NO_NEW_PRIVS, PR_SET_MDWE, PR_MDWE_REFUSE_EXEC_GAIN = 38, 65, 1
 _PRCTL = ctypes.CDLL(None, use_errno=True).prctl
-
-
-def read_unit() -> dict[str, list[str]]:
-    """Returns the values of each name, in order."""
-    values: dict[str, list[str]] = {}
-    for name, value in re.findall(r"^(\w+)=(.*)$", UNIT.read_text(), re.MULTILINE):
-        values.setdefault(name, []).append(value)
-    return values
-
-
-def read_environ() -> dict[str, str]:
-    words = [word for value in read_unit()["Environment"] for word in shlex.split(value)]
-    return dict(word.split("=", 1) for word in words)
 
 
 def run_systemd_analyze(*arguments: str) -> "subprocess.CompletedProcess[str]":
