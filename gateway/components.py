@@ -40,6 +40,7 @@ from gateway.store.job_watch import JobWatchers
 from gateway.store.redis import RedisStore
 from gateway.store.sqlite import SqliteStore
 from gateway.task_supervisor import TaskSupervisor
+from gateway.telemetry.spans import DropCounter
 from gateway.telemetry.tracing import Tracer, make_tracer
 from gateway.timeouts_and_intervals import StoreTiming, Timing
 from gateway.upstream.input_fetcher import InputFetcher
@@ -102,7 +103,7 @@ class Factories(Struct, frozen=True, kw_only=True):
     monotonic: Clock = time.monotonic
     draw_random: Callable[[], float] = random.random
     draw_bytes: Callable[[int], bytes] = secrets.token_bytes
-    make_tracer: Callable[[str, Callable[[str], None]], Tracer | None] = partial(make_tracer, os.environ)
+    make_tracer: Callable[[str, Callable[[str], None], DropCounter], Tracer | None] = partial(make_tracer, os.environ)
 
 
 class Environment(Struct, frozen=True, kw_only=True):

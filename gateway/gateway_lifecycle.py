@@ -100,7 +100,9 @@ class Gateway:
             lambda: self.reloader.current.gateway.cors.origins,
         )
         with self.logs.capture_library_logs():
-            self._tracer = factories.make_tracer(self.store.replica_id, self._log_trace_warning)
+            self._tracer = factories.make_tracer(
+                self.store.replica_id, self._log_trace_warning, self.metrics.count_dropped_spans
+            )
         if self._tracer is not None:
             self.app.start_span = self._tracer.start_span
 

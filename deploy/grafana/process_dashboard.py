@@ -124,6 +124,14 @@ ERROR_ROW = (
         limits=(alarm_from(0.5),),
         when_empty="No task failed.",
     ),
+    Panel(
+        title="Spans that were not exported",
+        description="Spans of traces that were dropped in the selected time: the queue was full, or the collector "
+        "accepted none.",
+        queries=(Query("sum by (reason) (increase(igw_trace_spans_dropped_total[$__range]))", "{{reason}}"),),
+        unit=Unit.COUNT,
+        limits=(warn_from(0.5),),
+    ),
 )
 CONFIG_ROW = (
     Panel(

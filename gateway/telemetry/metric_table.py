@@ -7,6 +7,7 @@ the configuration, routes, states, fault kinds. They never come from a request.
 from gateway.events import COMPONENTS, CallbackOutcome, CommitResult
 from gateway.telemetry import store_metric_table
 from gateway.telemetry.metric_row import CELL_LABELS, MetricKind, MetricRow
+from gateway.telemetry.spans import DROP_REASONS
 from providers import ADAPTERS
 
 # Each bucket of a histogram is one series for each set of labels, so there are few where the labels are a cell. A
@@ -268,6 +269,12 @@ INTERNAL_ERRORS = _counter(
 )
 TASK_FAILURES = _counter("igw_task_failures_total", "Failures of long-running tasks.", ("task",))
 TASK_UP = _gauge("igw_task_up", "1 while a long-running task works, 0 while it is down and restarted.", ("task",))
+SPANS_DROPPED = _counter(
+    "igw_trace_spans_dropped_total",
+    "Spans of traces that were not exported: the queue was full, or the collector accepted none. 0 without traces.",
+    ("reason",),
+    (DROP_REASONS,),
+)
 CONFIG_RELOADS = _counter(
     "igw_config_reloads_total",
     "Changes of the configuration: applied, or rejected because of problems.",
@@ -352,6 +359,7 @@ SECTIONS: dict[str, tuple[MetricRow, ...]] = {
         INTERNAL_ERRORS,
         TASK_FAILURES,
         TASK_UP,
+        SPANS_DROPPED,
         CONFIG_RELOADS,
         CONFIG_LAST_RELOAD,
         CONFIG_INFO,

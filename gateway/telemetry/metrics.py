@@ -54,6 +54,10 @@ class Metrics:
     def observe_loop_lag(self, seconds: float) -> None:
         self._observe(table.LOOP_LAG, seconds)
 
+    def count_dropped_spans(self, reason: str, count: int) -> None:
+        """Counts spans that were not exported. Any thread may call it."""
+        self._count(table.SPANS_DROPPED, reason, amount=count)
+
     def _count(self, row: MetricRow, *label_values: str, amount: float = 1) -> None:
         self._families.counters[row].get(*label_values).inc(amount)
 

@@ -25,6 +25,10 @@ from providers.orders import Cell
 
 FIRST_CLIENT_ERROR, FIRST_SERVER_ERROR = 400, 500
 FAILED_STATES = (JobState.FAILED, JobState.EXPIRED)
+# Why spans are dropped.
+QUEUE_FULL, EXPORT_FAILED = DROP_REASONS = ("queue_full", "export_failed")
+# Counts dropped spans by reason. It is also called by the thread that exports them.
+DropCounter = Callable[[str, int], None]
 Attributes = Mapping[str, str | int | float | tuple[str, ...] | None]
 
 

@@ -1,20 +1,23 @@
 """Exports spans to an OpenTelemetry collector. Only `tracing.py` imports this module, since its packages are optional.
 
 A thread of OpenTelemetry's SDK sends the spans in batches. Spans that do not fit into its queue, and batches that the
-collector does not accept, are dropped, so that no request or job ever waits for the collector.
+collector does not accept, are dropped and counted, so that no request or job ever waits for the collector.
 """
 
 import asyncio
 import contextlib
 import logging
+import os
 import threading
+from collections.abc import Sequence
 from importlib.metadata import version
 
 from opentelemetry.context import Context
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+from opentelemetry.sdk.environment_variables import OTEL_BSP_MAX_QUEUE_SIZE
 from opentelemetry.sdk.resources import OTELResourceDetector, Resource
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
-from opentelemetry.sdk.trace.export import BatchSpanProcessor
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExportResult
 from opentelemetry.sdk.trace.sampling import Decision
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import (
@@ -29,15 +32,37 @@ from opentelemetry.trace import (
 
 from gateway.events import Event
 from gateway.telemetry import spans
+from gateway.telemetry.spans import EXPORT_FAILED, QUEUE_FULL, DropCounter
 from gateway.trace_context import SAMPLED_FLAG, TraceContext, make_span_id, make_trace_id
 
-DEFAULT_SERVICE_NAME = "image-gateway"
+DEFAULT_SERVICE_NAME, DEFAULT_QUEUE_SIZE = "image-gateway", "2048"
+# The log shows the text of lines by this library.
+_LOGGER = logging.getLogger("opentelemetry.queue")
 _NANOSECONDS = 1_000_000_000
 _KINDS = {
     spans.SpanKind.SERVER: SpanKind.SERVER,
     spans.SpanKind.CLIENT: SpanKind.CLIENT,
     spans.SpanKind.INTERNAL: SpanKind.INTERNAL,
 }
+
+
+class CountingExporter(OTLPSpanExporter):
+    """Counts the spans that were taken out of the queue, and those that the collector did not accept."""
+
+    def __init__(self, count_dropped: DropCounter) -> None:
+        super().__init__()
+        self._count_dropped = count_dropped
+        self.taken_count = 0
+
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        self.taken_count += len(spans)
+        result = SpanExportResult.FAILURE
+        try:
+            result = super().export(spans)
+        finally:
+            if result is not SpanExportResult.SUCCESS:
+                self._count_dropped(EXPORT_FAILED, len(spans))
+        return result
 
 
 class TraceExporter:
@@ -47,18 +72,26 @@ class TraceExporter:
     is invalid.
     """
 
-    def __init__(self, instance_id: str) -> None:
+    def __init__(self, instance_id: str, count_dropped: DropCounter) -> None:
         # Python prints the log of a library without a handler to standard error, also before and after the gateway
         # captures it.
         logging.getLogger("opentelemetry").addHandler(logging.NullHandler())
         provider = TracerProvider(resource=_make_resource(instance_id), shutdown_on_exit=False)
         self._sampler, self.resource = provider.sampler, provider.resource
         self._scope = InstrumentationScope(DEFAULT_SERVICE_NAME, version(DEFAULT_SERVICE_NAME))
-        self._processor = BatchSpanProcessor(OTLPSpanExporter())
+        self._count_dropped, self._exporter = count_dropped, CountingExporter(count_dropped)
+        self._queue_size, self._queued_count = int(os.environ.get(OTEL_BSP_MAX_QUEUE_SIZE) or DEFAULT_QUEUE_SIZE), 0
+        self._processor = BatchSpanProcessor(self._exporter, self._queue_size)
 
     def __call__(self, event: Event) -> None:
-        if (finished := spans.make_finished_span(event)) is not None:
-            self._processor.on_end(self._to_readable_span(finished))
+        if (finished := spans.make_finished_span(event)) is None:
+            return
+        # The SDK's own queue drops without counting, so that it must never be full.
+        if self._queued_count - self._exporter.taken_count >= self._queue_size:
+            _LOGGER.warning("Queue full, dropping spans.")
+            return self._count_dropped(QUEUE_FULL, 1)
+        self._queued_count += 1
+        self._processor.on_end(self._to_readable_span(finished))
 
     def start_span(self, parent: TraceContext | None) -> TraceContext:
         """Returns the context of a new span of a request. Its sampling holds for the whole job."""

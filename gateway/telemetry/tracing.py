@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from gateway.events import Event
+from gateway.telemetry.spans import DropCounter
 from gateway.trace_context import TraceContext
 
 ENDPOINT_VARIABLES = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
@@ -21,7 +22,9 @@ class Tracer(Protocol):
     async def close(self, timeout_seconds: float, /) -> None: ...
 
 
-def make_tracer(environ: Mapping[str, str], instance_id: str, warn: Callable[[str], None]) -> Tracer | None:
+def make_tracer(
+    environ: Mapping[str, str], instance_id: str, warn: Callable[[str], None], count_dropped: DropCounter
+) -> Tracer | None:
     """Makes the tracer that the variables OTEL_* configure. Returns None if traces are off, or cannot be exported: this
     never prevents the start."""
     if not is_enabled(environ):
@@ -35,7 +38,7 @@ def make_tracer(environ: Mapping[str, str], instance_id: str, warn: Callable[[st
     try:
         from gateway.telemetry.trace_exporter import TraceExporter
 
-        return TraceExporter(instance_id)
+        return TraceExporter(instance_id, count_dropped)
     except ImportError as error:
         warn(f"no traces are exported: the module {error.name} is missing. Install image-gateway[otel]")
     except ValueError as error:

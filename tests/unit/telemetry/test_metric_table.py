@@ -17,6 +17,7 @@ from gateway.telemetry.gauges import GaugeReader
 from gateway.telemetry.metric_row import MetricKind, MetricRow
 from gateway.telemetry.metric_table import IMAGE_BUCKETS, METRIC_TABLE, POLLS, PROCESS_METRICS, STATE_BUCKETS
 from gateway.telemetry.metrics import Metrics, get_canonical_route
+from gateway.telemetry.spans import QUEUE_FULL
 from gateway.telemetry.store_metrics import StoreMetricReader
 from tests.unit.telemetry.sample_events import ATTEMPT_ENDED, SAMPLE_EVENTS
 
@@ -95,6 +96,7 @@ def test_each_counter_and_histogram_is_fed_by_an_event() -> None:
     for event in SAMPLE_EVENTS:
         metrics(event)
     metrics.observe_loop_lag(0.01)
+    metrics.count_dropped_spans(QUEUE_FULL, 1)
     after = read_values(metrics)
     counted = [row.name for row in OWN_METRICS if row.kind is not MetricKind.GAUGE and not row.is_from_store]
     assert [name for name in counted if not after[name] > before[name]] == []
