@@ -152,6 +152,7 @@ class Catalogue(Struct, frozen=True, kw_only=True):
     reload: ReloadConfig
     gateway: GatewayFile = GatewayFile()
     configured_keys: Mapping[str, ConfiguredKey] = {}
+    webhook_secrets: Mapping[str, tuple[Secret, ...]] = {}
     dalle_aliases: frozenset[str] = frozenset()
     draining_offers: tuple[Offer, ...] = ()
     fit_cache: dict[object, object] = field(default_factory=dict)

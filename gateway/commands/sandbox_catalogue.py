@@ -12,6 +12,8 @@ from gateway.config.value_types import Secret, sha256_hex
 
 SANDBOX_TEAM = "sandbox"
 SANDBOX_KEY = "igw_sandbox"
+# As public as the key: the secret with which the webhooks of all teams are signed.
+SANDBOX_WEBHOOK_SECRET = "whsec_c2FuZGJveCBzZWNyZXQgb2Ygd2ViaG9va3MsIHB1YmxpYw=="  # noqa: S105
 # For each adapter: the path of the simulated seller, and its key.
 SIMULATED_SELLERS: Mapping[str, tuple[str, str]] = MappingProxyType(
     {
@@ -47,6 +49,7 @@ def use_sandbox_sellers(catalogue: Catalogue, url: str, callback_secret: str, is
         sellers={offer.seller.name: offer.seller for offer in all_offers},
         offers=offers,
         teams={**catalogue.teams, SANDBOX_TEAM: TeamConfig(policies=tuple(catalogue.policies.policies))},
+        webhook_secrets=dict.fromkeys((*catalogue.teams, SANDBOX_TEAM), (Secret(SANDBOX_WEBHOOK_SECRET),)),
         configured_keys={sha256_hex(SANDBOX_KEY): ConfiguredKey(SANDBOX_TEAM, SANDBOX_TEAM)},
         draining_offers=simulate_offers(catalogue.draining_offers),
         fit_cache={},

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from gateway.catalogue import Catalogue, ConfiguredKey, InputLimits, Model, Offer, Price, Seller, SellerAccount
 from gateway.config.account_proxy import Proxy, ProxyRef
@@ -12,6 +13,7 @@ from gateway.config.model_schema import ModelConfig
 from gateway.config.offer_schema import ANY_QUALITY, OfferConfig, PriceRow
 from gateway.config.rule_reachability import find_unreachable_rules
 from gateway.config.schema import DEFAULT_ADMIN_KEYS, AccountConfig, Config, GatewayFile
+from gateway.config.signing_secrets import decode_signing_secret
 from gateway.config.value_types import UNSENDABLE, Secret, SecretRef, sha256_hex
 from gateway.config.yaml_nodes import Problem
 from providers.adapter import Adapter
@@ -69,12 +71,13 @@ class _CatalogueBuilder:
         accounts = {
             name: self._resolve_account(name, account) for name, account in self.config.accounts.accounts.items()
         }
-        keys = self._resolve_keys()
+        keys, webhook_secrets = self._resolve_keys(), self._resolve_webhook_secrets()
         if not any(account.api_key for account in accounts.values()):
             self._add_problem(NO_API_KEY, "accounts.yaml", "accounts")
         if self.problems:
             return ResolvedConfig(None, sort_problems(self.problems), tuple(self.warnings))
-        return ResolvedConfig(self._build_catalogue(accounts, keys), (), tuple(self.warnings))
+        catalogue = replace(self._build_catalogue(accounts, keys), webhook_secrets=webhook_secrets)
+        return ResolvedConfig(catalogue, (), tuple(self.warnings))
 
     def _build_catalogue(self, accounts: Mapping[str, SellerAccount], keys: Mapping[str, ConfiguredKey]) -> Catalogue:
         config = self.config
@@ -132,6 +135,30 @@ class _CatalogueBuilder:
             self._add_warning(f"{reference} {UNSENDABLE}: no request can have this key", file, *path)
         elif (other := keys.setdefault(sha256_hex(secret.reveal()), key)).team != key.team:
             self._add_problem(f"{reference} is also a key of team '{other.team}'", file, *path)
+
+    # --- webhooks
+
+    def _resolve_webhook_secrets(self) -> dict[str, tuple[Secret, ...]]:
+        """Returns the signing secrets of each team that has one. A missing secret is skipped with a warning."""
+        secrets = {
+            name: tuple(
+                secret
+                for index, reference in enumerate(team.webhooks.secrets)
+                if (secret := self._resolve_webhook_secret(reference, "teams", name, "webhooks", "secrets", index))
+            )
+            for name, team in self.config.teams.teams.items()
+        }
+        return {name: team_secrets for name, team_secrets in secrets.items() if team_secrets}
+
+    def _resolve_webhook_secret(self, reference: SecretRef, *path: str | int) -> Secret | None:
+        secret = self.find_secret(reference)
+        if secret is None:
+            message = f"{reference} {reference.describe_absence()}: webhooks are not signed with it"
+            self._add_warning(message, "teams.yaml", *path)
+        elif secret != reference.make_placeholder() and decode_signing_secret(secret) is None:
+            message = f"{reference} is not a signing secret: whsec_ and base64 of 24 to 64 bytes"
+            self._add_problem(message, "teams.yaml", *path)
+        return secret
 
     # --- accounts
 

@@ -1,6 +1,7 @@
 """Schema of the YAML files: one strict struct per mapping. `catalogue.py` holds what they resolve to.
 
-`model_schema.py` holds the structs of models, `offer_schema.py` those of `offers/<seller>.yaml`.
+`model_schema.py` holds the structs of models, `offer_schema.py` those of `offers/<seller>.yaml`, `webhook_schema.py`
+those of webhooks.
 """
 
 from typing import Annotated, Any, ClassVar, Literal
@@ -13,6 +14,7 @@ from gateway.config.offer_schema import OfferFile
 from gateway.config.schema_base import ConfigStruct, Count, NonEmptyText, OneOrMore, PositiveSeconds, option_help
 from gateway.config.timing_options import TimingConfig
 from gateway.config.value_types import BaseUrl, Percent, SecretRef, Usd, WebOrigin
+from gateway.config.webhook_schema import WebhooksConfig
 from providers.orders import Operation
 
 # --- gateway.yaml
@@ -356,6 +358,7 @@ class TeamConfig(ConfigStruct, frozen=True, kw_only=True):
     max_price: Annotated[Usd | None, option_help("Maximum USD per image. Default no limit.")] = None
     max_cost: Annotated[Usd | None, option_help("Maximum USD per request. Default no limit.")] = None
     limits: Annotated[RateLimits, option_help("How much all keys of the team together may request.")] = RateLimits()
+    webhooks: Annotated[WebhooksConfig, option_help("Signing secrets and targets of webhooks.")] = WebhooksConfig()
 
 
 class TeamsFile(ConfigStruct, frozen=True, kw_only=True):

@@ -7,12 +7,16 @@ from datetime import date
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, ClassVar, Self
+from urllib.parse import urlsplit
 
 from gateway.money import format_usd, parse_usd
 from providers.image_sizes import SizeError, parse_ratio, parse_size
 
 Schema = dict[str, Any]
 MAX_SECRET_BYTES = 64 << 10
+HTTPS_PORT = 443
+# Printable characters without those that start a fragment or end a user name, and without a backslash.
+_WEBHOOK_URL = re.compile(r"https?://([A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(:\d{1,5})?([/?][!-\"$-?A-\[\]-~]*)?", re.ASCII)
 NOT_FOUND = "not found"
 UNSENDABLE = "contains a line break or another character that no HTTP header can carry"
 _HEADER_TEXT = re.compile(r"[\t\x20-\x7e]*", re.ASCII)
@@ -155,6 +159,52 @@ class WebOrigin(str):
         return cls(re.sub(r"^(https://.*):443$|^(http://.*):80$", r"\1\2", origin))
 
 
+class WebhookUrl(str):
+    """URL to which webhooks are sent."""
+
+    __slots__ = ()
+    EXAMPLE: ClassVar[str] = "https://example.com/webhooks"
+    SCHEMA: ClassVar[Schema] = _describe_text(r"^https?://[^@#\\s]+$", EXAMPLE)
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        if not _WEBHOOK_URL.fullmatch(text) or not _has_valid_port(text):
+            # The message does not repeat the text, which may contain a token.
+            raise ValueError(f"Invalid URL. Write it like {cls.EXAMPLE}, without a user name or a fragment")
+        return cls(text)
+
+    @property
+    def is_public(self) -> bool:
+        """Whether this is https on its own port, as all URLs of the public internet must be."""
+        parts = urlsplit(self)
+        return parts.scheme == "https" and parts.port in (None, HTTPS_PORT)
+
+    @property
+    def host(self) -> str:
+        return urlsplit(self).hostname or ""
+
+
+def _has_valid_port(url: str) -> bool:
+    try:
+        return urlsplit(url).port != 0
+    except ValueError:
+        return False
+
+
+class TargetName(str):
+    """The name of a target of webhooks."""
+
+    __slots__ = ()
+    EXAMPLE: ClassVar[str] = "orders"
+    SCHEMA: ClassVar[Schema] = {"type": "string", "pattern": r"^[a-z0-9][a-z0-9_-]{0,31}$"}
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        if not re.fullmatch(r"[a-z0-9][a-z0-9_-]{0,31}", text, re.ASCII):
+            raise ValueError(f"Invalid name {text[:40]!r}. Use 1 to 32 lower-case letters, digits or _-")
+        return cls(text)
+
+
 class SecretRef(str):
     """Reference to a secret: env:NAME or file:/path. Secrets themselves never appear in the configuration."""
 
@@ -247,8 +297,10 @@ __all__ = [
     "SecretRef",
     "SizeError",
     "SizeValue",
+    "TargetName",
     "Usd",
     "WebOrigin",
+    "WebhookUrl",
     "Word",
     "sha256_hex",
 ]
