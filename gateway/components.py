@@ -20,6 +20,7 @@ from gateway.access.rate_limiter import RateLimiter
 from gateway.api.api_context import ApiContext
 from gateway.api.base64_encoder import Base64Encoder
 from gateway.api.batches.batch_scheduler import BatchScheduler
+from gateway.api.jobs import load_job_body
 from gateway.api.refused_requests_awaiting_retry import RefusedRequestsAwaitingRetry
 from gateway.assets.signed_urls import UrlSigner
 from gateway.assets.storage import ImageStorage
@@ -45,7 +46,10 @@ from gateway.telemetry.tracing import Tracer, make_tracer
 from gateway.timeouts_and_intervals import StoreTiming, Timing
 from gateway.upstream.input_fetcher import InputFetcher
 from gateway.upstream.seller_client import SellerClient
-from gateway.upstream.transport_pool import TransportPool
+from gateway.upstream.transport_pool import TransportPool, TransportPoolProtocol
+from gateway.upstream.webhook_client import WebhookClient
+from gateway.webhooks.webhook_attempt import WebhookContext
+from gateway.webhooks.webhook_sender import WebhookSender
 
 MONTH_SECONDS = 31 * DAY_SECONDS
 Clock = Callable[[], float]
@@ -99,6 +103,7 @@ class Factories(Struct, frozen=True, kw_only=True):
     make_store: Callable[[StoreOptions], Store] = make_store
     make_storage: Callable[[str], ImageStorage] = ImageStorage
     make_seller_client: Callable[[Timing], SellerClient] = make_seller_client
+    make_webhook_client: Callable[[TransportPoolProtocol], WebhookClient] = WebhookClient
     system_clock: Clock = time.time
     monotonic: Clock = time.monotonic
     draw_random: Callable[[], float] = random.random
@@ -130,19 +135,21 @@ class Environment(Struct, frozen=True, kw_only=True):
 
 
 class Components(Struct, frozen=True):
-    """The components that serve requests, callbacks, jobs and batches."""
+    """The components that serve requests, callbacks, jobs, batches and webhooks."""
 
     engine: Engine
     api_context: ApiContext
     callback_handler: CallbackHandler
     batch_scheduler: BatchScheduler
+    webhook_sender: WebhookSender
 
 
 def build_components(environment: Environment) -> Components:
     engine = Engine(_make_engine_context(environment), environment.lease_seconds)
     api_context = _make_api_context(environment, engine)
     batch_scheduler = BatchScheduler(api_context, environment.lease_seconds)
-    components = Components(engine, api_context, CallbackHandler(engine), batch_scheduler)
+    webhook_sender = WebhookSender(_make_webhook_context(environment, api_context))
+    components = Components(engine, api_context, CallbackHandler(engine), batch_scheduler, webhook_sender)
     configure_accounts(components, environment.catalogue())
     return components
 
@@ -175,6 +182,21 @@ def _make_engine_context(environment: Environment) -> EngineContext:
         draw_bytes=factories.draw_bytes,
         timing=environment.timing,
         is_traced=environment.is_traced,
+    )
+
+
+def _make_webhook_context(environment: Environment, api_context: ApiContext) -> WebhookContext:
+    factories = environment.factories
+    return WebhookContext(
+        store=environment.store,
+        client=factories.make_webhook_client(environment.seller_client.transport_pool),
+        catalogue=environment.catalogue,
+        emit=environment.emit,
+        # Receivers compare the time of a signature with their own clock.
+        wall_clock=factories.system_clock,
+        draw_random=factories.draw_random,
+        timing=environment.timing.webhooks,
+        load_job_body=partial(load_job_body, api_context),
     )
 
 

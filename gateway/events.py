@@ -14,7 +14,9 @@ from providers.faults import FaultKind
 from providers.orders import Cell
 
 # Components that report internal errors. Metrics have a series for each from the start, and no other value.
-COMPONENTS = ("api", "audit", "batches", "engine", "input_uploads", "result_fetcher", "storage", "store", "task")
+COMPONENTS = (
+    *("api", "audit", "batches", "engine", "input_uploads", "result_fetcher", "storage", "store", "task", "webhooks"),
+)
 
 
 class Event(Struct, frozen=True, kw_only=True):

@@ -251,6 +251,8 @@ class Gateway:
         exit_stack.push_async_callback(self.supervisor.run("event_loop.measure", loop_monitor.run).stop)
         self._start_store_metrics(components, exit_stack)
         await self._start_access_tasks(components, exit_stack)
+        exit_stack.push_async_callback(components.webhook_sender.stop)
+        exit_stack.push_async_callback(self.supervisor.run("webhooks.send", components.webhook_sender.run).stop)
         components.engine.start(self.supervisor)
         exit_stack.push_async_callback(components.engine.drain, 0.0)
         self._start_batch_tasks(components, exit_stack)
@@ -371,6 +373,7 @@ class Gateway:
             get_config_applied_at=lambda: self._config_applied_at,
             was_reload_applied=lambda: self.reloader.last_result.is_applied,
             get_batch_load=components.batch_scheduler.get_load,
+            get_webhook_lag=lambda: components.webhook_sender.lag_seconds,
         )
 
     def _make_environment(

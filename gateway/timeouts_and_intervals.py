@@ -268,6 +268,19 @@ class InputTiming(Struct, frozen=True, kw_only=True):
     max_image_bytes: int = 50 << 20
 
 
+class WebhookTiming(Struct, frozen=True, kw_only=True):
+    """Sending webhooks."""
+
+    # A new webhook waits for at most this time.
+    interval_seconds: float = 1.0
+    # For one attempt, until the last byte of the answer.
+    request_timeout_seconds: float = 10.0
+    # After a crash, another replica sends the webhook again when this has passed. Longer than an attempt takes.
+    lease_seconds: float = 60.0
+    # How long a webhook is put off because its host is busy with others.
+    max_wait_seconds: float = 300.0
+
+
 class ConnectionTiming(Struct, frozen=True, kw_only=True):
     """Connections to sellers and to other hosts, and the lookups of their names."""
 
@@ -306,5 +319,6 @@ class Timing(Struct, frozen=True, kw_only=True):
     api: ApiTiming = ApiTiming()
     store: StoreTiming = StoreTiming()
     inputs: InputTiming = InputTiming()
+    webhooks: WebhookTiming = WebhookTiming()
     connections: ConnectionTiming = ConnectionTiming()
     logs: LogTiming = LogTiming()

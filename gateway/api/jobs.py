@@ -19,7 +19,8 @@ from gateway.api.request_parsing import parse_request
 from gateway.api.response_types import JobBody
 from gateway.api.serializers import URL_TTL_SECONDS, JobView, serialize_job
 from gateway.api.team_job_loader import get_team_job, load_job_documents, make_job_not_found_error
-from gateway.api.webhook_urls import require_valid_webhook
+from gateway.api.webhooks.webhook_checks import require_signing_secret, require_valid_webhook
+from gateway.assets.storage import ObjectNotFound
 from gateway.jobs.job import Job, JobState
 from gateway.store.base import DAY_SECONDS
 
@@ -47,6 +48,8 @@ async def _submit_job(request: HttpRequest) -> SubmittedJob:
     """Submits the job. A separate function, so that the body is freed before the request waits."""
     job_request = await parse_request(get_context(request), request, CreateJobRequest)
     require_valid_webhook(job_request.params.webhook)
+    if job_request.params.webhook is not None:
+        require_signing_secret(get_context(request), get_team(request), "webhook")
     return await submit_image_request(request, replace(job_request, webhook=job_request.params.webhook))
 
 
@@ -98,3 +101,11 @@ async def load_serialized_job(context: ApiContext, job: Job) -> JobBody:
     size_law = model.size_law if model else None
     view = JobView(job, await load_job_documents(context, job), context.wall_clock(), retention_seconds, size_law)
     return serialize_job(view, context.url_signer)
+
+
+async def load_job_body(context: ApiContext, job: Job) -> JobBody | None:
+    """Loads the job for a webhook. Returns None if its content is deleted at this moment."""
+    try:
+        return await load_serialized_job(context, job)
+    except ObjectNotFound:
+        return None

@@ -343,7 +343,7 @@ class CreateJobRequest(InputImageParams, frozen=True, kw_only=True, forbid_unkno
             APPLIED,
             "An https URL to call when the job has ended.",
             "https://example.com/images",
-            note="The URL is checked and stored. This version does not call it yet: poll the job, or read its events.",
+            note="Your team needs a signing secret (docs/webhooks.md).",
         ),
     ] = None
     response_format: Annotated[

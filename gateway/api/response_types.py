@@ -217,7 +217,7 @@ class JobBody(CommonJobBody):
     key: Annotated[str | None, Meta(description="The id of the API key that created the job.")]
     labels: list[str]
     batch: Annotated[str | None, Meta(description="The batch that the job is a line of.")]
-    webhook: Annotated[bool, Meta(description="Whether the job has a webhook.")]
+    webhook: Annotated[bool, Meta(description="Whether a webhook is sent when the job has ended.")]
 
 
 class JobSummaryBody(CommonJobBody):

@@ -228,7 +228,7 @@ def _make_new_job(context: EngineContext, catalogue: Catalogue, command: CreateJ
         max_attempts=plan.failover.attempts,
         reorder_on_unknown=plan.failover.on_unknown == "reorder",
         config_hash=plan.config_hash,
-        has_webhook=command.webhook is not None,
+        has_webhook=command.webhook is not None or bool(team and team.webhooks.targets and not command.batch_id),
         warnings=merge_warnings((), command.warnings),
         budget_limits=BudgetLimits(day=_to_micros(budget.day), month=_to_micros(budget.month)),
         idempotency=command.idempotency,

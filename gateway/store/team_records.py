@@ -1,4 +1,4 @@
-"""Records of teams beside their jobs: files and batches. A store keeps them with a version and a due time."""
+"""Records of teams beside their jobs: files, batches and webhooks. A store keeps them with a version and a due time."""
 
 import re
 from enum import StrEnum
@@ -11,14 +11,16 @@ from msgspec.structs import replace
 MAX_PAGE_RECORDS = 100
 # The id of a mark is this, and the id of the deleted record.
 DELETED_PREFIX = "deleted_"
-_RECORD_ID = re.compile(rf"(?:{DELETED_PREFIX})?(?:file-|batch_)[0-9a-z]{{28}}", re.ASCII)
+_RECORD_ID = re.compile(rf"(?:{DELETED_PREFIX})?(?:file-|batch_|delivery_)[0-9a-z]{{28}}", re.ASCII)
 
 
 class RecordKind(StrEnum):
-    """The kind of thing that a record describes. DELETED: it marks the place of a deleted record in its list."""
+    """The kind of thing that a record describes. DELIVERY: a webhook. DELETED: a mark at the place of a deleted record
+    in its list."""
 
     FILE = "file"
     BATCH = "batch"
+    DELIVERY = "delivery"
     DELETED = "deleted"
 
 

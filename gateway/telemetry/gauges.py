@@ -31,6 +31,7 @@ class GaugeSources(Struct, frozen=True, kw_only=True):
     get_config_applied_at: Callable[[], float]
     was_reload_applied: Callable[[], bool]
     get_batch_load: Callable[[], BatchLoad]
+    get_webhook_lag: Callable[[], float]
 
 
 class GaugeReader:
@@ -44,6 +45,7 @@ class GaugeReader:
             table.BATCHES_RUNNING: lambda: [((), sources.get_batch_load().running)],
             table.BATCHES_WAITING: lambda: [((), sources.get_batch_load().waiting)],
             table.BATCH_LINES_LEFT: lambda: [((), sources.get_batch_load().lines_left)],
+            table.WEBHOOK_LAG: lambda: [((), sources.get_webhook_lag())],
             table.ACCOUNT_ORDERS: lambda: self._read_accounts(context.limits.count_in_flight),
             table.ACCOUNT_WAITING: lambda: self._read_accounts(context.limits.count_waiting),
             table.ACCOUNT_LIMIT: lambda: self._read_accounts(context.limits.get_limit),

@@ -46,6 +46,7 @@ from gateway.events import (
 from gateway.jobs.transition_tables import LedgerLine
 from gateway.telemetry.log_rate_limiter import LogRateLimiter
 from gateway.timeouts_and_intervals import LogTiming
+from gateway.webhooks.webhook_events import WebhookAttempted
 
 MAX_QUEUED_LINES = 10_000
 # The burst for errors in requests. It is larger, since each line names its request, which operators investigate.
@@ -208,7 +209,12 @@ def get_event_level(event: Event) -> str | None:
             return "warning"
         case RateLimitExceeded() | OrderSlotGranted() | OrderAccepted() | OrderObserved() | ImageStored():
             return "debug"
-        case JobAccepted() | AttemptRecorded() | AttemptEnded(fault=None, seller_notes=None | ()):
+        case (
+            JobAccepted()
+            | AttemptRecorded()
+            | AttemptEnded(fault=None, seller_notes=None | ())
+            | WebhookAttempted(delivery_status="pending" | "delivered")
+        ):
             return "debug"
         case LedgerEntryPosted(line=LedgerLine.CAPTURE, amount=amount) if amount >= 0:
             return "debug"

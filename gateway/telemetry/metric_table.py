@@ -30,6 +30,7 @@ STATE_BUCKETS = (*WAIT_BUCKETS, *IMAGE_BUCKETS)
 FAILURE_BUCKETS = (0.05, 0.5, *IMAGE_BUCKETS)
 # An order is slow if it takes longer than the p90 of its offer, times this.
 SLOW_ORDER_FACTOR = 2.0
+WEBHOOK_BUCKETS = (0.5, 1, 2.5, 5, 10, 60, 600, 7_200, 86_400)
 
 
 def _counter(
@@ -222,6 +223,32 @@ CALLBACK_SAVINGS = _counter(
     ("seller",),
 )
 
+# --- webhooks
+
+WEBHOOK_ATTEMPTS = _counter(
+    "igw_webhook_attempts_total",
+    "Attempts to send a webhook, by outcome: `delivered`, or why it failed. Most failures are repeated.",
+    ("team", "outcome"),
+)
+WEBHOOKS_ENDED = _counter(
+    "igw_webhooks_ended_total",
+    "Webhooks that ended: `delivered`, or `failed` after the last attempt.",
+    ("team", "outcome"),
+)
+WEBHOOK_ATTEMPT_DURATION = _histogram(
+    "igw_webhook_attempt_duration_seconds", "Time of an attempt to send a webhook.", (), STEP_BUCKETS
+)
+WEBHOOK_DELIVERY_DURATION = _histogram(
+    "igw_webhook_delivery_duration_seconds",
+    "Time from the end of a job until its webhook is delivered.",
+    (),
+    WEBHOOK_BUCKETS,
+)
+WEBHOOK_LAG = _gauge(
+    "igw_webhook_lag_seconds",
+    "For how long the most overdue webhook has waited for its attempt. Each process sees the same: use max, not sum.",
+)
+
 # --- prices
 
 PRICE_DRIFT = _counter(
@@ -343,6 +370,13 @@ SECTIONS: dict[str, tuple[MetricRow, ...]] = {
         ACCOUNT_LIMIT,
         ACCOUNT_LOAD,
         RETRIES_AVAILABLE,
+    ),
+    "Webhooks": (
+        WEBHOOK_ATTEMPTS,
+        WEBHOOKS_ENDED,
+        WEBHOOK_ATTEMPT_DURATION,
+        WEBHOOK_DELIVERY_DURATION,
+        WEBHOOK_LAG,
     ),
     "Money": (*store_metric_table.MONEY, PRICE_MISMATCHES, PRICE_DRIFT),
     "The store and its replicas": store_metric_table.STORE_AND_REPLICAS,

@@ -13,6 +13,7 @@ from gateway.money import MICROS_PER_USD
 from gateway.telemetry import metric_table as table
 from gateway.telemetry.metric_families import MetricFamilies, Samples
 from gateway.telemetry.metric_row import MetricRow
+from gateway.webhooks.webhook_events import WebhookAttempted
 from providers.orders import Cell
 
 # The prefixes of other paths to the same routes, as Azure's and older clients use them.
@@ -142,6 +143,15 @@ class Metrics:
     def _on_job_reclaimed(self, event: events.JobReclaimed) -> None:
         self._count(table.JOBS_RECLAIMED)
 
+    def _on_webhook_attempted(self, event: WebhookAttempted) -> None:
+        team = self._get_team_label(event.team)
+        self._count(table.WEBHOOK_ATTEMPTS, team, event.outcome)
+        self._observe(table.WEBHOOK_ATTEMPT_DURATION, event.seconds)
+        if event.delivery_status != "pending":
+            self._count(table.WEBHOOKS_ENDED, team, event.delivery_status)
+        if event.delivery_status == "delivered":
+            self._observe(table.WEBHOOK_DELIVERY_DURATION, event.age_seconds, job=event.job)
+
     def _on_batch_ended(self, event: events.BatchEnded) -> None:
         team = self._get_team_label(event.team)
         self._count(table.BATCHES_ENDED, team, event.status)
@@ -179,6 +189,7 @@ _HANDLERS: dict[type[events.Event], Callable[[Metrics, Any], None]] = {
     events.StoreCommitted: Metrics._on_store_committed,
     events.CallbackHandled: Metrics._on_callback_handled,
     events.BatchEnded: Metrics._on_batch_ended,
+    WebhookAttempted: Metrics._on_webhook_attempted,
     events.ConfigReloaded: Metrics._on_config_reloaded,
 }
 

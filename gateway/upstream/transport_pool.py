@@ -1,4 +1,4 @@
-"""HTTP transports, with a separate set for each source of host names: operator, seller, client.
+"""HTTP transports, with a separate set for each source of host names: operator, seller, client, webhook.
 
 So no source can use up the connections or lookups of another.
 """
@@ -19,11 +19,12 @@ from gateway.upstream.transport import AiohttpTransport, ProgressConnector
 
 
 class HostSource(Enum):
-    """Who chose a host's name: the operator, a seller, or a client."""
+    """Who chose a host's name: the operator, a seller, a client for its inputs, or a team for its webhooks."""
 
     OPERATOR = "operator"
     SELLER = "seller"
     CLIENT = "client"
+    WEBHOOK = "webhook"
 
 
 MAX_CONNECTIONS = 2_000
@@ -33,6 +34,7 @@ LOOKUP_LIMITS = {
     HostSource.SELLER: LookupLimits(max_total=32, max_per_tenant=8),
     # The system's resolver retries after 5 s, so 6 s tolerate one lost packet.
     HostSource.CLIENT: LookupLimits(max_total=32, max_per_tenant=8, timeout_seconds=6.0),
+    HostSource.WEBHOOK: LookupLimits(max_total=32, max_per_tenant=8, timeout_seconds=6.0),
 }
 
 

@@ -16,7 +16,7 @@ from urllib.parse import quote, unquote, unquote_to_bytes
 import pytest
 
 from gateway.api.api_errors import ApiError
-from gateway.api.webhook_urls import require_valid_webhook
+from gateway.api.webhooks.webhook_checks import require_valid_webhook
 from gateway.timeouts_and_intervals import ConnectionTiming
 from gateway.upstream import address_guard
 from gateway.upstream.download import DownloadError

@@ -11,7 +11,7 @@ from tests.store.store_harness import StoreHarness
 def make_record(
     number: int, kind: RecordKind = RecordKind.FILE, team: str = "acme", created_at: float = 1.5
 ) -> TeamRecord:
-    prefix = "file-" if kind is RecordKind.FILE else "batch_"
+    prefix = "file-" if kind is RecordKind.FILE else f"{kind}_"
     return TeamRecord(
         id=f"{prefix}{number:028}", kind=kind, team=team, created_at=created_at, version=1, content=b"\x00content"
     )
@@ -31,6 +31,20 @@ async def test_saved_record_is_loaded_as_it_was(harness: StoreHarness) -> None:
     assert await harness.store.team_records.load(record.id) == record
     assert await harness.store.team_records.load(make_record(2).id) is None
     assert await harness.store.team_records.load("job_" + "0" * 28) is None
+
+
+async def test_record_of_each_kind_is_found_by_its_id_and_due_by_its_kind(harness: StoreHarness) -> None:
+    records = {
+        kind: make_record(number, kind)
+        for number, kind in enumerate((RecordKind.FILE, RecordKind.BATCH, RecordKind.DELIVERY))
+    }
+    for record in records.values():
+        assert await save(harness, record, 5.0)
+    harness.advance_time(5.0)
+    for kind, record in records.items():
+        assert await harness.store.team_records.load(record.id) == record
+        assert await list_due(harness, kind) == [record.id]
+        assert await harness.store.team_records.list_records(kind, "acme", 9) == (record,)
 
 
 async def test_record_changes_only_from_the_version_before(harness: StoreHarness) -> None:

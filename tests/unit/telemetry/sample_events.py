@@ -36,6 +36,7 @@ from gateway.events import (
 )
 from gateway.jobs.job import JobState
 from gateway.jobs.transition_tables import LedgerLine
+from gateway.webhooks.webhook_events import WebhookAttempted
 from providers.faults import FaultKind
 from providers.orders import Cell, Operation
 
@@ -86,6 +87,20 @@ SELLER_CALL = SellerCallEnded(
     seconds=0.1,
     status=200,
 )
+WEBHOOK_DELIVERED = WebhookAttempted(
+    at=1_790_000_000.0,
+    delivery="delivery_1",
+    name="job.completed",
+    team="a",
+    job="job_1",
+    target=None,
+    outcome="delivered",
+    status=204,
+    attempt=1,
+    seconds=0.1,
+    delivery_status="delivered",
+    age_seconds=1.2,
+)
 SAMPLE_EVENTS: tuple[Event, ...] = (
     *(ACCEPTED, RECORDED, ATTEMPT_ENDED, CAPTURE, JOB_ENDED, REQUEST, FAILOVER, PRICE_MISMATCH),
     replace(ATTEMPT_ENDED, fault=FaultKind.UNAVAILABLE),
@@ -101,6 +116,8 @@ SAMPLE_EVENTS: tuple[Event, ...] = (
     JobReclaimed(at=1_790_000_000.0, job="job_1", reclaims=1, config="c"),
     RateLimitExceeded(team="a", owner="key", limit="requests"),
     BatchEnded(batch="batch_1", team="a", status="completed", lines=3, completed=2, failed=1, seconds=9.0),
+    WEBHOOK_DELIVERED,
+    replace(WEBHOOK_DELIVERED, outcome="refused", status=500, delivery_status="failed"),
     ApiKeyChanged(action="created", key="k", team="a", actor="b", source="127.0.0.1"),
     ErrorReported(component="store", message="m", task="store.listen"),
     TaskRecovered(task="store.listen", failures=1, seconds=1.0),

@@ -19,6 +19,7 @@ from gateway.telemetry.metric_table import IMAGE_BUCKETS, METRIC_TABLE, POLLS, P
 from gateway.telemetry.metrics import Metrics, get_canonical_route
 from gateway.telemetry.spans import QUEUE_FULL
 from gateway.telemetry.store_metrics import StoreMetricReader
+from gateway.webhooks import webhook_events
 from tests.unit.telemetry.sample_events import ATTEMPT_ENDED, SAMPLE_EVENTS
 
 ROOT = Path(__file__).parent.parent.parent.parent
@@ -118,7 +119,7 @@ def test_only_the_table_has_metrics() -> None:
 def test_each_event_class_has_a_sample() -> None:
     classes = {
         kind
-        for kind in vars(events).values()
+        for kind in (*vars(events).values(), *vars(webhook_events).values())
         if isinstance(kind, type) and issubclass(kind, Event) and not kind.__subclasses__()
     }
     assert {type(event) for event in SAMPLE_EVENTS} == classes

@@ -1,5 +1,6 @@
 """Checks the webhook URLs of jobs. Where a name leads is checked again at each connection."""
 
+from gateway.api.api_context import ApiContext
 from gateway.api.api_errors import ApiError
 from gateway.upstream.address_guard import is_public_host
 from gateway.upstream.request_builder import BadUrl, validate_external_url
@@ -16,3 +17,10 @@ def require_valid_webhook(url: str | None) -> None:
     if not is_valid:
         message = "Invalid webhook: must be an https URL of a public host, on port 443, without a user name."
         raise ApiError(400, "invalid_value", message, param="webhook")
+
+
+def require_signing_secret(context: ApiContext, team: str, param: str | None = None) -> None:
+    """Raises ApiError if the team has no secret with which its webhooks could be signed."""
+    if not context.catalogue().webhook_secrets.get(team):
+        message = "Your team has no signing secret for webhooks. Ask your platform team for one, or omit the webhook."
+        raise ApiError(400, "webhooks_not_configured", message, param=param)
