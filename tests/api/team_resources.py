@@ -28,6 +28,12 @@ def create_batch(client: httpx.Client) -> str:
     return str(answer.json()["id"])
 
 
+def send_test_webhook(client: httpx.Client) -> str:
+    answer = client.post("/v1/webhooks/test", json={"webhook": "https://example.com/webhooks"})
+    assert answer.status_code == 202, answer.text
+    return str(answer.json()["id"])
+
+
 # Creates the resource that a path parameter names. A new kind of resource needs an entry, and an id in UNKNOWN_IDS of
 # the access matrix.
 RESOURCE_MAKERS: dict[str, Callable[[httpx.Client], str]] = {
@@ -35,4 +41,5 @@ RESOURCE_MAKERS: dict[str, Callable[[httpx.Client], str]] = {
     "response_id": lambda client: make_response_id(create_job(client)),
     "file_id": upload_file,
     "batch_id": create_batch,
+    "delivery_id": send_test_webhook,
 }

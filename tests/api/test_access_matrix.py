@@ -26,6 +26,7 @@ UNKNOWN_IDS = {
     "response_id": "resp_" + "0" * 28,
     "file_id": "file-" + "0" * 28,
     "batch_id": "batch_" + "0" * 28,
+    "delivery_id": "delivery_" + "0" * 28,
 }
 FIRST_INDEX = {"index": "0"}
 # What differs between two responses to the same request.

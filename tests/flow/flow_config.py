@@ -14,6 +14,7 @@ from sandbox.runapi.callbacks import CALLBACK_SECRET
 from tests.harness.child_spec import Hook
 from tests.harness.gateway_process import StartMethod
 from tests.harness.timings import FAST_TIMINGS
+from tests.harness.webhook_receiver import WEBHOOK_SECRET
 
 ROOT = Path(__file__).parent.parent.parent
 RUNFLOW_RUNS, RUNFLOW_RUN, RUNAPI, OPENAI = SELLERS = ("runflow-runs", "runflow-run", "runapi", "openai")
@@ -49,16 +50,18 @@ SECRET_ENVIRON = {
     "IGW_FLOW_TEN_CENT_KEY": TEN_CENT_BUDGET_KEY,
     "IGW_FLOW_FORTY_CENT_KEY": FORTY_CENT_BUDGET_KEY,
     "IGW_FLOW_QUOTED_BUDGET_KEY": QUOTED_BUDGET_KEY,
+    "IGW_FLOW_WEBHOOK_SECRET": WEBHOOK_SECRET,
 }
 
 
 class GatewaySetup(Struct, frozen=True, kw_only=True):
-    """One test module's changes: times, limits of accounts and of the team `flow`, jobs' settings and retention of
-    `gateway.yaml`."""
+    """One test module's changes: times, limits of accounts and of the team `flow`, its webhooks, jobs' settings and
+    retention of `gateway.yaml`."""
 
     timing: Timing = FAST_TIMINGS
     account_limits: dict[str, dict[str, int]] = {}
     team_limits: dict[str, int] = {}
+    webhooks: dict[str, Any] = {}
     job_settings: dict[str, float] = {}
     retention: dict[str, float] = {}
     hooks: tuple[Hook, ...] = ()
@@ -90,7 +93,7 @@ def write_config(folder: Path, sandbox_url: str, callback_secret_path: Path, set
         accounts[name]["limits"] = limits
     _write_json(folder / "accounts.yaml", {"accounts": accounts})
     _write_json(folder / "policies.yaml", {"policies": _build_policies(), "default": "cheapest"})
-    _write_json(folder / "teams.yaml", {"teams": _build_teams(setup.team_limits)})
+    _write_json(folder / "teams.yaml", {"teams": _build_teams(setup)})
     gateway_settings = {"reload": {"watch": False}, "jobs": setup.job_settings, "retention": setup.retention}
     _write_json(folder / "gateway.yaml", gateway_settings)
 
@@ -136,10 +139,15 @@ def _build_policies() -> dict[str, Any]:
     return policies
 
 
-def _build_teams(limits: dict[str, int]) -> dict[str, Any]:
+def _build_teams(setup: GatewaySetup) -> dict[str, Any]:
     policies = list(_build_policies())
     return {
-        "flow": {"keys": ["env:IGW_FLOW_KEY"], "policies": policies, "limits": limits},
+        "flow": {
+            "keys": ["env:IGW_FLOW_KEY"],
+            "policies": policies,
+            "limits": setup.team_limits,
+            "webhooks": {"secrets": ["env:IGW_FLOW_WEBHOOK_SECRET"], **setup.webhooks},
+        },
         "one-cent": {"keys": ["env:IGW_FLOW_ONE_CENT_KEY"], "policies": policies, "budget": {"day": "0.01"}},
         "ten-cent": {"keys": ["env:IGW_FLOW_TEN_CENT_KEY"], "budget": {"day": "0.10"}},
         "forty-cent": {"keys": ["env:IGW_FLOW_FORTY_CENT_KEY"], "budget": {"day": "0.40"}},

@@ -19,6 +19,7 @@ from msgspec.structs import replace
 from gateway.upstream import address_guard, dns_lookup
 from tests.flow.flow_config import GatewaySetup
 from tests.harness.child_spec import Hook
+from tests.harness.webhook_receiver import SentWebhook
 
 # A loopback address that no other server uses.
 PUBLIC_ADDRESS = "127.77.7.7"
@@ -46,7 +47,8 @@ def patch_public_internet(server_port: int) -> None:
 
 
 class PublicSite:
-    """The server's pages by path: status, headers and body chunks. `request_counts` counts requests by path."""
+    """The server's pages by path: status, headers and body chunks. `request_counts` counts requests by path;
+    `webhooks`: those that it received."""
 
     def __init__(self, port: int, certificate: Path) -> None:
         self.port = port
@@ -54,6 +56,7 @@ class PublicSite:
         self.request_counts: Counter[str] = Counter()
         self.pages: dict[str, tuple[int, dict[str, str], list[bytes | float | None]]] = {}
         self.stopped = threading.Event()
+        self.webhooks: list[SentWebhook] = []
 
     def make_url(self, path: str, host_name: str = HOST_NAME) -> str:
         return f"https://{host_name}{path}"
@@ -104,6 +107,14 @@ class _PageHandler(BaseHTTPRequestHandler):
                 site.stopped.wait(chunk)
             else:
                 self.wfile.write(chunk)
+
+    def do_POST(self) -> None:
+        """Accepts a webhook."""
+        body = self.rfile.read(int(self.headers.get("content-length", 0)))
+        headers = {name.lower(): value for name, value in self.headers.items()}
+        self.server.site.webhooks.append(SentWebhook(self.path, headers, body, 204))
+        self.send_response(204)
+        self.end_headers()
 
     def log_message(self, *_: object) -> None:
         """Logs nothing: tests read `request_counts`."""

@@ -43,6 +43,7 @@ from gateway.api.response_types import (
     JobListBody,
     ReadinessBody,
 )
+from gateway.api.webhooks.webhook_documentation_table import WEBHOOK_ROUTE_DOCUMENTATION
 
 TAGS = {
     "Images": "OpenAI's Images API. A response has the images. OpenAI's and Azure's clients work unchanged.",
@@ -50,6 +51,7 @@ TAGS = {
     "Models": "The configured models. OpenAI's SDKs list them.",
     "Jobs": "A job is accepted at once, and continues without its client.",
     "Batches": "OpenAI's Files and Batch API: thousands of requests for images in one file.",
+    "Webhooks": "Requests to your team's own servers at the end of jobs: their log, and sending them again.",
     "Administration": "For admin keys: API keys, teams, and what admins did.",
     "Monitoring": "For operators. Without an API key.",
     "Documentation": "This documentation, in several forms. Without an API key.",
@@ -60,6 +62,7 @@ IMAGES_RESPONSE = ResponseDocumentation(
 
 PATH_PARAMETERS = {
     "batch_id": "The id of the batch.",
+    "delivery_id": "The id of the delivery.",
     "file_id": "The id of the file.",
     "index": "The index of the image in the job.",
     "job_id": "The id of the job.",
@@ -91,6 +94,7 @@ BODY_ERRORS = (
 
 ROUTE_DOCUMENTATION = {
     **BATCH_ROUTE_DOCUMENTATION,
+    **WEBHOOK_ROUTE_DOCUMENTATION,
     "create_generation": RouteDocumentation(
         tag="Images",
         summary="Generate images",
