@@ -154,7 +154,7 @@ class Client:
             replica.components.engine.job_caller_remover.remove_in_background(TEAM, presence.idempotency_record)
 
     async def _create_job_with_webhook(self, replica: Replica) -> str:
-        """No route offers webhooks yet, so this client calls the engine."""
+        """Calls the engine, since the explored configuration has no secret that the route requires."""
         context = replica.components.api_context
         images = self._input_images
         query = to_routing_query(context.catalogue(), self._params, TEAM, self._operation, images)

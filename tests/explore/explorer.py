@@ -23,6 +23,7 @@ from tests.explore.operations import AccountChange, AccountState, Drain
 from tests.explore.replica import BASE_URL, CLEANUP_INTERVAL_SECONDS, Replica, World
 from tests.explore.scenario import Scenario, add_variations, draw_scenario
 from tests.explore.scripted_sellers import ScriptedSellers
+from tests.explore.scripted_webhooks import are_webhooks_pending, list_webhook_violations
 from tests.explore.sellers_config import load_catalogue
 from tests.explore.story import Story
 from tests.harness.memory_storage import MemoryBackend
@@ -32,6 +33,8 @@ from tests.harness.virtual_time_loop import Deadlock, Livelock, VirtualTimeLoop
 # A job that is not settled by then is lost.
 MAX_RUN_SECONDS = 400.0
 CHECK_SECONDS = 2.0
+# Of webhooks that are refused three times, after a kill.
+MAX_WEBHOOK_SECONDS = 600.0
 # Late callbacks may still arrive after the last job has ended.
 QUIET_SECONDS = 1.0
 # Jobs are deleted a week after their end. Images that a paused replica stores late come before that.
@@ -124,10 +127,12 @@ class Exploration:
             )
         ]
         await self._wait_for_end(tasks)
+        await self._wait_for_webhooks()
         violations = [
             *list_violations(world),
             *self._list_failed_tasks(tasks),
             *_compare_jobs(world, clients),
+            *list_webhook_violations(world.state, world.webhook_target),
             *list_deletion_violations(world, {client.job_id for client in clients if client.has_deleted}),
         ]
         if self._scenario.operations.has_cleanup and not violations:
@@ -157,6 +162,13 @@ class Exploration:
             if all(task.done() for task in client_tasks) and not self._world.state.open_jobs:
                 await asyncio.sleep(QUIET_SECONDS)
                 return
+
+    async def _wait_for_webhooks(self) -> None:
+        """Waits until all webhooks have arrived: a lease after a kill, and some attempts more."""
+        for _ in range(int(MAX_WEBHOOK_SECONDS / CHECK_SECONDS)):
+            if not are_webhooks_pending(self._world.state):
+                return
+            await asyncio.sleep(CHECK_SECONDS)
 
     async def _wait_for_cleanup(self) -> None:
         """Lets days pass until all jobs are deleted."""

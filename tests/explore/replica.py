@@ -21,6 +21,7 @@ from tests.explore.disturbances import PERIODIC_EFFECTS, Disturbance, Disturbanc
 from tests.explore.failpoints import Interceptor
 from tests.explore.operations import Drain, OperationsPlan
 from tests.explore.scripted_sellers import ScriptedSellers
+from tests.explore.scripted_webhooks import ScriptedTarget, make_sender
 from tests.explore.sellers_config import LEASE_SECONDS, TIMING
 from tests.explore.story import Story
 from tests.harness.memory_storage import MemoryBackend
@@ -55,6 +56,7 @@ class World(Struct, kw_only=True):
     images: MemoryBackend
     sellers: ScriptedSellers
     has_callbacks: bool
+    webhook_target: ScriptedTarget = field(default_factory=ScriptedTarget)
     is_over: bool = False
     skipped_seconds: float = 0.0
     disturbance_count: int = 0
@@ -114,6 +116,10 @@ class Replica:
     async def start(self) -> None:
         await self._store.open()
         self.components.engine.start(TaskSupervisor(self._on_event, self.world.clock))
+        sender = make_sender(
+            self.world.webhook_target, self._store, lambda: self._catalogue, self._on_event, self.world.read_store_clock
+        )
+        TaskSupervisor(self._on_event, self.world.clock).run("webhooks.send", sender.run)
 
     def _read_system_clock(self) -> float:
         offsets, steps = self.world.operations.clock_offsets, self.world.operations.clock_steps
