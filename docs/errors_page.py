@@ -38,6 +38,7 @@ WHAT_TO_DO = {
     "callback_refused": "For sellers only. If a seller gets it, compare its callback secret in `accounts.yaml`.",
     "caller_gone": "No client receives it: it only appears in metrics.",
     "client_left": "No client receives it: it only appears in metrics.",
+    "delivery_not_found": "Use the id of one of your team's webhooks; they are deleted some days after their end.",
     "draining": "Retry: another replica, or the restarted one, answers.",
     "duplicate_custom_id": "Give each line of the file its own `custom_id`.",
     "duplicate_header": "Send the header that `param` names once.",
@@ -102,6 +103,7 @@ WHAT_TO_DO = {
     "unsupported_media_type": "Set `Content-Type: application/json`; routes with input images accept forms, too.",
     "unsupported_parameter": "Omit the parameter that `param` names, or do what the message says.",
     "withdrawn": "Retry.",
+    "webhooks_not_configured": "Poll the job; operators: give the team a secret (`webhooks.secrets` in `teams.yaml`).",
 }
 WHAT_TO_DO_ABOUT_FAILURES = {
     "cancelled": "Nothing: the team cancelled the job.",

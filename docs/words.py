@@ -113,7 +113,7 @@ USUAL_WORDS = {
     "mailbox": "gateway/engine/mailbox.py",
     "callback signature": "providers/callback_signatures.py",
     "callback handler": "gateway/engine/callback_handler.py",
-    "webhook": "gateway/jobs/commit.py",
+    "webhook": "gateway/webhooks/webhook_sender.py",
     "crash recovery": "gateway/jobs/next_actions.py",
     "image conversion": "gateway/assets/image_conversion.py",
     "image header": "gateway/assets/image_header.py",
