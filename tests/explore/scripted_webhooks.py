@@ -27,7 +27,8 @@ from tests.harness.memory_store import MemoryState, MemoryStore
 
 SECRET = Secret("whsec_c2VjcmV0IG9mIHRoZSBleHBsb3JlcnMsIDI0IGJ5dGVz")
 FAILURE_RATE = 0.1
-TIMING = WebhookTiming(lease_seconds=15.0)
+# Looking at the store each second would take most of the time of a calm run.
+TIMING = WebhookTiming(interval_seconds=5.0, lease_seconds=15.0)
 
 
 class ScriptedTarget:
