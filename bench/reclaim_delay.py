@@ -34,7 +34,10 @@ def main(kills: int = KILLS) -> None:
         with redis_servers.run_single_server(folder / "redis") as server:
             environ = make_redis_environ(server.url, folder / "images")
             for name, number in (("killed", signal.SIGKILL), ("paused", signal.SIGSTOP)):
-                delays = [measure_other_replica(folder, config, environ, sandbox, number) for _ in range(kills)]
+                delays = []
+                for _ in range(kills):
+                    server.execute("FLUSHALL")
+                    delays.append(measure_other_replica(folder, config, environ, sandbox, number))
                 print(f"Redis, another replica after one was {name}: {render(delays)}", flush=True)
         delays = [measure_restart(folder / f"sqlite-{number}", config, sandbox) for number in range(kills)]
         print(f"SQLite, the next process after one was killed: {render(delays)}")

@@ -299,13 +299,10 @@ class Gateway:
 
     def _start_batch_tasks(self, components: Components, exit_stack: AsyncExitStack) -> None:
         """Starts the tasks that run batches, and delete expired files."""
-        scheduler = components.batch_scheduler
+        scheduler, maintenance = components.batch_scheduler, self.timing.maintenance
         tasks: dict[str, tuple[float, Callable[[], Awaitable[None]]]] = {
             "batches.claim": (self.timing.claims.interval_seconds, scheduler.claim_due_batches),
-            "batches.delete_files": (
-                self.timing.maintenance.cleanup_interval_seconds,
-                scheduler.delete_expired_records,
-            ),
+            "batches.delete_files": (maintenance.cleanup_interval_seconds, scheduler.delete_expired_records),
         }
         exit_stack.push_async_callback(scheduler.stop)
         for name, (interval, function) in tasks.items():
