@@ -371,13 +371,7 @@ SECTIONS: dict[str, tuple[MetricRow, ...]] = {
         ACCOUNT_LOAD,
         RETRIES_AVAILABLE,
     ),
-    "Webhooks": (
-        WEBHOOK_ATTEMPTS,
-        WEBHOOKS_ENDED,
-        WEBHOOK_ATTEMPT_DURATION,
-        WEBHOOK_DELIVERY_DURATION,
-        WEBHOOK_LAG,
-    ),
+    "Webhooks": (WEBHOOK_ATTEMPTS, WEBHOOKS_ENDED, WEBHOOK_ATTEMPT_DURATION, WEBHOOK_DELIVERY_DURATION, WEBHOOK_LAG),
     "Money": (*store_metric_table.MONEY, PRICE_MISMATCHES, PRICE_DRIFT),
     "The store and its replicas": store_metric_table.STORE_AND_REPLICAS,
     "The process": (
