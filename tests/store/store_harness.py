@@ -161,10 +161,12 @@ def make_memory_harness(state: MemoryState) -> StoreHarness:
 def make_redis_harness(server: RedisServer) -> StoreHarness:
     raw_store = RawRedis(server.make_client())
     raw_store.delete_everything()
-    url = server.create_user()
+    # A command without an answer for so long is sent again. A repeated release, for example, is refused.
+    url = f"{server.create_user()}?socket_timeout={GUARD_SECONDS}"
+    timing = StoreTiming(restart_grace_seconds=0.0, command_timeout_seconds=GUARD_SECONDS)
 
     def make_store(**options: Any) -> Store:
-        return RedisStore(url, **{"timing": StoreTiming(restart_grace_seconds=0.0), **options})
+        return RedisStore(url, **{"timing": timing, **options})
 
     return StoreHarness("clustered" if server.is_cluster else "single", make_store, raw_store)
 
