@@ -30,6 +30,20 @@ SAMPLED_PARAMETERS = {
     **dict.fromkeys(("store_kind", "shared_harness", "redis_harness"), "single"),
 }
 SAMPLE_SIZE = 10
+# Of the tests in these folders, which start gateways and sellers, a quick run has one in so many, besides those with
+# the marker `in_quick_run`.
+SAMPLED_FOLDERS = {
+    "api": 2,
+    "chaos": 5,
+    "clients": 4,
+    "command_line": 3,
+    "deploy": 2,
+    "doctor": 3,
+    "flow": 3,
+    "sandbox": 2,
+    "traces": 2,
+}
+TESTS_FOLDER = Path(__file__).parent
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -82,9 +96,17 @@ def is_in_quick_run(item: pytest.Item, case_number: int) -> bool:
     sample = item.get_closest_marker("one_in")
     if sample and case_number % sample.args[0]:
         return False
+    return crc32(item.nodeid.encode()) % get_sample_size(item) == 0
+
+
+def get_sample_size(item: pytest.Item) -> int:
+    """Returns of how many tests like this one a quick run has one."""
+    if item.get_closest_marker("in_quick_run"):
+        return 1
     parameters = item.callspec.params if isinstance(item, pytest.Function) and hasattr(item, "callspec") else {}
-    is_sampled = any(parameters.get(name) == value for name, value in SAMPLED_PARAMETERS.items())
-    return not is_sampled or crc32(item.nodeid.encode()) % SAMPLE_SIZE == 0
+    if any(parameters.get(name) == value for name, value in SAMPLED_PARAMETERS.items()):
+        return SAMPLE_SIZE
+    return SAMPLED_FOLDERS.get(item.path.relative_to(TESTS_FOLDER).parts[0], 1)
 
 
 @pytest.fixture(scope="session")

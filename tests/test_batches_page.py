@@ -12,6 +12,8 @@ import pytest
 from tests.harness.gateway_runner import ROOT, RunningGateway, run_sandboxed_gateway
 from tests.harness.page_examples import README_URL, run_bash_example
 
+pytestmark = pytest.mark.thorough
+
 PAGE = (ROOT / "docs" / "batches.md").read_text()
 (PYTHON_EXAMPLE,) = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
 SETUP, CURL_EXAMPLE = re.findall(r"```bash\n(.*?)```", PAGE, re.DOTALL)

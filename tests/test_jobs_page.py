@@ -10,6 +10,8 @@ import pytest
 from tests.harness.gateway_runner import ROOT, RunningGateway, run_sandboxed_gateway
 from tests.harness.page_examples import run_bash_example
 
+pytestmark = pytest.mark.thorough
+
 PAGE = (ROOT / "docs" / "jobs.md").read_text()
 SETUP, *EXAMPLES = re.findall(r"```bash\n(.*?)```", PAGE, re.DOTALL)
 CREATION = next(example for example in EXAMPLES if "Idempotency-Key" in example)

@@ -14,6 +14,8 @@ from tests.harness.gateway_environ import get_clean_environ
 from tests.harness.gateway_runner import ADMIN_KEY, API_KEY, CONFIG, ROOT, RunningGateway, run_sandboxed_gateway
 from tests.harness.sample_images import make_image
 
+pytestmark = pytest.mark.thorough
+
 PROGRAMS = Path(sys.executable).parent
 
 

@@ -10,6 +10,8 @@ import pytest
 from tests.harness.gateway_runner import ROOT, RunningGateway, run_sandboxed_gateway
 from tests.harness.page_examples import README_URL
 
+pytestmark = pytest.mark.thorough
+
 EXAMPLES = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "responses.md").read_text(), re.DOTALL)
 
 

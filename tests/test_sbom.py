@@ -7,6 +7,7 @@ from importlib.metadata import requires
 from pathlib import Path
 from typing import Any
 
+import pytest
 from packaging.requirements import Requirement
 
 from tests.harness.gateway_runner import ROOT
@@ -37,6 +38,7 @@ def write_bill(path: Path) -> dict[str, Any]:
     return bill
 
 
+@pytest.mark.thorough
 def test_bill_lists_every_pinned_package_with_its_hashes(tmp_path: Path) -> None:
     bill = write_bill(tmp_path / "sbom.cdx.json")
     assert (bill["bomFormat"], bill["metadata"]["component"]["name"]) == ("CycloneDX", "image-gateway")

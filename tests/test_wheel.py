@@ -16,10 +16,10 @@ from PIL import Image
 from tests.harness.child_spec import NO_CHANGES
 from tests.harness.gateway_process import GatewayProcess
 
+pytestmark = pytest.mark.thorough
 ROOT = Path(__file__).parent.parent
 SHIPPED_FILES = {path.relative_to(ROOT / "config"): path.read_bytes() for path in (ROOT / "config").rglob("*.yaml")}
 CLEAN_ENVIRON = {name: value for name, value in os.environ.items() if not name.startswith(("IGW_", "REDIS_", "PYTHON"))}
-
 
 PIP = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet"]
 
@@ -69,7 +69,6 @@ def run_program(program: Path, folder: Path, *command: str) -> "subprocess.Compl
     )
 
 
-@pytest.mark.thorough
 def test_wheel_is_complete(program: Path, tmp_path: Path) -> None:
     imports = "import gateway; from gateway.store.redis.scripts import CLAIM_JOB"
     code = f"{imports}; print(gateway.__file__, len(CLAIM_JOB.text))"
@@ -119,7 +118,6 @@ def test_init_writes_configuration_and_overwrites_nothing(program: Path, tmp_pat
     assert "else/where is valid" in checked.stdout
 
 
-@pytest.mark.thorough
 def test_wheel_and_locked_packages_draw_an_image_in_an_empty_folder(
     program_of_locked_packages: Path, tmp_path: Path
 ) -> None:

@@ -3,6 +3,8 @@
 from collections import Counter
 from collections.abc import Iterable
 
+import pytest
+
 from tests.api.error_responses import INTERNAL_TRACES
 from tests.api.form_fuzzer import FormFuzzer
 from tests.api.parallel_requests import AnsweredRequest, RawRequest, send_requests
@@ -10,6 +12,7 @@ from tests.api.request_fuzzers import JsonFuzzer, PathFuzzer, RouteFuzzer
 from tests.api.team_resources import RESOURCE_MAKERS
 from tests.harness.gateway_runner import ADMIN_KEY, RunningGateway
 
+pytestmark = pytest.mark.in_quick_run
 JSON_COUNT, FORM_COUNT, ROUTE_COUNT, PATH_COUNT = 10_000, 3_500, 5_000, 1_500
 MAX_SECONDS = 1.0
 REPETITIONS = 5

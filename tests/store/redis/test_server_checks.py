@@ -107,7 +107,7 @@ def test_unreachable_server_is_reported() -> None:
 COMMANDS_PER_NEW_JOB = 13
 
 
-@pytest.mark.one_in(4)
+@pytest.mark.one_in(10)
 @pytest.mark.parametrize("command_index", [1, 3, 6, 9, COMMANDS_PER_NEW_JOB])
 @pytest.mark.parametrize("last_transition", ["creation", "settling"])
 def test_torn_aof_tail_is_not_applied_partly(tmp_path: Path, command_index: int, last_transition: str) -> None:
@@ -158,7 +158,7 @@ def test_torn_aof_tail_is_not_applied_partly(tmp_path: Path, command_index: int,
         run_async(check_after_restart(server))
 
 
-@pytest.mark.one_in(4)
+@pytest.mark.one_in(7)
 @pytest.mark.parametrize("command_index", range(1, COMMANDS_PER_NEW_JOB + 1))
 def test_partly_applied_transition_is_repaired(tmp_path: Path, command_index: int) -> None:
     """Redis restarts twice while no gateway runs."""
