@@ -8,6 +8,7 @@ from dashboard_model import (
     Query,
     Unit,
     alarm_from,
+    make_quantile_queries,
     quantile,
     select,
     sum_by,
@@ -133,11 +134,92 @@ CALLBACK_ROW = (
         limits=(warn_from(2.5), alarm_from(10)),
     ),
 )
+WEBHOOKS = select("team")
+FAILED_ATTEMPTS = select("team", more='outcome!="delivered"')
+NO_WEBHOOKS = "No webhook was sent: neither jobs nor targets of teams ask for one."
+WEBHOOK_ROW = (
+    Panel(
+        title="Webhook attempts",
+        description="Attempts to send a webhook per second, by outcome (docs/webhooks.md). Most failed ones are "
+        "repeated, for about two and a half days.",
+        queries=(Query(f"sum by (outcome) (rate(igw_webhook_attempts_total{WEBHOOKS}[{RATE}]))", "{{outcome}}"),),
+        unit=Unit.PER_SECOND,
+        kind=PanelKind.STACK,
+        when_empty=NO_WEBHOOKS,
+    ),
+    Panel(
+        title="Failed webhook attempts",
+        description="The share of the attempts that failed, by team: whose server is down, or refuses.",
+        queries=(
+            Query(
+                f"sum by (team) (rate(igw_webhook_attempts_total{FAILED_ATTEMPTS}[{RATE}])) / "
+                f"sum by (team) (rate(igw_webhook_attempts_total{WEBHOOKS}[{RATE}]))",
+                "{{team}}",
+            ),
+        ),
+        unit=Unit.SHARE,
+        limits=(warn_from(0.05), alarm_from(0.5)),
+        runbook="imagegatewaywebhooksfailed",
+        when_empty="No attempt to send a webhook failed.",
+    ),
+    Panel(
+        title="Webhooks that ended",
+        description="Webhooks that ended in the selected time: delivered, or failed, which are given up.",
+        queries=(
+            Query(
+                f"sum by (team, outcome) (increase(igw_webhooks_ended_total{WEBHOOKS}[$__range]))",
+                "{{team}} {{outcome}}",
+            ),
+        ),
+        unit=Unit.COUNT,
+        kind=PanelKind.BARS,
+        decimals=0,
+        runbook="imagegatewaywebhooksfailed",
+        when_empty=NO_WEBHOOKS,
+    ),
+    Panel(
+        title="Time to a delivered webhook",
+        description="From the end of a job until its webhook is delivered, with all attempts. A point links to a job.",
+        queries=make_quantile_queries("igw_webhook_delivery_duration_seconds", exemplars=True),
+        unit=Unit.SECONDS,
+        limits=(warn_from(60), alarm_from(600)),
+        runbook="imagegatewaywebhookslate",
+        when_empty="No webhook was delivered.",
+    ),
+    Panel(
+        title="Time of a webhook attempt",
+        description="How long the servers of teams take to answer, failed attempts included. An attempt is given up "
+        "after 10 seconds.",
+        queries=tuple(
+            Query(quantile(share, "igw_webhook_attempt_duration_seconds"), name)
+            for share, name in ((0.5, "p50"), (0.95, "p95"))
+        ),
+        unit=Unit.SECONDS,
+        limits=(warn_from(2.5), alarm_from(10)),
+        runbook="imagegatewaywebhookslate",
+        when_empty=NO_WEBHOOKS,
+    ),
+    Panel(
+        title="Webhook lag",
+        description="For how long the most overdue webhook has waited for its attempt. About a second, unless a host "
+        "cannot keep up.",
+        queries=(Query("max(igw_webhook_lag_seconds)", "lag"),),
+        unit=Unit.SECONDS,
+        limits=(warn_from(60), alarm_from(300)),
+        runbook="imagegatewaywebhookslate",
+    ),
+)
 
 JOBS = Dashboard(
     uid="igw-jobs",
     title="Image gateway: Jobs",
     description="Where do jobs wait, and do they move?",
     filters=("team", "model"),
-    rows={"States": STATE_ROW, "Movement": MOVEMENT_ROW, "Results": RESULT_ROW, "Callbacks and storage": CALLBACK_ROW},
+    rows={
+        "States": STATE_ROW,
+        "Movement": MOVEMENT_ROW,
+        "Results": RESULT_ROW,
+        "Callbacks and storage": CALLBACK_ROW,
+        "Webhooks": WEBHOOK_ROW,
+    },
 )

@@ -19,6 +19,7 @@ from tests.harness.gateway_runner import CONFIG
 from tests.harness.sandbox_runner import RunningSandbox
 from tests.harness.timings import CHAOS_TIMINGS, change_timing
 from tests.harness.wait import wait_until
+from tests.harness.webhook_receiver import WEBHOOK_SECRET, WebhookReceiver, run_webhook_receiver
 from tests.store.redis_servers import RedisServer, run_single_server
 
 KEYS = {"design": "igw_proof_design", "marketing": "igw_proof_marketing", "research": "igw_proof_research"}
@@ -40,12 +41,19 @@ accounts:
 TEAMS = """
 teams:
   design: {{keys: ["env:IGW_KEY_DESIGN"], policies: [cheapest, fast, steady]}}
-  marketing: {{keys: ["env:IGW_KEY_MARKETING"], budget: {{day: "{budget}"}}, policies: [cheapest, fast, steady]}}
+  marketing:
+    keys: ["env:IGW_KEY_MARKETING"]
+    budget: {{day: "{budget}"}}
+    policies: [cheapest, fast, steady]
+    webhooks:
+      secrets: ["env:IGW_WEBHOOK_SECRET"]
+      targets: {{orders: {{url: "{receiver_url}{path}", private: true}}}}
   research:
     keys: ["env:IGW_KEY_RESEARCH"]
     policies: [cheapest, fast, steady]
     limits: {{requests_per_minute: 20}}
 """
+WEBHOOK_PATH = "/orders"
 # Circuit breakers test sellers often.
 GATEWAY = """
 reload: {watch: true, every_seconds: 0.2}
@@ -82,10 +90,19 @@ TIMINGS = change_timing(
 
 
 class ProofGateways:
-    """The running gateways, their Redis, sellers and configurations, and clients that send requests."""
+    """The running gateways, their Redis, sellers and configurations, clients that send requests, and a server that
+    receives the webhooks of the team marketing."""
 
-    def __init__(self, gateways: list[GatewayProcess], configs: list[Path], server: RedisServer, images: Path) -> None:
+    def __init__(
+        self,
+        gateways: list[GatewayProcess],
+        configs: list[Path],
+        server: RedisServer,
+        images: Path,
+        receiver: WebhookReceiver,
+    ) -> None:
         self.gateways, self.configs, self.redis_server, self.images = gateways, configs, server, images
+        self.receiver = receiver
         self._numbers = count()
 
     @property
@@ -143,10 +160,10 @@ class ProofGateways:
             path.write_text(text)
 
 
-def write_config(folder: Path, sandbox_url: str) -> Path:
+def write_config(folder: Path, sandbox_url: str, receiver_url: str) -> Path:
     shutil.copytree(CONFIG, folder)
     (folder / "accounts.yaml").write_text(ACCOUNTS.format(url=sandbox_url))
-    (folder / "teams.yaml").write_text(TEAMS.format(budget="500.00"))
+    (folder / "teams.yaml").write_text(TEAMS.format(budget="500.00", receiver_url=receiver_url, path=WEBHOOK_PATH))
     (folder / "gateway.yaml").write_text(GATEWAY)
     for path in (folder / "offers").glob("*.yaml"):
         text = re.sub(r"seconds: *\{any.*\n|seconds:\n(?: {6}.*\n)+", EXPECTED_SECONDS, path.read_text())
@@ -158,15 +175,17 @@ def write_config(folder: Path, sandbox_url: str) -> Path:
 def run_proof_gateways(folder: Path, sandbox: RunningSandbox) -> Iterator[ProofGateways]:
     with ExitStack() as running:
         server, images = running.enter_context(run_single_server(folder / "redis")), folder / "images"
+        receiver = running.enter_context(run_webhook_receiver())
         environ = make_redis_environ(server.url, images)
         environ |= {f"IGW_KEY_{team.upper()}": key for team, key in KEYS.items()}
+        environ["IGW_WEBHOOK_SECRET"] = WEBHOOK_SECRET
         gateways, configs = [], []
         for name in ("1", "2"):
-            config = write_config(folder / f"config-{name}", sandbox.url)
+            config = write_config(folder / f"config-{name}", sandbox.url, receiver.url)
             gateway = GatewayProcess(folder / name, config, environ, child=ChildSpec(TIMINGS))
             gateway.environ["IGW_PUBLIC_URL"] = gateway.url
             running.enter_context(gateway)
             gateway.start()
             gateways.append(gateway)
             configs.append(config)
-        yield ProofGateways(gateways, configs, server, images)
+        yield ProofGateways(gateways, configs, server, images, receiver)

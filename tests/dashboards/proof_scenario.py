@@ -8,7 +8,7 @@ from pathlib import Path
 from msgspec import Struct
 
 from tests.dashboards.prometheus_server import PrometheusServer, run_prometheus
-from tests.dashboards.proof_gateways import ProofGateways, run_proof_gateways
+from tests.dashboards.proof_gateways import WEBHOOK_PATH, ProofGateways, run_proof_gateways
 from tests.dashboards.shortened_rules import read_shortened_rules
 from tests.harness.sandbox_runner import RunningSandbox, run_sandbox
 from tests.harness.wait import wait_for_value
@@ -91,6 +91,21 @@ def _change_other_replica(tools: ScenarioTools) -> None:
     tools.proof.edit_config("gateway.yaml", "max_open: 1000", "max_open: 999", replicas=(1,))
 
 
+def _refuse_webhooks(tools: ScenarioTools) -> None:
+    """Lets the team's server fail some times, so that its webhooks are repeated, and then refuse all for good."""
+    tools.proof.receiver.statuses[WEBHOOK_PATH] = [503] * 5 + [410]
+
+
+def _hang_on_webhooks(tools: ScenarioTools) -> None:
+    """Lets the team's server accept connections, and answer none."""
+    tools.proof.receiver.statuses.clear()
+    tools.proof.receiver.released.clear()
+
+
+def _answer_webhooks(tools: ScenarioTools) -> None:
+    tools.proof.receiver.released.set()
+
+
 def _lower_budget(tools: ScenarioTools) -> None:
     """Sets a budget that the team has spent already."""
     tools.proof.edit_config("teams.yaml", 'day: "500.00"', 'day: "0.10"')
@@ -142,6 +157,8 @@ PHASES = (
     FaultPhase(
         "configurations differ", _change_one_replica, _name_alerts("ConfigurationsDiffer"), _change_other_replica
     ),
+    FaultPhase("a receiver of webhooks refuses them", _refuse_webhooks, _name_alerts("WebhooksFailed")),
+    FaultPhase("a receiver of webhooks hangs", _hang_on_webhooks, _name_alerts("WebhooksLate"), _answer_webhooks),
     FaultPhase("a budget is spent", _lower_budget, _name_alerts("BudgetNearlySpent")),
     FaultPhase(
         "a seller delivers nothing",

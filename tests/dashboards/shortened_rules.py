@@ -15,6 +15,7 @@ WINDOWS = {
 THRESHOLDS = {
     'le="120.0"': 'le="5.0"',
     "max(igw_due_lag_seconds) > 60": "max(igw_due_lag_seconds) > 3",
+    "(igw_webhook_lag_seconds[5m])) > 300": "(igw_webhook_lag_seconds[5m])) > 6",
     "(igw_store_reading_age_seconds) > 30": "(igw_store_reading_age_seconds) > 5",
     "(igw_replica_heartbeat_age_seconds) > 60": "(igw_replica_heartbeat_age_seconds) > 20",
 }
