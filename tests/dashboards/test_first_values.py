@@ -13,7 +13,7 @@ from gateway.store.redis import RedisStore
 from tests.dashboards.alert_rules import RULES
 from tests.dashboards.panel_queries import list_panel_queries
 from tests.dashboards.prometheus_server import PrometheusServer, Series, run_prometheus
-from tests.dashboards.proof_gateways import KEYS, ProofGateways, run_proof_gateways
+from tests.dashboards.proof_gateways import KEYS, WEBHOOK_PATH, ProofGateways, run_proof_gateways
 from tests.harness.ledger_reader import read_ledger
 from tests.harness.sandbox_runner import RunningSandbox, run_sandbox
 from tests.harness.wait import wait_for_value, wait_until
@@ -93,6 +93,7 @@ def test_first_money_and_events_are_shown(tmp_path: Path) -> None:
             run_first_jobs(run)
             run.expect_spend_of_ledger()
             expect_events(run)
+            expect_webhooks(run)
             restart_gateways(run)
             run.run_job(0, "research", quality="medium")
             run.expect_spend_of_ledger()
@@ -124,6 +125,22 @@ def expect_events(run: FirstRun) -> None:
         lambda: [series.values[0][1] for series in run.server.query(FAILED_SHARE)],
         lambda shares: len(shares) == 1 and abs(shares[0] - FAILED_SHARE_EXPECTED) < 0.01,
         f"the share of failed jobs is {FAILED_SHARE_EXPECTED}",
+    )
+
+
+def expect_webhooks(run: FirstRun) -> None:
+    """Lets the first webhook fail, after some that were delivered."""
+    delivered = len([team for team, _ in COMPLETED_JOBS if team == "marketing"]) + 1
+    wait_until(lambda: len(run.proof.receiver.webhooks) == delivered, "the webhooks of all jobs are delivered")
+    run.proof.receiver.statuses[WEBHOOK_PATH] = [410]
+    run.run_job(0, "marketing", quality="low")
+    wait_for_value(
+        lambda: {
+            series.labels["outcome"]: round(series.values[0][1])
+            for series in run.query_panel("Jobs: Webhooks that ended")
+        },
+        lambda ended: ended == {"delivered": delivered, "failed": 1},
+        f"{delivered} webhooks are delivered, and one failed",
     )
 
 
