@@ -75,6 +75,7 @@ class SellerAccount(Struct, frozen=True):
     allows_private_addresses: bool
     limits: AccountLimits = AccountLimits()
     proxy: Proxy | None = None
+    region: str | None = None
 
     @property
     def identity(self) -> str:

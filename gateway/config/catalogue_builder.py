@@ -188,6 +188,7 @@ class _CatalogueBuilder:
             allows_private_addresses=config.private,
             limits=config.limits,
             proxy=proxy,
+            region=config.region,
         )
 
     def _resolve_proxy(self, name: str, reference: ProxyRef) -> Proxy | None:

@@ -1,6 +1,6 @@
 """Checks that span options and files: names used by policies, rules, teams, aliases and offers."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping
 
 from gateway.config.findings import Finding, check_name
 from gateway.config.loader import LoadedFiles, sort_problems
@@ -34,9 +34,9 @@ def _check_gateway(config: Config) -> Iterator[Finding]:
 
 
 def _check_policies(config: Config) -> Iterator[Finding]:
-    policies = config.policies.policies
+    policies, seller_regions = config.policies.policies, _list_seller_regions(config)
     for name, policy in policies.items():
-        for finding in _check_policy(policy, list(config.offers)):
+        for finding in _check_policy(policy, seller_regions):
             yield Finding(finding.message, ("policies", name, *finding.path))
     for index, rule in enumerate(config.policies.rules):
         yield from check_name("policy", rule.use, policies, "rules", index, "use")
@@ -61,20 +61,38 @@ def _check_words(config: Config, when: RuleConditions) -> Iterator[Finding]:
             yield from check_name(kind, value, known, *path)
 
 
-def _check_policy(policy: PolicyConfig, sellers: Sequence[str]) -> Iterator[Finding]:
-    unknown_sellers = list(_check_seller_names(policy, sellers))
-    yield from unknown_sellers
+def _list_seller_regions(config: Config) -> dict[str, str | None]:
+    accounts = config.accounts.accounts
+    return {
+        seller: accounts[file.account].region if file.account in accounts else None
+        for seller, file in config.offers.items()
+    }
+
+
+def _check_regions(regions: tuple[str, ...] | None, sellers: Mapping[str, str | None], *path: str) -> Iterator[Finding]:
+    """Checks that a seller is in each region. A misspelled region would exclude every seller."""
+    known = dict.fromkeys(region for region in sellers.values() if region)
+    if regions and not known:
+        yield Finding("No seller is in a region: give accounts of accounts.yaml a 'region'", path)
+    for index, region in enumerate((regions or ()) if known else ()):
+        yield from check_name("region", region, known, *path, index)
+
+
+def _check_policy(policy: PolicyConfig, sellers: Mapping[str, str | None]) -> Iterator[Finding]:
+    """`sellers`: their names, and the regions of their accounts."""
+    unknown_names = [*_check_seller_names(policy, sellers), *_check_regions(policy.regions, sellers, "regions")]
+    yield from unknown_names
     yield from (Finding(message, (option,)) for message, option in _check_rank(policy))
     for index, seller in enumerate(policy.sellers or ()):
         if seller in (policy.sellers or ())[:index]:
             yield Finding(f"'{seller}' is listed twice", ("sellers", index))
     has_weight = policy.weights is None or any(policy.weights.values())
     # A misspelled seller may be the only eligible one.
-    if has_weight and not unknown_sellers and not _list_eligible_sellers(policy, sellers):
-        yield Finding("'sellers', 'weights', 'only' and 'ignore' together exclude all sellers", ())
+    if has_weight and not unknown_names and not _list_eligible_sellers(policy, sellers):
+        yield Finding("'sellers', 'weights', 'only', 'ignore' and 'regions' together exclude all sellers", ())
 
 
-def _check_seller_names(policy: PolicyConfig, sellers: Sequence[str]) -> Iterator[Finding]:
+def _check_seller_names(policy: PolicyConfig, sellers: Collection[str]) -> Iterator[Finding]:
     for field in ("sellers", "only", "ignore"):
         for index, seller in enumerate(getattr(policy, field) or ()):
             yield from check_name("seller", seller, sellers, field, index)
@@ -99,18 +117,21 @@ def _check_rank(policy: PolicyConfig) -> Iterator[tuple[str, str]]:
         yield f"Invalid value '{policy.then}' for 'then' in this policy", "then"
 
 
-def _list_eligible_sellers(policy: PolicyConfig, sellers: Sequence[str]) -> list[str]:
+def _list_eligible_sellers(policy: PolicyConfig, sellers: Mapping[str, str | None]) -> list[str]:
     return [
         seller
-        for seller in sellers
+        for seller, region in sellers.items()
         if (policy.sellers is None or seller in policy.sellers)
         and (policy.weights is None or policy.weights.get(seller, 0) > 0)
         and (policy.only is None or seller in policy.only)
         and seller not in policy.ignore
+        and (policy.regions is None or region in policy.regions)
     ]
 
 
 def _check_teams(config: Config) -> Iterator[Finding]:
+    sellers = _list_seller_regions(config)
     for name, team in config.teams.teams.items():
         for index, policy in enumerate(team.policies):
             yield from check_name("policy", policy, config.policies.policies, "teams", name, "policies", index)
+        yield from _check_regions(team.regions, sellers, "teams", name, "regions")

@@ -202,6 +202,7 @@ class AccountConfig(ConfigStruct, frozen=True, kw_only=True):
     limits: Annotated[AccountLimits, option_help("Limits of each gateway replica. Default no limits.")] = (
         AccountLimits()
     )
+    region: Annotated[NonEmptyText | None, option_help("Where the seller processes data, as you name it.")] = None
 
 
 class AccountsFile(ConfigStruct, frozen=True, kw_only=True):
@@ -213,6 +214,7 @@ class AccountsFile(ConfigStruct, frozen=True, kw_only=True):
 # --- policies.yaml
 
 Rank = Literal["cost", "latency", "listed", "weighted"]
+Regions = Annotated[tuple[NonEmptyText, ...], Meta(min_length=1)]
 
 
 class FailoverConfig(ConfigStruct, frozen=True, kw_only=True):
@@ -258,6 +260,7 @@ class PolicyConfig(ConfigStruct, frozen=True, kw_only=True):
     max_seconds: Annotated[PositiveSeconds | None, option_help("Maximum p90 in seconds. Default no limit.")] = None
     only: Annotated[tuple[NonEmptyText, ...] | None, option_help("Only these sellers. Default all.")] = None
     ignore: Annotated[tuple[NonEmptyText, ...], option_help("Excludes these sellers. Default none.")] = ()
+    regions: Annotated[Regions | None, option_help("Only sellers of accounts in these regions. Default all.")] = None
 
 
 class RuleConditions(ConfigStruct, frozen=True, kw_only=True):
@@ -358,6 +361,7 @@ class TeamConfig(ConfigStruct, frozen=True, kw_only=True):
     max_price: Annotated[Usd | None, option_help("Maximum USD per image. Default no limit.")] = None
     max_cost: Annotated[Usd | None, option_help("Maximum USD per request. Default no limit.")] = None
     limits: Annotated[RateLimits, option_help("How much all keys of the team together may request.")] = RateLimits()
+    regions: Annotated[Regions | None, option_help("Only sellers of accounts in these regions. Default all.")] = None
     webhooks: Annotated[WebhooksConfig, option_help("Signing secrets and targets of webhooks.")] = WebhooksConfig()
 
 

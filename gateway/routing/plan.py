@@ -5,7 +5,7 @@ from typing import TypeVar
 
 from msgspec import Struct
 
-from gateway.catalogue import Catalogue
+from gateway.catalogue import Catalogue, Seller
 from gateway.config.schema import FailoverConfig, PolicyConfig, Rank, RuleConfig, TeamConfig
 from gateway.money import format_usd
 from gateway.routing.fit import Fit, Misfit, fit_requirements, match_offers
@@ -27,13 +27,14 @@ class RoutingError(ValueError):
 
 
 class RoutingLimits(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Limits of a client, team or policy. The narrowest wins."""
+    """Limits of a client, team or policy. The narrowest wins. Only teams and policies limit regions."""
 
     max_price: int | None = None
     max_cost: int | None = None
     max_seconds: float | None = None
     only: tuple[str, ...] | None = None
     ignore: tuple[str, ...] = ()
+    regions: tuple[str, ...] | None = None
 
 
 class RoutingQuery(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -179,14 +180,19 @@ def rule_matches(rule: RuleConfig, query: RoutingQuery) -> bool:
 def combine_limits(policy: PolicyConfig, team: TeamConfig | None, requested: RoutingLimits) -> RoutingLimits:
     """Returns the narrowest limits of policy, team and client."""
     team_price, team_cost = (team.max_price, team.max_cost) if team else (None, None)
-    only = [set(names) for names in (policy.only, requested.only) if names is not None]
     return RoutingLimits(
         max_price=_find_minimum(policy.max_price, team_price, requested.max_price),
         max_cost=_find_minimum(policy.max_cost, team_cost, requested.max_cost),
         max_seconds=_find_minimum(policy.max_seconds, requested.max_seconds),
-        only=tuple(set.intersection(*only)) if only else None,
+        only=_intersect(policy.only, requested.only),
         ignore=(*policy.ignore, *requested.ignore),
+        regions=_intersect(policy.regions, team.regions if team else None),
     )
+
+
+def _intersect(*choices: tuple[str, ...] | None) -> tuple[str, ...] | None:
+    limiting = [set(names) for names in choices if names is not None]
+    return tuple(sorted(set.intersection(*limiting))) if limiting else None
 
 
 def _find_minimum(*values: Number | None) -> Number | None:
@@ -211,7 +217,7 @@ def _make_candidate(fit: Fit, request: RoutingRequest, signals: Signals) -> Cand
 
 def _exclusion_reasons(candidate: Candidate, policy: PolicyConfig, limits: RoutingLimits) -> tuple[str, ...]:
     """Returns why an offer that fits is excluded."""
-    seller_reasons = seller_exclusion_reasons(candidate.fit.offer.seller.name, policy, limits)
+    seller_reasons = seller_exclusion_reasons(candidate.fit.offer.seller, policy, limits)
     return (*seller_reasons, *_limit_exclusion_reasons(candidate, policy, limits))
 
 
@@ -225,15 +231,18 @@ def _can_exclude(policy: PolicyConfig, limits: RoutingLimits) -> bool:
     )
 
 
-def seller_exclusion_reasons(seller: str, policy: PolicyConfig, limits: RoutingLimits) -> Iterator[str]:
-    if policy.sellers is not None and seller not in policy.sellers:
+def seller_exclusion_reasons(seller: Seller, policy: PolicyConfig, limits: RoutingLimits) -> Iterator[str]:
+    if policy.sellers is not None and seller.name not in policy.sellers:
         yield "not listed in the policy's 'sellers'"
-    if policy.weights is not None and not policy.weights.get(seller):
+    if policy.weights is not None and not policy.weights.get(seller.name):
         yield "has no weight in the policy"
-    if limits.only is not None and seller not in limits.only:
+    if limits.only is not None and seller.name not in limits.only:
         yield "not listed in 'only'"
-    if seller in limits.ignore:
+    if seller.name in limits.ignore:
         yield "excluded by 'ignore'"
+    if limits.regions is not None and seller.account.region not in limits.regions:
+        allowed = " or ".join(limits.regions) or "none"
+        yield f"in region {seller.account.region or 'unknown'}, allowed is {allowed}"
 
 
 def _limit_exclusion_reasons(candidate: Candidate, policy: PolicyConfig, limits: RoutingLimits) -> Iterator[str]:

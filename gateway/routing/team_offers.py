@@ -62,4 +62,4 @@ def _can_order(catalogue: Catalogue, policy: PolicyConfig, team: str, offer_and_
     offer, cell = offer_and_cell
     limits, price = combine_limits(policy, catalogue.teams.get(team), RoutingLimits()), offer.prices[cell].price
     is_too_expensive = any(limit is not None and price > limit for limit in (limits.max_price, limits.max_cost))
-    return not is_too_expensive and not any(seller_exclusion_reasons(offer.seller.name, policy, limits))
+    return not is_too_expensive and not any(seller_exclusion_reasons(offer.seller, policy, limits))

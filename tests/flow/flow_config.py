@@ -55,12 +55,14 @@ SECRET_ENVIRON = {
 
 
 class GatewaySetup(Struct, frozen=True, kw_only=True):
-    """One test module's changes: times, limits of accounts and of the team `flow`, its webhooks, jobs' settings and
-    retention of `gateway.yaml`."""
+    """One test module's changes: times, limits and regions of accounts and of the team `flow`, its webhooks, jobs'
+    settings and retention of `gateway.yaml`."""
 
     timing: Timing = FAST_TIMINGS
     account_limits: dict[str, dict[str, int]] = {}
     team_limits: dict[str, int] = {}
+    account_regions: dict[str, str] = {}
+    team_regions: tuple[str, ...] = ()
     webhooks: dict[str, Any] = {}
     job_settings: dict[str, float] = {}
     retention: dict[str, float] = {}
@@ -91,6 +93,8 @@ def write_config(folder: Path, sandbox_url: str, callback_secret_path: Path, set
     accounts = _build_accounts(sandbox_url, callback_secret_path)
     for name, limits in setup.account_limits.items():
         accounts[name]["limits"] = limits
+    for name, region in setup.account_regions.items():
+        accounts[name]["region"] = region
     _write_json(folder / "accounts.yaml", {"accounts": accounts})
     _write_json(folder / "policies.yaml", {"policies": _build_policies(), "default": "cheapest"})
     _write_json(folder / "teams.yaml", {"teams": _build_teams(setup)})
@@ -146,6 +150,7 @@ def _build_teams(setup: GatewaySetup) -> dict[str, Any]:
             "keys": ["env:IGW_FLOW_KEY"],
             "policies": policies,
             "limits": setup.team_limits,
+            **({"regions": setup.team_regions} if setup.team_regions else {}),
             "webhooks": {"secrets": ["env:IGW_FLOW_WEBHOOK_SECRET"], **setup.webhooks},
         },
         "one-cent": {"keys": ["env:IGW_FLOW_ONE_CENT_KEY"], "policies": policies, "budget": {"day": "0.01"}},

@@ -118,6 +118,8 @@ def is_admitted(bid: Bid, policy: PolicyConfig, team: TeamConfig) -> bool:
     is_allowed = is_allowed and (team.max_cost is None or total <= team.max_cost)
     is_allowed = is_allowed and (team.max_price is None or total / bid.request.n <= team.max_price)
     is_allowed = is_allowed and (policy.max_seconds is None or bid.p90_seconds <= policy.max_seconds)
+    for regions in (policy.regions, team.regions):
+        is_allowed = is_allowed and (regions is None or bid.offer.seller.account.region in regions)
     if policy.fidelity == "exact":
         is_allowed = is_allowed and bid.shortcomings == 0
         is_allowed = is_allowed and bid.signals.faithful

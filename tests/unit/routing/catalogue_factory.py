@@ -24,8 +24,8 @@ RATIO_SIZES = SizeOptions(ratios=tuple(Ratio(ratio) for ratio in RATIOS), unsold
 FEW_RATIO_SIZES = SizeOptions(ratios=(Ratio("1:1"), Ratio("16:9")), resolutions=("1k", "2k"))
 
 
-def make_account(secret: str | None = "s") -> SellerAccount:  # noqa: S107  not a real secret
-    return SellerAccount("a", "https://a.example", Secret(secret) if secret else None, False, (), False)
+def make_account(secret: str | None = "s", region: str | None = None) -> SellerAccount:  # noqa: S107  not a real secret
+    return SellerAccount("a", "https://a.example", Secret(secret) if secret else None, False, (), False, region=region)
 
 
 def make_offer(name: str, prices: Mapping[Cell, int], **changes: Any) -> Offer:
@@ -102,7 +102,9 @@ def offer_strategy(draw: st.DrawFn, position: int) -> Offer:
         token_prices=draw(st.sampled_from([None, None, TOKEN_PRICES])),
         by_quality=dict(zip(QUALITIES, latencies, strict=True)),
         **{name: draw(st.sampled_from(values)) for name, values in COMMON_VALUES.items() if name != "account"},
-        account=make_account(draw(st.sampled_from(COMMON_VALUES["account"]))),
+        account=make_account(
+            draw(st.sampled_from(COMMON_VALUES["account"])), draw(st.sampled_from([None, "eu", "na", "eu"]))
+        ),
     )
 
 

@@ -40,6 +40,7 @@ def make_policies(sellers: list[str]) -> dict[str, PolicyConfig]:
         "cheap or nothing": PolicyConfig(rank="latency", max_price=Usd(62_999)),
         "thrifty": PolicyConfig(rank="latency", max_cost=Usd(100_000), ignore=("seller-1",)),
         "patient": PolicyConfig(rank="cost", max_seconds=40.0, only=("seller-0", "seller-2", "seller-3")),
+        "local": PolicyConfig(rank="cost", regions=("eu", "nowhere")),
     }
 
 
@@ -66,6 +67,7 @@ TEAMS = st.builds(
     policies=st.just(()),
     max_price=st.sampled_from([None, None, Usd(62_999), Usd(63_000)]),
     max_cost=st.sampled_from([None, None, Usd(200_000)]),
+    regions=st.sampled_from([None, None, ("eu",), ("na", "eu")]),
 )
 
 

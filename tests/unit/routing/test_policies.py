@@ -12,6 +12,7 @@ from gateway.routing.signals import CellSignals
 from tests.harness.image_model import ALL_CELLS, target_from_ratio
 from tests.unit.routing.catalogue_factory import (
     MODEL,
+    make_account,
     make_catalogue,
     make_offer,
     make_request,
@@ -53,6 +54,27 @@ def test_each_rank_has_its_order() -> None:
     listed = PolicyConfig(rank="listed", sellers=("middle", "fast"))
     assert list_ranked(plan_with_policy(listed)) == ["middle", "fast"]
     assert list_exclusion_reasons(plan_with_policy(listed)) == {"cheap": ("not listed in the policy's 'sellers'",)}
+
+
+def test_regions_of_policy_and_team_exclude_sellers() -> None:
+    offers = [
+        make_offer(str(region), make_uniform_prices(10_000), account=make_account(region=region), position=position)
+        for position, region in enumerate(("eu", "na", None))
+    ]
+    catalogue = make_catalogue(
+        offers,
+        {"western": PolicyConfig(rank="cost", regions=("eu", "na"))},
+        teams={"european": TeamConfig(regions=("eu", "asia")), "anywhere": TeamConfig()},
+    )
+    european, anywhere = (
+        make_plan(catalogue, RoutingQuery(request=make_request(), team=team), {}) for team in ("european", "anywhere")
+    )
+    assert list_ranked(european) == ["eu"]
+    assert list_exclusion_reasons(european) == {
+        "na": ("in region na, allowed is eu",),
+        "None": ("in region unknown, allowed is eu",),
+    }
+    assert list_ranked(anywhere) == ["eu", "na"]
 
 
 def test_near_prices_are_ties_broken_by_latency() -> None:
