@@ -5,7 +5,6 @@ import re
 import sys
 import uuid
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from typing import Any
 
 import click
@@ -71,8 +70,8 @@ PARAMETERS = (
 def generate(prompt: str, more_images: tuple[str, ...], **options: Any) -> None:
     """Generate images from PROMPT, or edit images; write them to files and print their paths.
 
-    Progress and errors go to standard error. A PROMPT of - is read from standard input. Ctrl-C leaves the job running
-    and says how to get its images.
+    Progress and errors go to standard error. A PROMPT or an image of - is read from standard input. Ctrl-C leaves the
+    job running and says how to get its images.
 
     \b
     Examples:
@@ -85,7 +84,10 @@ def generate(prompt: str, more_images: tuple[str, ...], **options: Any) -> None:
       image-gateway wait "$(image-gateway generate "a lighthouse" --no-wait)" -o cat.png
     """
     output_files = to_output_files(options)
-    body = build_request(_read_prompt(prompt), _list_inputs(more_images, options), options, output_files.output_format)
+    images = _list_inputs(more_images, options)
+    if [prompt, *images, options["mask"]].count(STDIN) > 1:
+        raise click.UsageError("Only one of prompt, images and mask can be -: standard input is read once")
+    body = build_request(_read_prompt(prompt), images, options, output_files.output_format)
     if options["wants_quote"]:
         client = JobClient(to_connection(options), print_line)
         return print_quote_response(client.fetch_quote(body), options["wants_json"])
@@ -143,11 +145,13 @@ def _read_input(image: str, option: str) -> Json:
     if _URL.match(image):
         return {"image_url": image}
     try:
-        with Path(image).open("rb") as file:
+        with click.open_file(image, "rb") as file:
             data = file.read(MAX_BODY_BYTES + 1)
     except OSError as error:
         message = f"{option}: {image} cannot be read: {error.strerror}. The prompt comes before the images"
         raise click.UsageError(message) from None
     if len(data) > MAX_BODY_BYTES:
         raise click.UsageError(f"{option}: {image} is larger than {MAX_BODY_BYTES >> 20} MiB, the limit of a request")
+    if not data:
+        raise click.UsageError(f"{option}: {image} is empty")
     return {"b64_json": base64.b64encode(data).decode()}

@@ -60,6 +60,29 @@ def test_prompt_of_closed_standard_input_is_empty(commands: ClientCommands) -> N
     assert "The prompt is empty" in result.stderr
 
 
+def test_image_of_standard_input_is_edited(commands: ClientCommands) -> None:
+    run_in_shell(commands, f"{GENERATE} -o cat.png")
+    result = run_in_shell(commands, 'generate "make it winter" --edit - --quality low -o winter.png < cat.png')
+    assert result.returncode == ExitCode.DELIVERED, result.stderr
+    assert commands.open_image("winter.png").format == "PNG"
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("generate - --edit - < /dev/null", "Only one of prompt, images and mask can be -"),
+        ('generate "a cat" --edit - --mask - < /dev/null', "Only one of prompt, images and mask can be -"),
+        ('generate "a cat" --edit - < /dev/null', "--edit: - is empty"),
+        ('generate "a cat" --edit - <&-', "--edit: - is empty"),
+        ('generate "a cat" --edit - < /dev/zero', "--edit: - is larger than 64 MiB"),
+    ],
+)
+def test_invalid_use_of_standard_input_is_explained(commands: ClientCommands, line: str, message: str) -> None:
+    result = run_in_shell(commands, line)
+    assert result.returncode == ExitCode.INVALID_OPTIONS
+    assert message in result.stderr
+
+
 def test_terminal_without_unicode_shows_escape_sequences(commands: ClientCommands) -> None:
     result = run_in_shell(commands, "jobs --label nothing; image-gateway doctor", PYTHONIOENCODING="ascii:strict")
     assert result.returncode == 1
