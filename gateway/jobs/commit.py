@@ -42,8 +42,12 @@ class BudgetChange(Struct, frozen=True, kw_only=True):
     limit: int | None = None
 
 
-class LedgerEntry(Struct, frozen=True, kw_only=True):
-    """A permanent ledger entry. Corrections are further entries with negative amounts. `day` is the day of the hold."""
+class LedgerEntry(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A permanent ledger entry. Corrections are further entries with negative amounts.
+
+    `day`, `hour`: of the hold, in UTC. `key_id`: the API key that created the job. `ticket`: the seller's id of the
+    order. `reason`: why images of the order were not delivered. They are empty in entries of older versions.
+    """
 
     day: str
     posted_at: float
@@ -56,6 +60,15 @@ class LedgerEntry(Struct, frozen=True, kw_only=True):
     model: str
     seller: str
     cell: Cell
+    hour: int | None = None
+    key_id: str = ""
+    ticket: str = ""
+    reason: str = ""
+
+    @property
+    def is_irregular(self) -> bool:
+        """Whether the team does not pay it."""
+        return self.line is not LedgerLine.CAPTURE
 
 
 class Milestone(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -209,6 +222,11 @@ def _day_windows(day_number: int) -> tuple[str, str]:
     return day, day[:7]
 
 
+def get_hour(created_at: float) -> int:
+    """Returns the hour (UTC) of a job's creation."""
+    return int(created_at % 86_400 // 3_600)
+
+
 def _make_budget_changes(old: Job | None, new: Job, limits: BudgetLimits) -> tuple[BudgetChange, ...]:
     hold = new.hold - (old.hold if old else 0)
     spend = new.captured_amount - (old.captured_amount if old else 0)
@@ -241,6 +259,10 @@ def _make_ledger_entries(old: Job | None, new: Job, now: float) -> Iterator[Ledg
                 model=new.model,
                 seller=entry.seller,
                 cell=entry.cell,
+                hour=get_hour(new.created_at),
+                key_id=new.key_id,
+                ticket=attempt.ticket or "",
+                reason="" if line in (LedgerLine.CAPTURE, LedgerLine.EXCESS) else attempt.fault or "",
             )
 
 

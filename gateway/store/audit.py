@@ -16,7 +16,7 @@ from msgspec.structs import replace
 from gateway.jobs.commit import LedgerEntry, build_commit, list_budget_windows
 from gateway.jobs.job import Job
 from gateway.jobs.transition_tables import LedgerLine
-from gateway.store.ledger_totals import BudgetBalance, DayTotal, EntryTotals, LedgerAccount, add_entry
+from gateway.store.ledger_totals import BudgetBalance, EntryTotals, LedgerTotal, TotalKey, add_entry
 
 ItemT = TypeVar("ItemT")
 AttemptLine = tuple[int, LedgerLine]
@@ -59,7 +59,8 @@ class PartitionSnapshot(Struct, frozen=True, kw_only=True):
     """A consistent snapshot of a partition: jobs that are listed as open or due, and the numbers derived from jobs.
 
     `open_jobs` and `due_jobs` may list jobs that do not exist. `ledger_entries` covers whole days. `totals` covers
-    these days and all others of the same months. `balances` covers the budget windows of these days and months.
+    these days, their hours, and all other days of the same months. `balances` covers the budget windows of these days
+    and months.
     """
 
     jobs: dict[str, AuditedJob]
@@ -67,7 +68,7 @@ class PartitionSnapshot(Struct, frozen=True, kw_only=True):
     due_jobs: set[str]
     days: tuple[str, ...]
     ledger_entries: Iterable[LedgerEntry]
-    totals: tuple[DayTotal, ...]
+    totals: tuple[LedgerTotal, ...]
     balances: Mapping[tuple[str, str], BudgetBalance]
 
 
@@ -88,7 +89,7 @@ class AuditReport(Struct, frozen=True, kw_only=True):
     settled_but_listed: tuple[str, ...] = ()
     missing_jobs: tuple[str, ...] = ()
     missing_entries: tuple[LedgerEntry, ...] = ()
-    total_corrections: tuple[DayTotal, ...] = ()
+    total_corrections: tuple[LedgerTotal, ...] = ()
     budget_drifts: tuple[BudgetDrift, ...] = ()
 
     def describe(self) -> Iterator[str]:
@@ -102,7 +103,7 @@ class AuditReport(Struct, frozen=True, kw_only=True):
             for entry in self.missing_entries
         )
         yield from (
-            f"the total of {total.account.team} for {total.day} is wrong by {-total.amount} micro-USD"
+            f"the total of {total.account.team} for {total.period} is wrong by {-total.amount} micro-USD"
             for total in self.total_corrections
         )
         yield from (
@@ -206,21 +207,19 @@ def _add_amounts(entry: LedgerEntry, other: LedgerEntry, sign: int) -> LedgerEnt
     return replace(entry, amount=entry.amount + sign * other.amount, images=entry.images + sign * other.images)
 
 
-def _find_total_drifts(
-    snapshot: PartitionSnapshot, expected: Mapping[tuple[str, LedgerAccount], DayTotal]
-) -> Iterator[DayTotal]:
-    actual = {(total.day, total.account): total for total in snapshot.totals if total.day in snapshot.days}
+def _find_total_drifts(snapshot: PartitionSnapshot, expected: Mapping[TotalKey, LedgerTotal]) -> Iterator[LedgerTotal]:
+    actual = {total.key: total for total in snapshot.totals if total.day in snapshot.days}
     for key in sorted(expected.keys() | actual.keys()):
         amount, images = (
             (getattr(expected.get(key), field, 0) - getattr(actual.get(key), field, 0))
             for field in ("amount", "images")
         )
         if amount or images:
-            yield DayTotal(day=key[0], account=key[1], amount=amount, images=images)
+            yield LedgerTotal(period=key[0], account=key[1], key_id=key[2], amount=amount, images=images)
 
 
 def _find_balance_drifts(
-    snapshot: PartitionSnapshot, expected_totals: Mapping[tuple[str, LedgerAccount], DayTotal], iterate: Iterate
+    snapshot: PartitionSnapshot, expected_totals: Mapping[TotalKey, LedgerTotal], iterate: Iterate
 ) -> Iterator[BudgetDrift]:
     held: Counter[tuple[str, str]] = Counter()
     for job in iterate(snapshot.jobs.values()):
@@ -229,7 +228,7 @@ def _find_balance_drifts(
     spent: Counter[tuple[str, str]] = Counter()
     other_totals = (total for total in snapshot.totals if total.day not in snapshot.days)
     for total in (*expected_totals.values(), *other_totals):
-        if total.account.line is LedgerLine.CAPTURE:
+        if total.account.line is LedgerLine.CAPTURE and not total.is_hourly:
             for window in (total.day, total.day[:7]):
                 spent[total.account.team, window] += total.amount
     windows = {*snapshot.days, *(day[:7] for day in snapshot.days)}

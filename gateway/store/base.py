@@ -16,7 +16,8 @@ from gateway.store.audit import AuditReport
 from gateway.store.decision_record_pages import DecisionRecordPage, StoredDecisionRecord
 from gateway.store.job_pages import ALL_JOBS, JobFilter, JobPage, JobPosition
 from gateway.store.job_watch import JobWatch
-from gateway.store.ledger_totals import BudgetBalance, DayTotal
+from gateway.store.ledger_sums import LineSum, TotalsQuery
+from gateway.store.ledger_totals import BudgetBalance, LedgerTotal
 from gateway.store.statistics import StoreStatistics
 from gateway.store.team_records import TeamRecordStore
 
@@ -277,12 +278,19 @@ class Store(Protocol):
 
     async def load_balances(self, team: str, *windows: str) -> Mapping[str, BudgetBalance]: ...
 
-    async def list_ledger_entries(self, day: str, team: str | None = None) -> tuple[LedgerEntry, ...]:
-        """Lists all entries of a day, in the order of their creation within each partition."""
+    async def list_ledger_entries(
+        self, day: str, team: str | None = None, *, is_irregular: bool = False
+    ) -> tuple[LedgerEntry, ...]:
+        """Lists all entries of a day, in the order of their creation within each partition. `is_irregular`: only those
+        of other lines than captures, which are few."""
 
-    async def list_day_totals(self, first_day: str, last_day: str, team: str | None = None) -> tuple[DayTotal, ...]:
+    async def list_day_totals(self, first_day: str, last_day: str, team: str | None = None) -> tuple[LedgerTotal, ...]:
         """Lists the totals of these days, both included. Raises ValueError if a date is invalid or there are more than
         MAX_DAYS."""
+
+    async def sum_totals(self, query: TotalsQuery) -> tuple[LineSum, ...]:
+        """Sums the totals of days or hours. Takes as long as there are totals, however many jobs the store has. Raises
+        ValueError if the periods are invalid or too many."""
 
     async def claim_deliveries(self, limit: int = 20, lease: float = 60.0) -> tuple[ClaimedDelivery, ...]:
         """Claims webhooks that are due. Each is due again when its lease ends, unless it is acknowledged or scheduled

@@ -1,4 +1,4 @@
-"""Sums of ledger entries: day totals per account, and a budget's balance."""
+"""Sums of ledger entries: totals of days and hours per account and API key, and a budget's balance."""
 
 from collections.abc import Iterable
 from datetime import date, timedelta
@@ -11,6 +11,7 @@ from providers.orders import Cell
 
 # Ten years.
 MAX_DAYS = 3_660
+DAY_LENGTH = len("2026-11-28")
 
 
 class BudgetBalance(Struct, frozen=True, kw_only=True):
@@ -21,7 +22,7 @@ class BudgetBalance(Struct, frozen=True, kw_only=True):
 
 
 class LedgerAccount(Struct, frozen=True, kw_only=True, order=True, array_like=True):
-    """The fields by which a day's entries are summed."""
+    """The fields by which entries are summed, besides the API key."""
 
     team: str
     seller: str
@@ -30,36 +31,69 @@ class LedgerAccount(Struct, frozen=True, kw_only=True, order=True, array_like=Tr
     line: LedgerLine
 
 
-class DayTotal(Struct, frozen=True, kw_only=True):
-    """The sum of one day's entries of one account."""
+TotalKey = tuple[str, LedgerAccount, str]
 
-    day: str
+
+class LedgerTotal(Struct, frozen=True, kw_only=True):
+    """The sum of the entries of one account and API key in one period: a day (2026-11-28) or an hour (2026-11-28T09).
+
+    `key_id`: empty for jobs without a key, and in totals of older versions.
+    """
+
+    period: str
     account: LedgerAccount
     amount: int
     images: int
+    key_id: str = ""
+
+    @property
+    def key(self) -> TotalKey:
+        return self.period, self.account, self.key_id
+
+    @property
+    def day(self) -> str:
+        return self.period[:DAY_LENGTH]
+
+    @property
+    def is_hourly(self) -> bool:
+        return len(self.period) > DAY_LENGTH
 
 
-EntryTotals = dict[tuple[str, LedgerAccount], DayTotal]
+EntryTotals = dict[TotalKey, LedgerTotal]
 
 
 def ledger_account(entry: LedgerEntry) -> LedgerAccount:
     return LedgerAccount(team=entry.team, seller=entry.seller, model=entry.model, cell=entry.cell, line=entry.line)
 
 
+def format_hour(day: str, hour: int) -> str:
+    return f"{day}T{hour:02}"
+
+
+def list_day_hours(day: str) -> list[str]:
+    return [format_hour(day, hour) for hour in range(24)]
+
+
 def add_entry(entry: LedgerEntry, totals: EntryTotals) -> None:
-    """Adds an entry to the total of its day and account. A total of 0 is kept."""
-    key = entry.day, ledger_account(entry)
-    previous = totals.get(key)
-    totals[key] = DayTotal(
-        day=entry.day,
-        account=key[1],
-        amount=entry.amount + (previous.amount if previous else 0),
-        images=entry.images + (previous.images if previous else 0),
-    )
+    """Adds an entry to the totals of its day and hour. A total of 0 is kept.
+
+    Entries of older versions have no hour, so the hours of a day may sum up to less than the day.
+    """
+    account = ledger_account(entry)
+    periods = (entry.day,) if entry.hour is None else (entry.day, format_hour(entry.day, entry.hour))
+    for period in periods:
+        previous = totals.get((period, account, entry.key_id))
+        totals[period, account, entry.key_id] = LedgerTotal(
+            period=period,
+            account=account,
+            amount=entry.amount + (previous.amount if previous else 0),
+            images=entry.images + (previous.images if previous else 0),
+            key_id=entry.key_id,
+        )
 
 
 def sum_entries(entries: Iterable[LedgerEntry]) -> EntryTotals:
-    """Sums entries by day and account. Accounts whose sum is 0 are included."""
+    """Sums entries by day, hour, account and API key. Sums of 0 are included."""
     totals: EntryTotals = {}
     for entry in entries:
         add_entry(entry, totals)

@@ -76,9 +76,9 @@ class RawMemory:
         ledger.entries = remaining
         return deleted_count
 
-    def change_totals(self, day: str, amount: int) -> None:
+    def change_totals(self, period: str, amount: int) -> None:
         totals = self._state.ledger.totals
-        keys = [key for key in totals if key[0] == day]
+        keys = [key for key in totals if key[0] == period]
         assert keys
         totals.update({key: replace(totals[key], amount=totals[key].amount + amount) for key in keys})
 

@@ -127,13 +127,17 @@ class RawRedis:
         self.client.hincrby(key, "spent", spent)
 
     def delete_ledger_entries(self, job_id: str) -> int:
-        entries = [(key, entry) for key in self.client.keys("*:ledger:*") for entry in self.client.lrange(key, 0, -1)]
+        self._delete_from_lists("*:irregular:*", job_id)
+        return self._delete_from_lists("*:ledger:*", job_id)
+
+    def _delete_from_lists(self, pattern: str, job_id: str) -> int:
+        entries = [(key, entry) for key in self.client.keys(pattern) for entry in self.client.lrange(key, 0, -1)]
         return sum(self.client.lrem(key, 1, entry) for key, entry in entries if job_id.encode() in entry)
 
-    def change_totals(self, day: str, amount: int) -> None:
+    def change_totals(self, period: str, amount: int) -> None:
         fields = [
             (key, field)
-            for key in self.client.keys(f"*:totals:{day}")
+            for key in self.client.keys(f"*:totals:{period}")
             for field in self.client.hkeys(key)
             if field.startswith(b"amount:")
         ]

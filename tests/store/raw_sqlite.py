@@ -91,8 +91,11 @@ class RawSqlite:
         self.connection.executemany("DELETE FROM ledger WHERE number = ?", numbers)
         return len(numbers)
 
-    def change_totals(self, day: str, amount: int) -> None:
-        self._change_one_row("UPDATE totals SET amount = amount + ?, is_uncounted = 1 WHERE day = ?", amount, day)
+    def change_totals(self, period: str, amount: int) -> None:
+        statement = "UPDATE totals SET amount = amount + ?, is_uncounted = 1 WHERE day = ?"
+        if "T" in period:
+            statement = "UPDATE hour_totals SET amount = amount + ? WHERE hour = ?"
+        self._change_one_row(statement, amount, period)
 
     def delete_statistics(self) -> None:
         self.connection.execute("DELETE FROM lifetime_totals")

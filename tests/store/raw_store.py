@@ -49,5 +49,5 @@ class RawStore(Protocol):
     def delete_statistics(self) -> None:
         """Deletes what the statistics of the store are read from, as in a store of an earlier version."""
 
-    def change_totals(self, day: str, amount: int) -> None:
-        """Adds the amount to the total of every account of that day."""
+    def change_totals(self, period: str, amount: int) -> None:
+        """Adds the amount to the total of every account of that day or hour."""

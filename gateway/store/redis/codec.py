@@ -1,11 +1,22 @@
 """Encodes commits for the Lua scripts and decodes their replies and stored values."""
 
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Any
+from urllib.parse import quote, unquote
 
 import msgspec
 
-from gateway.jobs.commit import Commit, IdempotencyRecord, LedgerEntry, Milestone, WebhookDelivery, list_budget_windows
+from gateway.jobs.commit import (
+    Commit,
+    IdempotencyRecord,
+    LedgerEntry,
+    Milestone,
+    WebhookDelivery,
+    get_hour,
+    list_budget_windows,
+)
 from gateway.store import decision_record_pages
 from gateway.store.base import (
     MAX_EARLY_CRASHES,
@@ -25,7 +36,7 @@ from gateway.store.base import (
     match_fingerprint,
 )
 from gateway.store.job_pages import JobPosition
-from gateway.store.ledger_totals import BudgetBalance, DayTotal, LedgerAccount, ledger_account
+from gateway.store.ledger_totals import BudgetBalance, LedgerAccount, LedgerTotal, format_hour, ledger_account
 from gateway.store.partitions import get_job_day
 from gateway.store.redis.keys import CHANGES_CHANNEL, CLOSED_MARK_PREFIX, REPLICA_CHANNEL_PREFIX, PartitionKeys
 from gateway.store.statistics import LifetimeTotal, OpenState, get_open_state
@@ -89,6 +100,8 @@ def commit_keys(commit: Commit, keys: PartitionKeys) -> tuple[str, ...]:
         keys.audit,
         keys.uncounted_days,
         keys.open_states,
+        keys.totals(format_hour(day, get_hour(job.created_at))),
+        keys.irregular_entries(day),
     )
 
 
@@ -176,8 +189,23 @@ def encode_record(record: IdempotencyRecord) -> dict[str, Any]:
 
 
 def encode_entry(entry: LedgerEntry) -> dict[str, Any]:
-    account = _to_json(ledger_account(entry))
-    return {"data": _to_json(entry), "account": account, "amount": entry.amount, "images": entry.images}
+    account = encode_total_account(ledger_account(entry), entry.key_id)
+    encoded = {"data": _to_json(entry), "account": account, "amount": entry.amount, "images": entry.images}
+    if entry.is_irregular:
+        encoded["is_irregular"] = True
+    return encoded
+
+
+def encode_total_account(account: LedgerAccount, key_id: str) -> str:
+    """Encodes whose total it is: the API key, quoted so that it has no bracket, and the account as a JSON array."""
+    return quote(key_id, safe=":-._~/") + _to_json(account) if key_id else _to_json(account)
+
+
+@lru_cache(maxsize=65_536)
+def decode_total_account(text: bytes) -> tuple[LedgerAccount, str]:
+    """Decodes an account and an API key, which is empty if the total has none."""
+    key_id, bracket, rest = text.partition(b"[")
+    return _account_decoder.decode(bracket + rest), unquote(key_id.decode())
 
 
 def compute_expiry(day: str, retention_seconds: float) -> float:
@@ -242,23 +270,25 @@ def decode_delivery(data: bytes) -> WebhookDelivery:
     return _delivery_decoder.decode(data)
 
 
-def decode_totals(day: str, reply: "list[bytes] | dict[bytes, bytes]") -> tuple[DayTotal, ...]:
-    """Decodes a day's hash: for each account, one field with its amount and one with its images."""
+def decode_totals(period: str, reply: "list[bytes] | dict[bytes, bytes]") -> Iterator[LedgerTotal]:
+    """Decodes the hash of a day or an hour: for each account and API key, a field with the amount and one with the
+    images."""
     fields = _decode_hash(reply)
-    return tuple(
-        DayTotal(
-            day=day,
-            account=_account_decoder.decode(field.removeprefix(b"amount:")),
-            amount=int(amount),
-            images=int(fields.get(b"images:" + field.removeprefix(b"amount:"), 0)),
-        )
-        for field, amount in fields.items()
-        if field.startswith(b"amount:")
-    )
+    for field, amount in fields.items():
+        if field.startswith(b"amount:"):
+            text = field.removeprefix(b"amount:")
+            account, key_id = decode_total_account(text)
+            images = int(fields.get(b"images:" + text, 0))
+            yield LedgerTotal(period=period, account=account, key_id=key_id, amount=int(amount), images=images)
 
 
-def encode_total(total: DayTotal) -> dict[str, Any]:
-    return {"account": _to_json(total.account), "amount": total.amount, "images": total.images, "day": total.day}
+def encode_total(total: LedgerTotal) -> dict[str, Any]:
+    encoded = {
+        "account": encode_total_account(total.account, total.key_id),
+        "amount": total.amount,
+        "images": total.images,
+    }
+    return encoded if total.is_hourly else {**encoded, "day": total.day}
 
 
 def decode_lifetime_totals(reply: "list[bytes] | dict[bytes, bytes]") -> tuple[LifetimeTotal, ...]:

@@ -67,8 +67,13 @@ class PartitionKeys:
     def ledger(self, day: str) -> str:
         return f"{self.prefix}ledger:{day}"
 
-    def totals(self, day: str) -> str:
-        return f"{self.prefix}totals:{day}"
+    def irregular_entries(self, day: str) -> str:
+        """Returns the key of another list of the entries that are not captures."""
+        return f"{self.prefix}irregular:{day}"
+
+    def totals(self, period: str) -> str:
+        """Returns the key of the totals of a day or an hour."""
+        return f"{self.prefix}totals:{period}"
 
     def decision_records(self, day: str) -> str:
         return f"{self.prefix}decisions:{day}"

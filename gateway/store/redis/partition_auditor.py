@@ -27,6 +27,7 @@ from gateway.store.audit import (
 from gateway.store.audit_pacer import AuditPacer
 from gateway.store.base import Retention, StoreUnavailable
 from gateway.store.job_decoder import JobDecoder
+from gateway.store.ledger_totals import list_day_hours
 from gateway.store.redis import codec, scripts
 from gateway.store.redis.keys import PartitionKeys
 from gateway.store.redis.redis_client import RedisClient
@@ -102,12 +103,13 @@ class PartitionAuditor:
             entries += day_entries
             read_counts.append(len(day_entries))
         months = sorted({day[:7] for day in days})
-        all_days = [day for month in months for day in list_month_days(month)]
+        periods = [day for month in months for day in list_month_days(month)]
+        periods += [hour for day in days for hour in list_day_hours(day)]
         reply = await self._client.run_script(
             scripts.FINISH_SNAPSHOT,
             [keys.audit, keys.due, keys.open, keys.teams],
             *(self._token, AUDIT_TTL_SECONDS, keys.prefix),
-            *_pack_arguments(days, read_counts, all_days, (*days, *months), {job.team for job in self._jobs.values()}),
+            *_pack_arguments(days, read_counts, periods, (*days, *months), {job.team for job in self._jobs.values()}),
         )
         changed_jobs, ledgers, totals, budgets = self._require_reply(reply)
         self._merge_changed_jobs(changed_jobs, extra_jobs, now)
@@ -119,8 +121,8 @@ class PartitionAuditor:
             ledger_entries=(*entries, *(entry for lines in ledgers for entry in codec.decode_entries(lines))),
             totals=tuple(
                 total
-                for day, fields in zip(all_days, totals, strict=True)
-                for total in codec.decode_totals(day, fields)
+                for period, fields in zip(periods, totals, strict=True)
+                for total in codec.decode_totals(period, fields)
             ),
             balances=codec.decode_balances(budgets),
         )
@@ -204,7 +206,7 @@ class PartitionAuditor:
             "missing_entries": [
                 {
                     **codec.encode_entry(entry),
-                    "key": keys.get_index(self._keys.ledger(entry.day)),
+                    "keys": [keys.get_index(name) for name in self._list_entry_keys(entry)],
                     "expires_at": codec.compute_expiry(entry.day, self._retention.ledger),
                 }
                 for entry in report.missing_entries
@@ -212,8 +214,10 @@ class PartitionAuditor:
             "total_corrections": [
                 {
                     **codec.encode_total(total),
-                    "key": keys.get_index(self._keys.totals(total.day)),
-                    "expires_at": codec.compute_expiry(total.day, self._retention.totals),
+                    "key": keys.get_index(self._keys.totals(total.period)),
+                    "expires_at": codec.compute_expiry(
+                        total.day, self._retention.ledger if total.is_hourly else self._retention.totals
+                    ),
                 }
                 for total in report.total_corrections
             ],
@@ -229,6 +233,10 @@ class PartitionAuditor:
         }
         packed = msgspec.msgpack.encode(corrections)
         self._require_reply(await self._client.run_script(scripts.REPAIR, keys.names, settings, self._token, packed))
+
+    def _list_entry_keys(self, entry: LedgerEntry) -> tuple[str, ...]:
+        day = entry.day
+        return (self._keys.ledger(day), *((self._keys.irregular_entries(day),) if entry.is_irregular else ()))
 
     def _encode_job(self, job_id: str, keys: "_KeyIndex") -> dict[str, Any]:
         """Encodes a job with the version that was audited: empty for a job that did not exist."""

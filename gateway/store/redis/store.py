@@ -25,9 +25,17 @@ from gateway.store.inspection import Durability
 from gateway.store.job_decoder import JobDecoder
 from gateway.store.job_pages import ALL_JOBS, JobFilter, JobPage, JobPosition, PageBuilder
 from gateway.store.job_watch import JobWatch, JobWatchers
-from gateway.store.ledger_totals import BudgetBalance, DayTotal, list_days
+from gateway.store.ledger_sums import LineSum, TotalsQuery
+from gateway.store.ledger_totals import BudgetBalance, LedgerTotal, list_days
 from gateway.store.partitions import PARTITIONS, team_partition
-from gateway.store.redis import codec, decision_record_reader, idempotency_lookup, redis_client, scripts
+from gateway.store.redis import (
+    codec,
+    decision_record_reader,
+    idempotency_lookup,
+    ledger_sum_reader,
+    redis_client,
+    scripts,
+)
 from gateway.store.redis.api_key_table import RedisApiKeys
 from gateway.store.redis.change_listener import ChangeListener
 from gateway.store.redis.keys import AUDIT_CLAIM, CLOSED_MARK_PREFIX, HEARTBEATS, SIGNALS, KeySpace, PartitionKeys
@@ -279,16 +287,17 @@ class RedisStore:
             for window, (held, spent) in zip(windows, await asyncio.gather(*calls), strict=True)
         }
 
-    async def list_ledger_entries(self, day: str, team: str | None = None) -> tuple[LedgerEntry, ...]:
-        calls = [
-            self._client.execute("LRANGE", self._key_space[partition].ledger(day), 0, -1)
-            for partition in self._select_partitions(team)
-        ]
+    async def list_ledger_entries(
+        self, day: str, team: str | None = None, *, is_irregular: bool = False
+    ) -> tuple[LedgerEntry, ...]:
+        partitions = [self._key_space[partition] for partition in self._select_partitions(team)]
+        lists = [keys.irregular_entries(day) if is_irregular else keys.ledger(day) for keys in partitions]
+        calls = [self._client.execute("LRANGE", key, 0, -1) for key in lists]
         entries = (entry for lines in await asyncio.gather(*calls) for entry in codec.decode_entries(lines))
         return tuple(entry for entry in entries if team in (None, entry.team))
 
-    async def list_day_totals(self, first_day: str, last_day: str, team: str | None = None) -> tuple[DayTotal, ...]:
-        totals: list[DayTotal] = []
+    async def list_day_totals(self, first_day: str, last_day: str, team: str | None = None) -> tuple[LedgerTotal, ...]:
+        totals: list[LedgerTotal] = []
         for day in list_days(first_day, last_day):
             calls = [
                 self._client.execute("HGETALL", self._key_space[partition].totals(day))
@@ -296,6 +305,10 @@ class RedisStore:
             ]
             totals += [total for fields in await asyncio.gather(*calls) for total in codec.decode_totals(day, fields)]
         return tuple(total for total in totals if team in (None, total.account.team))
+
+    async def sum_totals(self, query: TotalsQuery) -> tuple[LineSum, ...]:
+        partitions = [self._key_space[partition] for partition in self._select_partitions(query.team)]
+        return await ledger_sum_reader.sum_totals(self._client, partitions, query)
 
     async def list_decision_records(
         self, day: str, team: str | None = None, limit: int = 100, cursor: str | None = None

@@ -19,13 +19,13 @@ from gateway.store.audit import (
 )
 from gateway.store.audit_pacer import AuditPacer
 from gateway.store.job_decoder import JobDecoder
-from gateway.store.ledger_totals import DayTotal
+from gateway.store.ledger_totals import LedgerTotal
 from gateway.store.sqlite.database import open_reader
 from gateway.store.sqlite.database_threads import translate_error
 from gateway.store.sqlite.ledger_rows import (
-    ACCOUNT_DECODER,
     ENTRY_DECODER,
     add_totals,
+    decode_total,
     insert_entries,
     select_balances,
     update_budgets,
@@ -37,7 +37,8 @@ UNION ALL
 SELECT due.job_id, jobs.encoded_job, 0, 1 FROM due LEFT JOIN jobs ON jobs.id = due.job_id
 WHERE jobs.id IS NULL OR jobs.settled_at IS NOT NULL"""
 _SELECT_ENTRIES = "SELECT entry FROM ledger WHERE day IN (SELECT value FROM json_each(?)) ORDER BY number"
-_SELECT_TOTALS = "SELECT day, account, amount, images FROM totals WHERE day BETWEEN ? AND ?"
+_SELECT_TOTALS = "SELECT day, account, key_id, amount, images FROM totals WHERE day BETWEEN ? AND ?"
+_SELECT_HOURS = "SELECT hour, account, key_id, amount, images FROM hour_totals WHERE hour BETWEEN ? AND ?"
 
 # A job that changed after it was audited is listed as its last commit says.
 _INSERT_DUE = "INSERT OR IGNORE INTO due (job_id, due_at) SELECT id, ? FROM jobs WHERE id = ? AND version = ?"
@@ -108,13 +109,19 @@ class SqliteAuditor:
             ledger_entries=(
                 ENTRY_DECODER.decode(entry) for (entry,) in self._read_rows(db, _SELECT_ENTRIES, _to_json_array(days))
             ),
-            totals=tuple(total for month in months for total in self._read_totals(db, month)),
+            totals=(
+                *(
+                    total
+                    for month in months
+                    for total in self._read_totals(db, _SELECT_TOTALS, f"{month}-01", f"{month}-31")
+                ),
+                *(total for day in days for total in self._read_totals(db, _SELECT_HOURS, f"{day}T00", f"{day}T23")),
+            ),
             balances=select_balances(db, (*days, *months)),
         )
 
-    def _read_totals(self, db: Connection, month: str) -> Iterator[DayTotal]:
-        for day, account, amount, images in self._read_rows(db, _SELECT_TOTALS, f"{month}-01", f"{month}-31"):
-            yield DayTotal(day=day, account=ACCOUNT_DECODER.decode(account), amount=amount, images=images)
+    def _read_totals(self, db: Connection, sql: str, first_period: str, last_period: str) -> Iterator[LedgerTotal]:
+        return (decode_total(row) for row in self._read_rows(db, sql, first_period, last_period))
 
     def _read_rows(self, db: Connection, sql: str, *parameters: str) -> Iterator[Any]:
         return self._pacer.iterate(db.execute(sql, parameters))

@@ -112,8 +112,29 @@ CREATE TABLE lifetime_totals (
 ALTER TABLE jobs ADD COLUMN open_state TEXT NOT NULL DEFAULT 'in_progress';
 CREATE INDEX open_jobs_by_state ON jobs (open_state, created_at) WHERE settled_at IS NULL;
 """
+# Totals get the API key as a further dimension. `hour_totals`: the same sums by the hour, like 2026-11-28T09.
+# `is_irregular`: the entry is not a capture.
+_LEDGER_REPORTS = """
+CREATE TABLE totals_by_key (
+    day TEXT NOT NULL, account TEXT NOT NULL, key_id TEXT NOT NULL, team TEXT NOT NULL, amount INTEGER NOT NULL,
+    images INTEGER NOT NULL, counted_amount INTEGER NOT NULL DEFAULT 0, counted_images INTEGER NOT NULL DEFAULT 0,
+    is_uncounted INTEGER NOT NULL DEFAULT 1, PRIMARY KEY (day, account, key_id)
+) WITHOUT ROWID;
+INSERT INTO totals_by_key SELECT day, account, '', team, amount, images, counted_amount, counted_images, is_uncounted
+FROM totals;
+DROP TABLE totals;
+ALTER TABLE totals_by_key RENAME TO totals;
+CREATE INDEX uncounted_totals ON totals (day) WHERE is_uncounted = 1;
+CREATE TABLE hour_totals (
+    hour TEXT NOT NULL, account TEXT NOT NULL, key_id TEXT NOT NULL, team TEXT NOT NULL, amount INTEGER NOT NULL,
+    images INTEGER NOT NULL, PRIMARY KEY (hour, account, key_id)
+) WITHOUT ROWID;
+ALTER TABLE ledger ADD COLUMN is_irregular INTEGER NOT NULL DEFAULT 0;
+UPDATE ledger SET is_irregular = 1 WHERE json_extract(CAST(entry AS TEXT), '$.line') <> 'capture';
+CREATE INDEX irregular_entries ON ledger (day) WHERE is_irregular = 1;
+"""
 # Each script migrates from the schema before it. Only append to this.
-MIGRATIONS = (_SCHEMA, _DECISION_RECORDS, _API_KEYS, _TEAM_RECORDS, _STATISTICS)
+MIGRATIONS = (_SCHEMA, _DECISION_RECORDS, _API_KEYS, _TEAM_RECORDS, _STATISTICS, _LEDGER_REPORTS)
 # All connections share a file of 32 kB next to the database. The first connection creates it.
 _SHARED_MEMORY_ERRORS = frozenset(
     (sqlite3.SQLITE_IOERR_SHMSIZE, sqlite3.SQLITE_IOERR_SHMMAP, sqlite3.SQLITE_IOERR_SHMOPEN)

@@ -6,31 +6,42 @@ from sqlite3 import Connection
 import msgspec
 
 from gateway.jobs.commit import LedgerEntry
-from gateway.store.ledger_totals import BudgetBalance, DayTotal, LedgerAccount
+from gateway.store.ledger_totals import BudgetBalance, LedgerAccount, LedgerTotal
 
 JSON_ENCODER = msgspec.json.Encoder()
 ENTRY_DECODER = msgspec.json.Decoder(LedgerEntry)
 ACCOUNT_DECODER = msgspec.json.Decoder(LedgerAccount)
 
-_INSERT_ENTRY = "INSERT INTO ledger (day, team, entry) VALUES (?, ?, ?)"
-_ADD_TOTAL = """INSERT INTO totals (day, account, team, amount, images) VALUES (?, ?, ?, ?, ?)
-ON CONFLICT (day, account) DO UPDATE
+_INSERT_ENTRY = "INSERT INTO ledger (day, team, entry, is_irregular) VALUES (?, ?, ?, ?)"
+_ADD_DAY_TOTAL = """INSERT INTO totals (day, account, key_id, team, amount, images) VALUES (?, ?, ?, ?, ?, ?)
+ON CONFLICT (day, account, key_id) DO UPDATE
 SET amount = amount + excluded.amount, images = images + excluded.images, is_uncounted = 1"""
+_ADD_HOUR_TOTAL = """INSERT INTO hour_totals (hour, account, key_id, team, amount, images) VALUES (?, ?, ?, ?, ?, ?)
+ON CONFLICT (hour, account, key_id) DO UPDATE
+SET amount = amount + excluded.amount, images = images + excluded.images"""
 _ADD_BUDGET = """INSERT INTO budgets (window, team, held, spent) VALUES (?, ?, ?, ?)
 ON CONFLICT (window, team) DO UPDATE SET held = held + excluded.held, spent = spent + excluded.spent"""
 _SELECT_BALANCES = "SELECT team, window, held, spent FROM budgets WHERE window IN (SELECT value FROM json_each(?))"
 
 
 def insert_entries(db: Connection, entries: Iterable[LedgerEntry]) -> None:
-    db.executemany(_INSERT_ENTRY, [(entry.day, entry.team, JSON_ENCODER.encode(entry)) for entry in entries])
+    rows = [(entry.day, entry.team, JSON_ENCODER.encode(entry), entry.is_irregular) for entry in entries]
+    db.executemany(_INSERT_ENTRY, rows)
 
 
-def add_totals(db: Connection, totals: Iterable[DayTotal]) -> None:
-    rows = [
-        (total.day, JSON_ENCODER.encode(total.account).decode(), total.account.team, total.amount, total.images)
-        for total in totals
-    ]
-    db.executemany(_ADD_TOTAL, rows)
+def add_totals(db: Connection, totals: Iterable[LedgerTotal]) -> None:
+    for total in totals:
+        account, team = JSON_ENCODER.encode(total.account).decode(), total.account.team
+        row = (total.period, account, total.key_id, team, total.amount, total.images)
+        db.execute(_ADD_HOUR_TOTAL if total.is_hourly else _ADD_DAY_TOTAL, row)
+
+
+def decode_total(row: tuple[str, str, str, int, int]) -> LedgerTotal:
+    """Decodes a row of a period, an account, an API key, an amount and a number of images."""
+    period, account, key_id, amount, images = row
+    return LedgerTotal(
+        period=period, account=ACCOUNT_DECODER.decode(account), key_id=key_id, amount=amount, images=images
+    )
 
 
 def update_budgets(db: Connection, changes: Iterable[tuple[str, str, int, int]]) -> None:

@@ -14,8 +14,8 @@ from gateway.jobs.job import Job
 from gateway.store.base import IdempotencyMatch, match_fingerprint
 from gateway.store.job_decoder import JobDecoder
 from gateway.store.job_pages import JobFilter, JobPage, JobPosition, PageBuilder
-from gateway.store.ledger_totals import BudgetBalance, DayTotal, list_days
-from gateway.store.sqlite.ledger_rows import ACCOUNT_DECODER, ENTRY_DECODER
+from gateway.store.ledger_totals import BudgetBalance, LedgerTotal, list_days
+from gateway.store.sqlite.ledger_rows import ENTRY_DECODER, decode_total
 
 _FAR_FUTURE = 1e15
 _MILESTONE_DECODER = msgspec.json.Decoder(Milestone)
@@ -29,7 +29,9 @@ _SELECT_MILESTONES = "SELECT entry FROM milestones WHERE job_id = ? AND number >
 _SELECT_BALANCES = """SELECT window, held, spent FROM budgets
 WHERE team = ? AND window IN (SELECT value FROM json_each(?))"""
 _SELECT_ENTRIES = "SELECT entry FROM ledger WHERE day = ? AND (?2 IS NULL OR team = ?2) ORDER BY number"
-_SELECT_TOTALS = """SELECT day, account, amount, images FROM totals
+_SELECT_IRREGULAR_ENTRIES = """SELECT entry FROM ledger
+WHERE day = ? AND is_irregular = 1 AND (?2 IS NULL OR team = ?2) ORDER BY number"""
+_SELECT_TOTALS = """SELECT day, account, key_id, amount, images FROM totals
 WHERE day BETWEEN ? AND ? AND (?3 IS NULL OR team = ?3)"""
 
 
@@ -76,14 +78,12 @@ def load_balances(db: Connection, team: str, windows: tuple[str, ...]) -> Mappin
     return {window: balances.get(window, BudgetBalance()) for window in windows}
 
 
-def list_ledger_entries(db: Connection, day: str, team: str | None) -> tuple[LedgerEntry, ...]:
-    return tuple(ENTRY_DECODER.decode(entry) for (entry,) in db.execute(_SELECT_ENTRIES, (day, team)).fetchall())
+def list_ledger_entries(db: Connection, day: str, team: str | None, is_irregular: bool) -> tuple[LedgerEntry, ...]:
+    statement = _SELECT_IRREGULAR_ENTRIES if is_irregular else _SELECT_ENTRIES
+    return tuple(ENTRY_DECODER.decode(entry) for (entry,) in db.execute(statement, (day, team)).fetchall())
 
 
-def list_day_totals(db: Connection, first_day: str, last_day: str, team: str | None) -> tuple[DayTotal, ...]:
+def list_day_totals(db: Connection, first_day: str, last_day: str, team: str | None) -> tuple[LedgerTotal, ...]:
     list_days(first_day, last_day)
-    totals = (
-        DayTotal(day=day, account=ACCOUNT_DECODER.decode(account), amount=amount, images=images)
-        for day, account, amount, images in db.execute(_SELECT_TOTALS, (first_day, last_day, team)).fetchall()
-    )
-    return tuple(sorted(totals, key=lambda total: (total.day, total.account)))
+    totals = map(decode_total, db.execute(_SELECT_TOTALS, (first_day, last_day, team)).fetchall())
+    return tuple(sorted(totals, key=lambda total: total.key))

@@ -29,8 +29,11 @@ _DELETE_JOB_ROWS = (
 )
 _DELETE_OLD_ENTRIES = "DELETE FROM ledger WHERE number IN (SELECT number FROM ledger WHERE day < ? LIMIT ?)"
 # A total is kept until the lifetime totals contain it.
-_DELETE_OLD_TOTALS = """DELETE FROM totals WHERE (day, account) IN
-(SELECT day, account FROM totals WHERE day < ? AND is_uncounted = 0 LIMIT ?)"""
+_DELETE_OLD_TOTALS = """DELETE FROM totals WHERE (day, account, key_id) IN
+(SELECT day, account, key_id FROM totals WHERE day < ? AND is_uncounted = 0 LIMIT ?)"""
+# Hours are derived from the entries, and are kept as long as these.
+_DELETE_OLD_HOURS = """DELETE FROM hour_totals WHERE (hour, account, key_id) IN
+(SELECT hour, account, key_id FROM hour_totals WHERE hour < ? LIMIT ?)"""
 # A month sorts before its own days, so it is excluded until it is over.
 _DELETE_OLD_BUDGETS = """DELETE FROM budgets WHERE (window, team) IN
 (SELECT window, team FROM budgets WHERE window < ? AND window <> substr(?1, 1, 7) LIMIT ?2)"""
@@ -88,6 +91,7 @@ def _delete_money(db: Connection, retention: Retention, now: float) -> bool:
     totals_before = min(first_audited_day.replace(day=1), _to_date(now - retention.totals)).isoformat()
     deletions = (
         (_DELETE_OLD_ENTRIES, entries_before),
+        (_DELETE_OLD_HOURS, entries_before),
         (_DELETE_OLD_TOTALS, totals_before),
         (_DELETE_OLD_BUDGETS, totals_before),
     )

@@ -12,8 +12,9 @@ from gateway.store.statistics import Backlog, LifetimeTotal, OpenState
 
 _SELECT_UNCOUNTED_DAY = "SELECT min(day) FROM totals WHERE is_uncounted = 1"
 _ADD_LIFETIME_TOTALS = """INSERT INTO lifetime_totals (account, charged, charged_images, corrected, corrected_images)
-SELECT account, max(0, amount - counted_amount), max(0, images - counted_images),
-max(0, counted_amount - amount), max(0, counted_images - images) FROM totals WHERE is_uncounted = 1 AND day = ?
+SELECT account, sum(max(0, amount - counted_amount)), sum(max(0, images - counted_images)),
+sum(max(0, counted_amount - amount)), sum(max(0, counted_images - images)) FROM totals
+WHERE is_uncounted = 1 AND day = ? GROUP BY account
 ON CONFLICT (account) DO UPDATE SET charged = charged + excluded.charged,
 charged_images = charged_images + excluded.charged_images, corrected = corrected + excluded.corrected,
 corrected_images = corrected_images + excluded.corrected_images"""

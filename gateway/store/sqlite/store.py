@@ -33,8 +33,16 @@ from gateway.store.base import (
 from gateway.store.decision_record_pages import DecisionRecordPage, StoredDecisionRecord
 from gateway.store.job_pages import ALL_JOBS, JobFilter, JobPage, JobPosition
 from gateway.store.job_watch import JobWatch, JobWatchers
-from gateway.store.ledger_totals import BudgetBalance, DayTotal
-from gateway.store.sqlite import decision_record_rows, read_queries, replica_signals, retention, webhook_outbox
+from gateway.store.ledger_sums import LineSum, TotalsQuery
+from gateway.store.ledger_totals import BudgetBalance, LedgerTotal
+from gateway.store.sqlite import (
+    decision_record_rows,
+    ledger_sum_rows,
+    read_queries,
+    replica_signals,
+    retention,
+    webhook_outbox,
+)
 from gateway.store.sqlite.api_key_rows import SqliteApiKeys
 from gateway.store.sqlite.auditor import SqliteAuditor
 from gateway.store.sqlite.auditor import repair as repair_audited
@@ -239,11 +247,16 @@ class SqliteStore:
     async def load_balances(self, team: str, *windows: str) -> Mapping[str, BudgetBalance]:
         return await self._run_read(lambda db: read_queries.load_balances(db, team, windows))
 
-    async def list_ledger_entries(self, day: str, team: str | None = None) -> tuple[LedgerEntry, ...]:
-        return await self._run_read(lambda db: read_queries.list_ledger_entries(db, day, team))
+    async def list_ledger_entries(
+        self, day: str, team: str | None = None, *, is_irregular: bool = False
+    ) -> tuple[LedgerEntry, ...]:
+        return await self._run_read(lambda db: read_queries.list_ledger_entries(db, day, team, is_irregular))
 
-    async def list_day_totals(self, first_day: str, last_day: str, team: str | None = None) -> tuple[DayTotal, ...]:
+    async def list_day_totals(self, first_day: str, last_day: str, team: str | None = None) -> tuple[LedgerTotal, ...]:
         return await self._run_read(lambda db: read_queries.list_day_totals(db, first_day, last_day, team))
+
+    async def sum_totals(self, query: TotalsQuery) -> tuple[LineSum, ...]:
+        return await self._run_read(lambda db: ledger_sum_rows.sum_totals(db, query))
 
     # --- webhooks and signals
 

@@ -1,13 +1,16 @@
-"""The money of a store in memory: ledger entries, day totals and balances of budgets."""
+"""The money of a store in memory: ledger entries, totals and balances of budgets."""
 
 from collections import Counter
 from collections.abc import Collection, Iterable
+
+from msgspec.structs import replace
 
 from gateway.jobs.commit import Commit, LedgerEntry, list_budget_windows
 from gateway.jobs.job import Job
 from gateway.jobs.transition_tables import LedgerLine
 from gateway.store.base import BudgetExceeded
-from gateway.store.ledger_totals import BudgetBalance, DayTotal, LedgerAccount, sum_entries
+from gateway.store.ledger_sums import LineSum, SumCollector, TotalsQuery
+from gateway.store.ledger_totals import BudgetBalance, EntryTotals, LedgerAccount, LedgerTotal, sum_entries
 from gateway.store.statistics import LifetimeTotal
 
 EMPTY_BALANCE = BudgetBalance()
@@ -18,9 +21,9 @@ class MemoryLedger:
 
     def __init__(self) -> None:
         self.entries: list[LedgerEntry] = []
-        self.totals: dict[tuple[str, LedgerAccount], DayTotal] = {}
+        self.totals: EntryTotals = {}
         self.balances: dict[tuple[str, str], BudgetBalance] = {}
-        self.counted_totals: dict[tuple[str, LedgerAccount], DayTotal] = {}
+        self.counted_totals: EntryTotals = {}
         self.lifetime_totals: dict[LedgerAccount, LifetimeTotal] = {}
 
     def find_exceeded_budget(self, commit: Commit) -> BudgetExceeded | None:
@@ -42,17 +45,17 @@ class MemoryLedger:
         balance = self.balances.get((team, window), EMPTY_BALANCE)
         self.balances[team, window] = BudgetBalance(held=balance.held + held, spent=balance.spent + spent)
 
-    def add_totals(self, totals: Iterable[DayTotal]) -> None:
+    def add_totals(self, totals: Iterable[LedgerTotal]) -> None:
         for total in totals:
-            key = total.day, total.account
-            if previous := self.totals.get(key):
-                amount, images = previous.amount + total.amount, previous.images + total.images
-                total = DayTotal(day=total.day, account=total.account, amount=amount, images=images)
-            self.totals[key] = total
+            previous = self.totals.get(total.key)
+            amount = total.amount + (previous.amount if previous else 0)
+            images = total.images + (previous.images if previous else 0)
+            self.totals[total.key] = replace(total, amount=amount, images=images)
 
     def update_lifetime_totals(self) -> tuple[LifetimeTotal, ...]:
         """Adds what the day totals gained since they were last counted."""
-        for key, total in self.totals.items():
+        days = {key: total for key, total in self.totals.items() if not total.is_hourly}
+        for key, total in days.items():
             counted = self.counted_totals.get(key)
             amount = total.amount - (counted.amount if counted else 0)
             images = total.images - (counted.images if counted else 0)
@@ -64,7 +67,7 @@ class MemoryLedger:
                 corrected=lifetime.corrected + max(0, -amount),
                 corrected_images=lifetime.corrected_images + max(0, -images),
             )
-        self.counted_totals = dict(self.totals)
+        self.counted_totals = days
         return tuple(self.lifetime_totals.values())
 
     def list_balances(self, windows: Collection[str]) -> dict[tuple[str, str], BudgetBalance]:
@@ -76,17 +79,29 @@ class MemoryLedger:
     def list_entries(self, day: str, team: str | None) -> tuple[LedgerEntry, ...]:
         return tuple(entry for entry in self.entries if entry.day == day and team in (None, entry.team))
 
-    def list_totals(self, days: Collection[str], team: str | None) -> tuple[DayTotal, ...]:
-        totals = [total for total in self.totals.values() if total.day in days and team in (None, total.account.team)]
-        return tuple(sorted(totals, key=lambda total: (total.day, total.account)))
+    def list_totals(self, days: Collection[str], team: str | None) -> tuple[LedgerTotal, ...]:
+        """Lists the totals of these days."""
+        totals = [
+            total for total in self.totals.values() if total.period in days and team in (None, total.account.team)
+        ]
+        return tuple(sorted(totals, key=lambda total: total.key))
+
+    def sum_totals(self, query: TotalsQuery) -> tuple[LineSum, ...]:
+        collector, periods = SumCollector(query), frozenset(query.list_periods())
+        collector.add_totals(total for total in self.totals.values() if total.period in periods)
+        return collector.list_sums()
 
     def delete_before(self, first_entry_day: str, first_total_day: str) -> None:
-        """Deletes entries before the one day, and totals and budgets before the other. A month sorts before its own
-        days, and is kept until it is over."""
+        """Deletes entries and hours before the one day, and days and budgets before the other. A month sorts before its
+        own days, and is kept until it is over."""
         self.entries = [entry for entry in self.entries if entry.day >= first_entry_day]
         self.update_lifetime_totals()
-        self.totals = {key: total for key, total in self.totals.items() if total.day >= first_total_day}
-        self.counted_totals = dict(self.totals)
+        self.totals = {
+            key: total
+            for key, total in self.totals.items()
+            if total.day >= (first_entry_day if total.is_hourly else first_total_day)
+        }
+        self.counted_totals = {key: total for key, total in self.totals.items() if not total.is_hourly}
         self.balances = {
             (team, window): balance
             for (team, window), balance in self.balances.items()

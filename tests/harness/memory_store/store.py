@@ -20,7 +20,8 @@ from gateway.store.base import (
 from gateway.store.decision_record_pages import DecisionRecordPage, StoredDecisionRecord
 from gateway.store.job_pages import ALL_JOBS, JobFilter, JobPage, JobPosition
 from gateway.store.job_watch import JobWatch, JobWatchers
-from gateway.store.ledger_totals import BudgetBalance, DayTotal, list_days
+from gateway.store.ledger_sums import LineSum, TotalsQuery
+from gateway.store.ledger_totals import BudgetBalance, LedgerTotal, list_days
 from tests.harness.memory_store import audit_and_retention, job_leases
 from tests.harness.memory_store.call_interceptor import CallInterceptor, StoreCall
 from tests.harness.memory_store.memory_api_keys import MemoryApiKeys
@@ -228,10 +229,20 @@ class MemoryStore:
             "load_balances", (team, *windows), lambda _: self.state.ledger.load_balances(team, windows)
         )
 
-    async def list_ledger_entries(self, day: str, team: str | None = None) -> tuple[LedgerEntry, ...]:
-        return await self._run("list_ledger_entries", (day, team), lambda _: self.state.ledger.list_entries(day, team))
+    async def list_ledger_entries(
+        self, day: str, team: str | None = None, *, is_irregular: bool = False
+    ) -> tuple[LedgerEntry, ...]:
+        def list_entries(_: float) -> tuple[LedgerEntry, ...]:
+            entries = self.state.ledger.list_entries(day, team)
+            return tuple(entry for entry in entries if entry.is_irregular or not is_irregular)
 
-    async def list_day_totals(self, first_day: str, last_day: str, team: str | None = None) -> tuple[DayTotal, ...]:
+        return await self._run("list_ledger_entries", (day, team, is_irregular), list_entries)
+
+    async def sum_totals(self, query: TotalsQuery) -> tuple[LineSum, ...]:
+        query.list_periods()
+        return await self._run("sum_totals", (query,), lambda _: self.state.ledger.sum_totals(query))
+
+    async def list_day_totals(self, first_day: str, last_day: str, team: str | None = None) -> tuple[LedgerTotal, ...]:
         days = frozenset(list_days(first_day, last_day))
         return await self._run(
             "list_day_totals", (first_day, last_day, team), lambda _: self.state.ledger.list_totals(days, team)

@@ -200,7 +200,10 @@ async def test_missing_ledger_entry_of_a_settled_job_changes_the_totals(harness:
     job = await harness.create_settled_job()
     assert harness.raw_store.delete_ledger_entries(job.id) == 1
     report = await audit_and_repair(harness)
-    assert [(total.amount, total.images) for total in report.total_corrections] == [(-PRICE, -1)]
+    assert [(total.period, total.amount, total.images) for total in report.total_corrections] == [
+        (DAY, -PRICE, -1),
+        (f"{DAY}T12", -PRICE, -1),
+    ]
     assert {drift.window: drift.spent for drift in report.budget_drifts} == {DAY: -PRICE, MONTH: -PRICE}
 
 

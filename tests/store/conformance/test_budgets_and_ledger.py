@@ -6,7 +6,7 @@ from gateway.jobs.job import Job
 from gateway.jobs.job_update_types import AttemptAbandoned, CancelRequested, ImagesStored, OrderFailed
 from gateway.jobs.transition_tables import LedgerLine
 from gateway.store.base import Applied
-from gateway.store.ledger_totals import BudgetBalance, DayTotal, LedgerAccount, sum_entries
+from gateway.store.ledger_totals import BudgetBalance, LedgerAccount, LedgerTotal, sum_entries
 from providers.faults import FaultKind
 from tests.store import job_factory
 from tests.store.job_factory import CEILING, DAY, MONTH, PRICE
@@ -147,16 +147,18 @@ async def test_day_totals_are_the_sums_of_the_entries(harness: StoreHarness) -> 
     await harness.create_settled_job(first)
     entries = (*await harness.store.list_ledger_entries(DAY), *await harness.store.list_ledger_entries(NEXT_DAY))
     totals = await harness.store.list_day_totals(DAY, NEXT_DAY)
-    assert {(total.day, total.account): total for total in totals if total.amount or total.images} == {
-        key: total for key, total in sum_entries(entries).items() if total.amount or total.images
+    assert {total.key: total for total in totals if total.amount or total.images} == {
+        key: total
+        for key, total in sum_entries(entries).items()
+        if not total.is_hourly and (total.amount or total.images)
     }
     account = LedgerAccount(
         team=first, seller="runapi", model="gpt-image-2", cell=job_factory.CELL, line=LedgerLine.CAPTURE
     )
     captured = [total for total in totals if total.account == account]
     assert captured == [
-        DayTotal(day=DAY, account=account, amount=3 * PRICE, images=3),
-        DayTotal(day=NEXT_DAY, account=account, amount=PRICE, images=1),
+        LedgerTotal(period=DAY, account=account, amount=3 * PRICE, images=3),
+        LedgerTotal(period=NEXT_DAY, account=account, amount=PRICE, images=1),
     ]
 
 

@@ -56,6 +56,7 @@ async def run_ordinary_operations(store: SqliteStore) -> None:
     assert (await store.list_decision_records(job_factory.DAY, TEAM, 1)).next_cursor
     await store.load_balances(TEAM, job_factory.DAY, job_factory.MONTH)
     await store.list_ledger_entries(job_factory.DAY, TEAM)
+    await store.list_ledger_entries(job_factory.DAY, TEAM, is_irregular=True)
     await store.list_day_totals(job_factory.DAY, job_factory.DAY)
     await store.publish_signal("health", b"{}")
     await store.read_signals()

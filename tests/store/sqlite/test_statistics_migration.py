@@ -13,11 +13,15 @@ from tests.store.job_factory import NOON, PRICE
 from tests.store.sqlite.sqlite_stores import run_with_store
 
 FORMER_SCHEMA = 4
-UNDO_MIGRATION = f"""
-DROP INDEX uncounted_totals; DROP TABLE lifetime_totals; DROP INDEX open_jobs_by_state;
-ALTER TABLE totals DROP COLUMN counted_amount; ALTER TABLE totals DROP COLUMN counted_images;
-ALTER TABLE totals DROP COLUMN is_uncounted; ALTER TABLE jobs DROP COLUMN open_state;
-PRAGMA user_version={FORMER_SCHEMA};
+UNDO_MIGRATION = """
+CREATE TABLE former_totals (
+    day TEXT NOT NULL, account TEXT NOT NULL, team TEXT NOT NULL, amount INTEGER NOT NULL, images INTEGER NOT NULL,
+    PRIMARY KEY (day, account)
+) WITHOUT ROWID;
+INSERT INTO former_totals SELECT day, account, team, sum(amount), sum(images) FROM totals GROUP BY day, account;
+DROP INDEX irregular_entries; ALTER TABLE ledger DROP COLUMN is_irregular;
+DROP TABLE totals; DROP TABLE hour_totals; ALTER TABLE former_totals RENAME TO totals;
+DROP TABLE lifetime_totals; DROP INDEX open_jobs_by_state; ALTER TABLE jobs DROP COLUMN open_state;
 """
 _SELECT_COLUMNS = """SELECT tables.name, columns.name, columns.type FROM sqlite_master AS tables,
 pragma_table_info(tables.name) AS columns WHERE tables.type = 'table' ORDER BY 1, 2"""
@@ -60,6 +64,7 @@ def test_money_of_an_earlier_version_is_counted_once(path: Path) -> None:
     run_with_store(path, create_jobs, clock=clock)
     with closing(sqlite3.connect(path)) as database:
         database.executescript(UNDO_MIGRATION)
+        database.execute(f"PRAGMA user_version={FORMER_SCHEMA}")
         assert list_columns(database) == list_former_columns()
     for _ in range(2):
         run_with_store(path, expect_statistics, clock=clock)

@@ -10,6 +10,7 @@ local job, due, open_jobs, team_jobs, milestones = KEYS[1], KEYS[2], KEYS[3], KE
 local ledger, totals, budgets = KEYS[6], KEYS[7], {day = KEYS[8], month = KEYS[9]}
 local outbox, webhooks, record_key, teams, retention = KEYS[10], KEYS[11], KEYS[12], KEYS[13], KEYS[14]
 local decision_records, audit, uncounted, open_states = KEYS[15], KEYS[16], KEYS[17], KEYS[18]
+local hour_totals, irregular = KEYS[19], KEYS[20]
 
 local existing = redis.call('HMGET', job, 'version', 'fence', 'owner', 'commit_ids')
 local commit_ids, owner = existing[4] or '', existing[3] or ''
@@ -115,11 +116,17 @@ for _, webhook in ipairs(commit.webhooks) do
 end
 for _, entry in ipairs(commit.ledger) do
   redis.call('RPUSH', ledger, entry.data)
+  if entry.is_irregular then
+    redis.call('RPUSH', irregular, entry.data)
+    redis.call('EXPIREAT', irregular, format_integer(commit.ledger_expires_at))
+  end
   add_to_total(totals, entry.account, entry.amount, entry.images, uncounted, commit.ledger_day)
+  add_to_total(hour_totals, entry.account, entry.amount, entry.images)
 end
 if #commit.ledger > 0 then
   redis.call('EXPIREAT', ledger, format_integer(commit.ledger_expires_at))
   redis.call('EXPIREAT', totals, format_integer(commit.totals_expire_at))
+  redis.call('EXPIREAT', hour_totals, format_integer(commit.ledger_expires_at))
 end
 for _, change in ipairs(commit.budget) do
   add_to_budget(budgets[change.kind], change.hold, change.spend, commit.totals_expire_at)

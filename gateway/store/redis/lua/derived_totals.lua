@@ -1,8 +1,9 @@
 -- Numbers that are derived from the ledger and the holds of the jobs. The auditor can repair them.
 
+-- `day`: nil for the total of an hour, which no lifetime total counts.
 local function add_to_total(totals, account, amount, images, uncounted, day)
   -- First, so that a total that was changed is always listed.
-  redis.call('SADD', uncounted, day)
+  if day then redis.call('SADD', uncounted, day) end
   redis.call('HINCRBY', totals, 'amount:' .. account, format_integer(amount))
   redis.call('HINCRBY', totals, 'images:' .. account, format_integer(images))
 end

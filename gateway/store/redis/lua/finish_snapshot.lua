@@ -1,10 +1,10 @@
 -- Finishes the snapshot of an audit: reads what changed since its pages were read, and all derived numbers, in one step.
 -- KEYS: audit, due, open, teams. ARGV: the audit's token, its time to live, the prefix of the partition's keys, the days,
--- how many ledger entries of each were read, the days of their months, the budget windows, teams of jobs. The script
+-- how many ledger entries of each were read, the periods of the totals, the budget windows, teams of jobs. The script
 -- builds all key names from the prefix, so that it does not miss a team that was added a moment ago.
 --include budgets
 local audit, due, open, teams_key, token, ttl_seconds, prefix = KEYS[1], KEYS[2], KEYS[3], KEYS[4], ARGV[1], ARGV[2], ARGV[3]
-local days, read_counts, days_of_months = cmsgpack.unpack(ARGV[4]), cmsgpack.unpack(ARGV[5]), cmsgpack.unpack(ARGV[6])
+local days, read_counts, periods = cmsgpack.unpack(ARGV[4]), cmsgpack.unpack(ARGV[5]), cmsgpack.unpack(ARGV[6])
 local windows, extra_teams = cmsgpack.unpack(ARGV[7]), cmsgpack.unpack(ARGV[8])
 if redis.call('SISMEMBER', audit, token) == 0 then return false end
 local changed_jobs, ledgers, totals = {}, {}, {}
@@ -19,7 +19,7 @@ redis.call('EXPIRE', audit, ttl_seconds)
 for index, day in ipairs(days) do
   ledgers[#ledgers + 1] = redis.call('LRANGE', prefix .. 'ledger:' .. day, read_counts[index], -1)
 end
-for _, day in ipairs(days_of_months) do totals[#totals + 1] = redis.call('HGETALL', prefix .. 'totals:' .. day) end
+for _, period in ipairs(periods) do totals[#totals + 1] = redis.call('HGETALL', prefix .. 'totals:' .. period) end
 local teams = redis.call('SMEMBERS', teams_key)
 for _, team in ipairs(extra_teams) do
   if redis.call('SISMEMBER', teams_key, team) == 0 then teams[#teams + 1] = team end

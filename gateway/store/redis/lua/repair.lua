@@ -24,8 +24,10 @@ for _, job_id in ipairs(corrections.retained) do
   redis.call('ZADD', retention, 'NX', format_score(now + settings.keep_jobs), job_id)
 end
 for _, entry in ipairs(corrections.missing_entries) do
-  redis.call('RPUSH', KEYS[entry.key], entry.data)
-  redis.call('EXPIREAT', KEYS[entry.key], format_integer(entry.expires_at))
+  for _, key in ipairs(entry.keys) do
+    redis.call('RPUSH', KEYS[key], entry.data)
+    redis.call('EXPIREAT', KEYS[key], format_integer(entry.expires_at))
+  end
 end
 for _, total in ipairs(corrections.total_corrections) do
   add_to_total(KEYS[total.key], total.account, total.amount, total.images, uncounted, total.day)
