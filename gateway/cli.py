@@ -28,6 +28,7 @@ COMMAND_MODULES = {
     "doctor": "doctor",
     "explain": "explain",
     "keys": "api_key_commands",
+    "ledger": "ledger_commands",
     "audit": "audit",
     "cancel-open": "open_work",
     "sandbox": "sandbox",

@@ -18,7 +18,7 @@ HTTP_CLIENTS = {"httpx", "aiohttp", "urllib3", "requests", "http"}
 LAYERS = [
     {"gateway.gateway_lifecycle", "gateway.components", "gateway.cli", "gateway.commands"},
     {"gateway.api", "gateway.telemetry"},
-    {"gateway.engine", "gateway.access", "gateway.webhooks"},
+    {"gateway.engine", "gateway.access", "gateway.webhooks", "gateway.ledger"},
     {
         "gateway.store",
         "gateway.health",

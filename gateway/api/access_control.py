@@ -15,7 +15,7 @@ from gateway.api.authentication import authenticate
 from gateway.api.request_head_checks import reject_conflicting_headers
 from gateway.store.api_keys import Scope
 
-_SCOPE = "scope"
+_SCOPE, _OTHER_SCOPE = "scope", "other_scope"
 # Needs no API key: public data, or a route with signed URLs.
 PUBLIC: Mapping[str, Scope | None] = {_SCOPE: None}
 # Reads the team's jobs, images, files, batches and money.
@@ -23,6 +23,8 @@ READ: Mapping[str, Scope | None] = {_SCOPE: Scope.READ}
 # Creates, cancels or deletes something of the team.
 GENERATE: Mapping[str, Scope | None] = {_SCOPE: Scope.GENERATE}
 ADMIN: Mapping[str, Scope | None] = {_SCOPE: Scope.ADMIN}
+# Reads the team's money; an admin, that of all teams.
+READ_OR_ADMIN: Mapping[str, Scope | None] = {_SCOPE: Scope.READ, _OTHER_SCOPE: Scope.ADMIN}
 
 
 def get_declared_scope(handler: BaseRouteHandler) -> Scope | None:
@@ -31,11 +33,16 @@ def get_declared_scope(handler: BaseRouteHandler) -> Scope | None:
     return scope
 
 
+def list_accepted_scopes(handler: BaseRouteHandler) -> tuple[Scope, ...]:
+    """Lists the scopes of which a key needs one, the declared scope first; none if the route is public."""
+    return tuple(scope for scope in (handler.opt[_SCOPE], handler.opt.get(_OTHER_SCOPE)) if scope is not None)
+
+
 def require_declared_scopes(handlers: Iterable[BaseRouteHandler]) -> None:
     """Raises ValueError if a route declares no scope."""
     undeclared = sorted(path for handler in handlers if _SCOPE not in handler.opt for path in handler.paths)
     if undeclared:
-        names = "opt=PUBLIC, READ, GENERATE or ADMIN of gateway/api/access_control.py"
+        names = "opt=PUBLIC, READ, GENERATE, ADMIN or READ_OR_ADMIN of gateway/api/access_control.py"
         raise ValueError(f"Routes without a scope: {', '.join(undeclared)}. Declare {names}")
 
 
@@ -56,7 +63,7 @@ async def authorize_request(request: HttpRequest) -> None:
     state["limited_owners"] = owners = list_limited_owners(principal, context.catalogue())
     if owners:
         state["describe_limits"] = partial(context.rate_limiter.describe, owners)
-    if scope not in principal.scopes:
+    if principal.scopes.isdisjoint(list_accepted_scopes(request.scope["route_handler"])):
         raise _insufficient_scope_error(scope, principal)
 
 

@@ -14,7 +14,7 @@ import msgspec
 from litestar.handlers import HTTPRouteHandler
 from msgspec import Struct
 
-from gateway.api.access_control import get_declared_scope
+from gateway.api.access_control import get_declared_scope, list_accepted_scopes
 from gateway.api.api_errors import OPENAI_ROUTE_PREFIXES
 from gateway.api.parameter_schema import COMPONENTS_PREFIX, Schema, build_body_schemas
 from gateway.api.parameter_table import BODY_TYPES
@@ -126,7 +126,7 @@ def _build_operation(handler: HTTPRouteHandler, path: str, documentation: RouteD
         "tags": [documentation.tag],
         "summary": documentation.summary,
         "description": " ".join(filter(None, texts)),
-        "security": [{"bearer": [str(scope)]}] if scope else [],
+        "security": [{"bearer": [str(accepted)]} for accepted in list_accepted_scopes(handler)],
         "parameters": [_build_parameter(parameter) for parameter in parameters],
         "requestBody": _build_request_body(documentation),
         "responses": _build_responses(path, documentation, is_public=scope is None),

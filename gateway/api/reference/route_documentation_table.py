@@ -43,6 +43,7 @@ from gateway.api.response_types import (
     JobListBody,
     ReadinessBody,
 )
+from gateway.api.usage.usage_documentation_table import USAGE_ROUTE_DOCUMENTATION
 from gateway.api.webhooks.webhook_documentation_table import WEBHOOK_ROUTE_DOCUMENTATION
 
 TAGS = {
@@ -52,6 +53,7 @@ TAGS = {
     "Jobs": "A job is accepted at once, and continues without its client.",
     "Batches": "OpenAI's Files and Batch API: thousands of requests for images in one file.",
     "Webhooks": "Requests to your team's own servers at the end of jobs: their log, and sending them again.",
+    "Usage": "What your team spent.",
     "Administration": "For admin keys: API keys, teams, and what admins did.",
     "Monitoring": "For operators. Without an API key.",
     "Documentation": "This documentation, in several forms. Without an API key.",
@@ -95,6 +97,7 @@ BODY_ERRORS = (
 ROUTE_DOCUMENTATION = {
     **BATCH_ROUTE_DOCUMENTATION,
     **WEBHOOK_ROUTE_DOCUMENTATION,
+    **USAGE_ROUTE_DOCUMENTATION,
     "create_generation": RouteDocumentation(
         tag="Images",
         summary="Generate images",
