@@ -17,6 +17,10 @@ from dashboard_model import (
 
 FAILED_JOBS = select("team", "model", more='outcome!="completed"')
 
+CELLS = select("model")
+FAILED_BY_CELL = f"sum by (resolution, quality) (rate(igw_failed_jobs_total{CELLS}[{RATE}]))"
+COMPLETED_BY_CELL = f"sum by (resolution, quality) (rate(igw_job_duration_seconds_count{CELLS}[{RATE}]))"
+
 STATE_ROW = (
     Panel(
         title="Open jobs",
@@ -84,6 +88,36 @@ RESULT_ROW = (
         kind=PanelKind.STACK,
         runbook="imagegatewayfailuresburnbudgetfast",
         when_empty="Every job completed.",
+    ),
+    Panel(
+        title="Failed jobs by resolution and quality",
+        description="Failed and expired jobs among all, by what was ordered. Refused content, orders that are "
+        "invalid and cancelled jobs do not count.",
+        queries=(
+            Query(
+                # What was never completed yet has only the failed ones.
+                f"{FAILED_BY_CELL} / (({FAILED_BY_CELL} + ({COMPLETED_BY_CELL} or 0 * {FAILED_BY_CELL})) > 0)",
+                "{{resolution}} {{quality}}",
+            ),
+        ),
+        unit=Unit.SHARE,
+        limits=(warn_from(0.01), alarm_from(0.06)),
+        runbook="imagegatewayfailuresburnbudgetfast",
+        when_empty="No job failed.",
+    ),
+    Panel(
+        title="Time until a job fails",
+        description="The average time from the acceptance of a job until it fails or expires: how long clients "
+        "wait for nothing.",
+        queries=(
+            Query(
+                f"sum by (resolution, quality) (rate(igw_failed_job_seconds_total{CELLS}[{RATE}])) / "
+                f"({FAILED_BY_CELL} > 0)",
+                "{{resolution}} {{quality}}",
+            ),
+        ),
+        unit=Unit.SECONDS,
+        when_empty="No job failed.",
     ),
     Panel(
         title="Requests beyond a limit",

@@ -21,6 +21,8 @@ BREAKER_STATES = ((0, "closed", "green"), (1, "half-open", "orange"), (2, "open"
 FAULTS = select("seller", "model", more='outcome!~"delivered|content_refused|invalid_order"')
 FAILOVER_FILTER = '{from_seller=~"$seller"}'
 CELL_NAMES = ", ".join(CELL_LABELS)
+FAILED_ORDERS = f"sum by ({CELL_NAMES}) (rate(igw_failed_orders_total{CELLS}[{RATE}]))"
+DELIVERED_ORDERS = f"sum by ({CELL_NAMES}) (rate(igw_attempt_duration_seconds_count{CELLS}[{RATE}]))"
 
 LATENCY_ROW = (
     Panel(
@@ -39,8 +41,8 @@ LATENCY_ROW = (
         "than configured.",
         queries=(
             Query(
-                f"{average('igw_attempt_duration_seconds', CELLS, CELL_LABELS)} / "
-                f"max by ({CELL_NAMES}) (igw_cell_expected_duration_seconds{CELLS})",
+                f"{average('igw_attempt_duration_seconds', CELLS, CELL_LABELS)} / on (seller, quality) group_left () "
+                f"max by (seller, quality) (igw_expected_order_duration_seconds{CELLS})",
                 CELL_LEGEND,
             ),
         ),
@@ -54,8 +56,7 @@ LATENCY_ROW = (
         "cell counts as slow.",
         queries=(
             Query(
-                f"sum by ({CELL_NAMES}) (rate(igw_slow_orders_total{CELLS}[{RATE}])) / "
-                f"(sum by ({CELL_NAMES}) (rate(igw_attempt_duration_seconds_count{CELLS}[{RATE}])) > 0)",
+                f"sum by ({CELL_NAMES}) (rate(igw_slow_orders_total{CELLS}[{RATE}])) / ({DELIVERED_ORDERS} > 0)",
                 CELL_LEGEND,
             ),
         ),
@@ -103,6 +104,37 @@ FAULT_ROW = (
             for share, name in ((0.5, "p50"), (0.95, "p95"))
         ),
         unit=Unit.SECONDS,
+        when_empty="No order failed.",
+    ),
+    Panel(
+        title="Failed orders, by cell",
+        description="Failed orders among all of a cell: what a seller cannot deliver. Refused content and orders that "
+        "are invalid do not count.",
+        queries=(
+            Query(
+                # A cell that has delivered nothing yet has only the failed ones.
+                f"{FAILED_ORDERS} / (({FAILED_ORDERS} + ({DELIVERED_ORDERS} or 0 * {FAILED_ORDERS})) > 0)",
+                CELL_LEGEND,
+            ),
+        ),
+        unit=Unit.SHARE,
+        width=12,
+        limits=(warn_from(0.05), alarm_from(0.2)),
+        runbook="imagegatewaycelldown",
+        when_empty="No order failed.",
+    ),
+    Panel(
+        title="Time of a failed order, by cell",
+        description="The average time from an order to its failure, by cell: compare it with the time of an order that "
+        "is delivered.",
+        queries=(
+            Query(
+                f"sum by ({CELL_NAMES}) (rate(igw_failed_order_seconds_total{CELLS}[{RATE}])) / ({FAILED_ORDERS} > 0)",
+                CELL_LEGEND,
+            ),
+        ),
+        unit=Unit.SECONDS,
+        width=12,
         when_empty="No order failed.",
     ),
     Panel(

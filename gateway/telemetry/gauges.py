@@ -14,6 +14,7 @@ from gateway.task_supervisor import TaskSupervisor
 from gateway.telemetry import metric_table as table
 from gateway.telemetry.metric_families import Samples
 from gateway.telemetry.metric_row import MetricRow
+from gateway.telemetry.webhook_metric_table import WEBHOOK_LAG
 from providers.orders import Cell
 
 Sample = tuple[tuple[str, ...], float]
@@ -45,7 +46,7 @@ class GaugeReader:
             table.BATCHES_RUNNING: lambda: [((), sources.get_batch_load().running)],
             table.BATCHES_WAITING: lambda: [((), sources.get_batch_load().waiting)],
             table.BATCH_LINES_LEFT: lambda: [((), sources.get_batch_load().lines_left)],
-            table.WEBHOOK_LAG: lambda: [((), sources.get_webhook_lag())],
+            WEBHOOK_LAG: lambda: [((), sources.get_webhook_lag())],
             table.ACCOUNT_ORDERS: lambda: self._read_accounts(context.limits.count_in_flight),
             table.ACCOUNT_WAITING: lambda: self._read_accounts(context.limits.count_waiting),
             table.ACCOUNT_LIMIT: lambda: self._read_accounts(context.limits.get_limit),
@@ -53,7 +54,7 @@ class GaugeReader:
             table.ACCOUNT_BREAKER_STATE: lambda: self._read_accounts(self._get_account_state),
             table.CELL_BREAKER_STATE: self._read_cell_states,
             table.CELL_CONFORMANCE: self._read_conformance,
-            table.CELL_EXPECTED_DURATION: self._read_expected_durations,
+            table.EXPECTED_ORDER_DURATION: self._read_expected_durations,
             table.RETRIES_AVAILABLE: lambda: [((), context.retry_budget.count_available(context.monotonic()))],
             table.TASK_UP: self._read_tasks,
             table.MEMORY_USED: lambda: self._read_budgets(lambda budget: budget.reserved_bytes),
@@ -90,8 +91,9 @@ class GaugeReader:
                 yield labels, conformance
 
     def _read_expected_durations(self) -> Iterator[Sample]:
-        for labels, offer, cell in self._iterate_offers():
-            yield labels, offer.expected_latency[cell.quality].p90
+        for offer in self._sources.get_catalogue().iter_offers():
+            for quality in sorted({cell.quality for cell in offer.prices}):
+                yield (offer.seller.name, offer.model, quality), offer.expected_latency[quality].p90
 
     def _iterate_cells(self) -> Iterator[tuple[tuple[str, ...], HealthKey]]:
         """Yields the label values and the health key of each cell that is sold."""

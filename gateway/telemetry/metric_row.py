@@ -6,6 +6,10 @@ from itertools import product
 from msgspec import Struct
 
 CELL_LABELS = ("seller", "model", "operation", "resolution", "quality")
+# Waiting mostly takes milliseconds.
+WAIT_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1)
+# For a slot, for a ticket, for storage and for an answer, which all take less time than an image.
+STEP_BUCKETS = (*WAIT_BUCKETS, 2, 5, 10, 30, 60, 120)
 
 
 class MetricKind(StrEnum):

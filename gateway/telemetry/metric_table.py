@@ -5,8 +5,8 @@ the configuration, routes, states, fault kinds. They never come from a request.
 """
 
 from gateway.events import COMPONENTS, CallbackOutcome, CommitResult
-from gateway.telemetry import store_metric_table
-from gateway.telemetry.metric_row import CELL_LABELS, MetricKind, MetricRow
+from gateway.telemetry import store_metric_table, webhook_metric_table
+from gateway.telemetry.metric_row import CELL_LABELS, STEP_BUCKETS, WAIT_BUCKETS, MetricKind, MetricRow
 from gateway.telemetry.spans import DROP_REASONS
 from providers import ADAPTERS
 
@@ -17,20 +17,17 @@ OVERHEAD_BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 
 COMMIT_BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 2)
 LAG_BUCKETS = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 5, 20)
 POLL_BUCKETS = (1, 2, 3, 5, 8, 13, 21, 50)
-# Images take 5 to 120 s, where neighbours differ by a factor of 1.4 or 1.5. Above 120 s, alerts count a job as slow.
-IMAGE_BUCKETS = (2, 5, 7, 10, 14, 20, 28, 40, 57, 80, 120, 300, 600)
+# Images take 5 to 120 s, where neighbours differ by a factor of 1.5. Above 120 s, alerts count a job as slow.
+IMAGE_BUCKETS = (2, 5, 7.5, 11, 16, 24, 36, 54, 80, 120, 300, 600)
+# Of each cell, so there are few: most orders take longer than five seconds.
+ORDER_BUCKETS = IMAGE_BUCKETS[1:]
 # Simulated sellers are faster.
 JOB_BUCKETS = (0.1, 0.3, 1, *IMAGE_BUCKETS)
-# Waiting mostly takes milliseconds.
-WAIT_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1)
-# For a slot, for a ticket and for storage, which all take less time than an image.
-STEP_BUCKETS = (*WAIT_BUCKETS, 2, 5, 10, 30, 60, 120)
 STATE_BUCKETS = (*WAIT_BUCKETS, *IMAGE_BUCKETS)
 # Some orders fail at once, others after minutes.
 FAILURE_BUCKETS = (0.05, 0.5, *IMAGE_BUCKETS)
 # An order is slow if it takes longer than the p90 of its offer, times this.
 SLOW_ORDER_FACTOR = 2.0
-WEBHOOK_BUCKETS = (0.5, 1, 2.5, 5, 10, 60, 600, 7_200, 86_400)
 
 
 def _counter(
@@ -82,6 +79,16 @@ JOB_DURATION = _histogram(
     ("model", "resolution", "quality"),
     JOB_BUCKETS,
 )
+FAILED_JOBS = _counter(
+    "igw_failed_jobs_total",
+    "Jobs that failed or expired, by what was ordered. Without refused content and orders that are invalid.",
+    ("model", "resolution", "quality"),
+)
+FAILED_JOB_SECONDS = _counter(
+    "igw_failed_job_seconds_total",
+    "Time from the acceptance of the jobs of igw_failed_jobs_total to their end, all together.",
+    ("model", "resolution", "quality"),
+)
 JOB_STATE_DURATION = _histogram(
     "igw_job_state_duration_seconds",
     "Time that a job was in a state: `queued` until its first order, then `in_progress`.",
@@ -115,7 +122,7 @@ ATTEMPT_DURATION = _histogram(
     "igw_attempt_duration_seconds",
     "Time from an order to its images in storage. Only orders that delivered all of their images.",
     CELL_LABELS,
-    IMAGE_BUCKETS,
+    ORDER_BUCKETS,
 )
 SLOW_ORDERS = _counter(
     "igw_slow_orders_total",
@@ -128,6 +135,16 @@ FAILED_ATTEMPT_DURATION = _histogram(
     "Time from an order to its failure: what a failover costs.",
     ("seller",),
     FAILURE_BUCKETS,
+)
+FAILED_ORDERS = _counter(
+    "igw_failed_orders_total",
+    "Orders that failed, by cell. Without refused content and orders that are invalid: the seller is not the reason.",
+    CELL_LABELS,
+)
+FAILED_ORDER_SECONDS = _counter(
+    "igw_failed_order_seconds_total",
+    "Time from the orders of igw_failed_orders_total to their failure, all together.",
+    CELL_LABELS,
 )
 SLOT_WAIT = _histogram(
     "igw_slot_wait_seconds",
@@ -189,10 +206,10 @@ CELL_CONFORMANCE = _gauge(
     "Share of the recent deliveries that matched their order; absent while there are too few.",
     CELL_LABELS,
 )
-CELL_EXPECTED_DURATION = _gauge(
-    "igw_cell_expected_duration_seconds",
+EXPECTED_ORDER_DURATION = _gauge(
+    "igw_expected_order_duration_seconds",
     "The 90th percentile of the time of an order, as configured in the offer. Compare igw_attempt_duration_seconds.",
-    CELL_LABELS,
+    ("seller", "model", "quality"),
 )
 ACCOUNT_ORDERS = _gauge("igw_account_orders_in_flight", "Orders in flight at an account.", ("account",))
 ACCOUNT_WAITING = _gauge("igw_account_orders_waiting", "Orders that wait for their turn at an account.", ("account",))
@@ -221,32 +238,6 @@ CALLBACK_SAVINGS = _counter(
     "igw_callback_saved_seconds_total",
     "What callbacks were worth: by how much they brought forward the poll that found an order ended.",
     ("seller",),
-)
-
-# --- webhooks
-
-WEBHOOK_ATTEMPTS = _counter(
-    "igw_webhook_attempts_total",
-    "Attempts to send a webhook, by outcome: `delivered`, or why it failed. Most failures are repeated.",
-    ("team", "outcome"),
-)
-WEBHOOKS_ENDED = _counter(
-    "igw_webhooks_ended_total",
-    "Webhooks that ended: `delivered`, or `failed` after the last attempt.",
-    ("team", "outcome"),
-)
-WEBHOOK_ATTEMPT_DURATION = _histogram(
-    "igw_webhook_attempt_duration_seconds", "Time of an attempt to send a webhook.", (), STEP_BUCKETS
-)
-WEBHOOK_DELIVERY_DURATION = _histogram(
-    "igw_webhook_delivery_duration_seconds",
-    "Time from the end of a job until its webhook is delivered.",
-    (),
-    WEBHOOK_BUCKETS,
-)
-WEBHOOK_LAG = _gauge(
-    "igw_webhook_lag_seconds",
-    "For how long the most overdue webhook has waited for its attempt. Each process sees the same: use max, not sum.",
 )
 
 # --- prices
@@ -335,6 +326,8 @@ SECTIONS: dict[str, tuple[MetricRow, ...]] = {
         JOBS_ACCEPTED,
         JOBS_ENDED,
         JOB_DURATION,
+        FAILED_JOBS,
+        FAILED_JOB_SECONDS,
         JOB_STATE_DURATION,
         JOBS_IN_FLIGHT,
         JOBS_RECLAIMED,
@@ -349,6 +342,8 @@ SECTIONS: dict[str, tuple[MetricRow, ...]] = {
         ATTEMPT_DURATION,
         SLOW_ORDERS,
         FAILED_ATTEMPT_DURATION,
+        FAILED_ORDERS,
+        FAILED_ORDER_SECONDS,
         SLOT_WAIT,
         ACCEPTANCE_DURATION,
         POLLS,
@@ -364,14 +359,14 @@ SECTIONS: dict[str, tuple[MetricRow, ...]] = {
         CELL_BREAKER_STATE,
         ACCOUNT_BREAKER_STATE,
         CELL_CONFORMANCE,
-        CELL_EXPECTED_DURATION,
+        EXPECTED_ORDER_DURATION,
         ACCOUNT_ORDERS,
         ACCOUNT_WAITING,
         ACCOUNT_LIMIT,
         ACCOUNT_LOAD,
         RETRIES_AVAILABLE,
     ),
-    "Webhooks": (WEBHOOK_ATTEMPTS, WEBHOOKS_ENDED, WEBHOOK_ATTEMPT_DURATION, WEBHOOK_DELIVERY_DURATION, WEBHOOK_LAG),
+    "Webhooks": webhook_metric_table.WEBHOOKS,
     "Money": (*store_metric_table.MONEY, PRICE_MISMATCHES, PRICE_DRIFT),
     "The store and its replicas": store_metric_table.STORE_AND_REPLICAS,
     "The process": (

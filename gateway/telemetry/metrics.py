@@ -11,9 +11,11 @@ from gateway import events
 from gateway.jobs.job import JobState
 from gateway.money import MICROS_PER_USD
 from gateway.telemetry import metric_table as table
+from gateway.telemetry import webhook_metric_table as webhook_table
 from gateway.telemetry.metric_families import MetricFamilies, Samples
 from gateway.telemetry.metric_row import MetricRow
 from gateway.webhooks.webhook_events import WebhookAttempted
+from providers.faults import FaultKind
 from providers.orders import Cell
 
 # The prefixes of other paths to the same routes, as Azure's and older clients use them.
@@ -22,6 +24,8 @@ _UNVERSIONED_PATHS = ("/images/", "/responses", "/models", "/batches")
 OPENMETRICS_TYPE, OPENMETRICS_VERSION, TEXT_VERSION = "application/openmetrics-text", "1.0.0", "0.0.4"
 EXEMPLAR_LABEL = "job_id"
 FIRST_CLIENT_ERROR, FIRST_SERVER_ERROR = 400, 500
+# Faults whose reason is the order itself. They burn no error budget.
+_FAULTS_OF_ORDERS = {FaultKind.CONTENT_REFUSED, FaultKind.INVALID_ORDER}
 
 
 class Metrics:
@@ -91,19 +95,25 @@ class Metrics:
         self._observe(table.JOB_STATE_DURATION, event.queued_seconds, JobState.QUEUED, event.state, job=event.job)
         progress_seconds = event.seconds - event.queued_seconds
         self._observe(table.JOB_STATE_DURATION, progress_seconds, JobState.IN_PROGRESS, event.state, job=event.job)
+        labels = event.model, event.cell.resolution, event.cell.quality
         if event.state is JobState.COMPLETED:
-            labels = event.model, event.cell.resolution, event.cell.quality
             self._observe(table.JOB_DURATION, event.seconds, *labels, job=event.job)
+        elif event.state is not JobState.CANCELLED and event.fault not in _FAULTS_OF_ORDERS:
+            self._count(table.FAILED_JOBS, *labels)
+            self._count(table.FAILED_JOB_SECONDS, *labels, amount=max(0.0, event.seconds))
 
     def _on_attempt_ended(self, event: events.AttemptEnded) -> None:
         self._count(table.ATTEMPTS_ENDED, event.seller, event.model, event.fault or "delivered")
+        labels = event.seller, event.model, *_list_cell_labels(event.cell)
         if event.fault is None:
-            labels = event.seller, event.model, *_list_cell_labels(event.cell)
             self._observe(table.ATTEMPT_DURATION, event.seconds, *labels, job=event.job)
             # Also counts fast orders, as 0, so that the series exists before the first slow one.
             self._count(table.SLOW_ORDERS, *labels, amount=float(_is_slow(event)))
         else:
             self._observe(table.FAILED_ATTEMPT_DURATION, event.seconds, event.seller, job=event.job)
+            if event.fault not in _FAULTS_OF_ORDERS:
+                self._count(table.FAILED_ORDERS, *labels)
+                self._count(table.FAILED_ORDER_SECONDS, *labels, amount=max(0.0, event.seconds))
 
     def _on_order_slot_granted(self, event: events.OrderSlotGranted) -> None:
         self._observe(table.SLOT_WAIT, event.seconds, event.account, job=event.job)
@@ -145,12 +155,12 @@ class Metrics:
 
     def _on_webhook_attempted(self, event: WebhookAttempted) -> None:
         team = self._get_team_label(event.team)
-        self._count(table.WEBHOOK_ATTEMPTS, team, event.outcome)
-        self._observe(table.WEBHOOK_ATTEMPT_DURATION, event.seconds)
+        self._count(webhook_table.WEBHOOK_ATTEMPTS, team, event.outcome)
+        self._observe(webhook_table.WEBHOOK_ATTEMPT_DURATION, event.seconds)
         if event.delivery_status != "pending":
-            self._count(table.WEBHOOKS_ENDED, team, event.delivery_status)
+            self._count(webhook_table.WEBHOOKS_ENDED, team, event.delivery_status)
         if event.delivery_status == "delivered":
-            self._observe(table.WEBHOOK_DELIVERY_DURATION, event.age_seconds, job=event.job)
+            self._observe(webhook_table.WEBHOOK_DELIVERY_DURATION, event.age_seconds, job=event.job)
 
     def _on_batch_ended(self, event: events.BatchEnded) -> None:
         team = self._get_team_label(event.team)

@@ -26,13 +26,14 @@ from gateway.jobs.job import JobState
 from gateway.memory_budget import MemoryBudget
 from gateway.settings import load_settings
 from gateway.telemetry.metrics import Metrics
+from gateway.webhooks.webhook_records import DeliveryStatus, WebhookOutcome
 from providers import ADAPTERS
 from providers.faults import Fault, FaultKind
 from providers.order_status import NoAnswer
 from tests.harness.memory_storage import MemoryBackend
 from tests.harness.memory_store import MemoryState, MemoryStore
 from tests.harness.virtual_time_loop import run_in_virtual_time
-from tests.unit.telemetry.sample_events import ATTEMPT_ENDED, JOB_ENDED
+from tests.unit.telemetry.sample_events import ATTEMPT_ENDED, JOB_ENDED, WEBHOOK_DELIVERED
 
 MAX_SERIES, REQUEST_COUNT = 2_000, 10_000
 # A part of all names that are sent.
@@ -171,14 +172,19 @@ async def count_series_after_random_requests(folder: Path) -> SeriesCounts:
 
 def list_events_of_full_use(catalogue: Catalogue) -> Iterator[Event]:
     """Yields what a process reports if it delivers images of every cell of every seller to every team, and each seller
-    fails in every way."""
+    fails in every way, and in every cell; the servers of the teams answer webhooks in every way."""
     for result in CommitResult:
         yield StoreCommitted(outcome=result, seconds=0.1)
+    for team, outcome in product(catalogue.teams, WebhookOutcome):
+        for status in (DeliveryStatus.DELIVERED, DeliveryStatus.FAILED):
+            yield replace(WEBHOOK_DELIVERED, team=team, outcome=outcome, delivery_status=status)
     for offer, team in product(catalogue.iter_offers(), catalogue.teams):
         seller, model = offer.seller.name, offer.model
         for cell in offer.prices:
             yield replace(JOB_ENDED, team=team, model=model, cell=cell)
             yield replace(ATTEMPT_ENDED, team=team, seller=seller, model=model, cell=cell)
+            yield replace(ATTEMPT_ENDED, seller=seller, model=model, cell=cell, fault=FaultKind.UNAVAILABLE)
+            yield replace(JOB_ENDED, model=model, cell=cell, state=JobState.FAILED, fault=FaultKind.UNAVAILABLE)
         for fault in FaultKind:
             yield replace(ATTEMPT_ENDED, seller=seller, model=model, fault=fault)
             yield replace(JOB_ENDED, team=team, model=model, state=JobState.FAILED, fault=fault)

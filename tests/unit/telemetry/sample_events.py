@@ -104,6 +104,7 @@ WEBHOOK_DELIVERED = WebhookAttempted(
 SAMPLE_EVENTS: tuple[Event, ...] = (
     *(ACCEPTED, RECORDED, ATTEMPT_ENDED, CAPTURE, JOB_ENDED, REQUEST, FAILOVER, PRICE_MISMATCH),
     replace(ATTEMPT_ENDED, fault=FaultKind.UNAVAILABLE),
+    replace(JOB_ENDED, state=JobState.FAILED, fault=FaultKind.UNAVAILABLE),
     replace(CAPTURE, amount=-50_000),
     OrderSlotGranted(**OFFER, account="a", seconds=0.0),
     OrderAccepted(**OFFER, attempt=1, seconds=0.5),

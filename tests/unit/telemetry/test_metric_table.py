@@ -13,6 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from gateway import events
 from gateway.api.application import ROUTE_HANDLERS
 from gateway.events import COMPONENTS, Event
+from gateway.jobs.job import JobState
 from gateway.telemetry.gauges import GaugeReader
 from gateway.telemetry.metric_row import MetricKind, MetricRow
 from gateway.telemetry.metric_table import IMAGE_BUCKETS, METRIC_TABLE, POLLS, PROCESS_METRICS, STATE_BUCKETS
@@ -20,7 +21,8 @@ from gateway.telemetry.metrics import Metrics, get_canonical_route
 from gateway.telemetry.spans import QUEUE_FULL
 from gateway.telemetry.store_metrics import StoreMetricReader
 from gateway.webhooks import webhook_events
-from tests.unit.telemetry.sample_events import ATTEMPT_ENDED, SAMPLE_EVENTS
+from providers.faults import FaultKind
+from tests.unit.telemetry.sample_events import ATTEMPT_ENDED, JOB_ENDED, SAMPLE_EVENTS
 
 ROOT = Path(__file__).parent.parent.parent.parent
 LABELS = {
@@ -85,6 +87,43 @@ def test_order_of_a_removed_offer_is_not_slow() -> None:
     metrics = make_metrics()
     metrics(replace(ATTEMPT_ENDED, expected_seconds=None))
     assert read_values(metrics)["igw_slow_orders_total"] == 0
+
+
+@pytest.mark.parametrize(
+    ("fault", "failed"),
+    [(None, 0), (FaultKind.ORDER_TIMED_OUT, 1), (FaultKind.CONTENT_REFUSED, 0), (FaultKind.INVALID_ORDER, 0)],
+)
+def test_failed_orders_and_their_time_are_counted_by_cell(fault: FaultKind | None, failed: int) -> None:
+    metrics = make_metrics()
+    metrics(replace(ATTEMPT_ENDED, seconds=420.0, fault=fault))
+    cell = '{model="m",operation="generate",quality="high",resolution="1k",seller="s"}'
+    text = metrics.render()[0].decode()
+    assert (f"igw_failed_orders_total{cell} 1.0" in text) == bool(failed)
+    assert (f"igw_failed_order_seconds_total{cell} 420.0" in text) == bool(failed)
+    assert read_values(metrics)["igw_attempt_duration_seconds"] == (fault is None)
+
+
+@pytest.mark.parametrize(
+    ("state", "fault", "failed"),
+    [
+        (JobState.COMPLETED, None, 0),
+        (JobState.FAILED, FaultKind.UNAVAILABLE, 1),
+        (JobState.EXPIRED, None, 1),
+        (JobState.CANCELLED, None, 0),
+        (JobState.FAILED, FaultKind.CONTENT_REFUSED, 0),
+        (JobState.FAILED, FaultKind.INVALID_ORDER, 0),
+    ],
+)
+def test_failed_jobs_and_their_time_are_counted_by_what_was_ordered(
+    state: JobState, fault: FaultKind | None, failed: int
+) -> None:
+    metrics = make_metrics()
+    metrics(replace(JOB_ENDED, state=state, fault=fault, seconds=60.0))
+    ordered = '{model="m",quality="high",resolution="1k"}'
+    text = metrics.render()[0].decode()
+    assert (f"igw_failed_jobs_total{ordered} 1.0" in text) == bool(failed)
+    assert (f"igw_failed_job_seconds_total{ordered} 60.0" in text) == bool(failed)
+    assert read_values(metrics)["igw_job_duration_seconds"] == (state is JobState.COMPLETED)
 
 
 def test_names_are_unique() -> None:

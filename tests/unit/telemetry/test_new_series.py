@@ -75,7 +75,7 @@ def test_histogram_begins_with_zero_in_all_buckets_and_without_exemplars(metrics
     clock.now += ZERO_SECONDS
     samples = list_samples(metrics, metric_table.JOB_DURATION)
     values = {sample.labels.get("le", sample.name.rpartition("_")[2]): sample.value for sample in samples}
-    assert (values["28.0"], values["40.0"], values["count"], values["sum"]) == (0.0, 1.0, 1.0, 30.0)
+    assert (values["24.0"], values["36.0"], values["count"], values["sum"]) == (0.0, 1.0, 1.0, 30.0)
     assert len([sample for sample in samples if sample.exemplar]) == 1
 
 
