@@ -18,7 +18,8 @@ RATE_WINDOW = "15s"
 
 def record_samples(server: PrometheusServer, start: float, end: float) -> dict[str, dict[str, list[float | None]]]:
     """Returns the values of each series by its legend, by the name of the query."""
-    step = round((end - start) / POINT_COUNT, 1)
+    # In tenths of a second, as is the step: then rounded times are those of Prometheus, which are in milliseconds.
+    start, step = round(start, 1), round((end - start) / POINT_COUNT, 1)
     times = [start + number * step for number in range(POINT_COUNT + 1)]
     names = number_instances(server)
     samples = {}
