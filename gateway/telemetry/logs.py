@@ -197,28 +197,49 @@ def get_event_level(event: Event) -> str | None:
     """Returns the level of an event's line; None if it has no line. Steps of a job that need no attention are at debug:
     its last line, `job ended`, names the sellers and the amount. What failed, or cost more than it delivered, is at
     info."""
-    match event:
-        case RequestCompleted(route=route, status=status):
-            is_quiet = route in QUIET_ROUTES or (route.startswith(CALLBACK_ROUTES) and status < 500)
-            return None if is_quiet else "info"
-        case StoreCommitted() | SellerCallEnded():
-            return None
-        case CallbackHandled(outcome=outcome) if outcome not in (CallbackOutcome.FORGED, CallbackOutcome.UNKNOWN):
-            return None
-        case ErrorReported() | CallbackHandled():
-            return "warning"
-        case RateLimitExceeded() | OrderSlotGranted() | OrderAccepted() | OrderObserved() | ImageStored():
-            return "debug"
-        case (
-            JobAccepted()
-            | AttemptRecorded()
-            | AttemptEnded(fault=None, seller_notes=None | ())
-            | WebhookAttempted(delivery_status="pending" | "delivered")
-        ):
-            return "debug"
-        case LedgerEntryPosted(line=LedgerLine.CAPTURE, amount=amount) if amount >= 0:
-            return "debug"
-    return "info"
+    level = _LEVELS.get(type(event), "info")
+    return level(event) if callable(level) else level
+
+
+def _get_request_level(event: RequestCompleted) -> str | None:
+    is_quiet = event.route in QUIET_ROUTES or (event.route.startswith(CALLBACK_ROUTES) and event.status < 500)
+    return None if is_quiet else "info"
+
+
+def _get_callback_level(event: CallbackHandled) -> str | None:
+    return "warning" if event.outcome in (CallbackOutcome.FORGED, CallbackOutcome.UNKNOWN) else None
+
+
+def _get_attempt_level(event: AttemptEnded) -> str:
+    return "debug" if event.fault is None and not event.seller_notes else "info"
+
+
+def _get_ledger_level(event: LedgerEntryPosted) -> str:
+    return "debug" if event.line is LedgerLine.CAPTURE and event.amount >= 0 else "info"
+
+
+def _get_webhook_level(event: WebhookAttempted) -> str:
+    return "debug" if event.delivery_status in ("pending", "delivered") else "info"
+
+
+# Events without a row have the level info.
+_LEVELS: dict[type[Event], str | Callable[[Any], str | None] | None] = {
+    RequestCompleted: _get_request_level,
+    StoreCommitted: None,
+    SellerCallEnded: None,
+    CallbackHandled: _get_callback_level,
+    ErrorReported: "warning",
+    RateLimitExceeded: "debug",
+    OrderSlotGranted: "debug",
+    OrderAccepted: "debug",
+    OrderObserved: "debug",
+    ImageStored: "debug",
+    JobAccepted: "debug",
+    AttemptRecorded: "debug",
+    AttemptEnded: _get_attempt_level,
+    LedgerEntryPosted: _get_ledger_level,
+    WebhookAttempted: _get_webhook_level,
+}
 
 
 def _render_json(line: dict[str, Any]) -> str:
