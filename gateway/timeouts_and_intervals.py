@@ -302,6 +302,8 @@ class LogTiming(Struct, frozen=True, kw_only=True):
     repeat_interval_seconds: float = 60.0
     # How often the writer thread checks whether held lines are due.
     flush_interval_seconds: float = 1.0
+    # How long the writer thread rests after a write. Each wake-up and write costs as much as several lines.
+    gather_interval_seconds: float = 0.02
 
 
 class Timing(Struct, frozen=True, kw_only=True):

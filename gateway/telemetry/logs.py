@@ -3,9 +3,10 @@
 A successful job has one line, and each request another. The steps of a job are lines of the level debug, which are
 written only on demand.
 
-A thread of its own writes, so that a full or slow log never delays a job. Lines that do not fit into its queue are
-dropped and counted; a later line reports the number. Lines that clients can provoke, and those of a task that is down,
-are limited to one a minute, which says how many lines it stands for.
+A thread of its own writes, so that a full or slow log never delays a job. After each write it rests for a moment, and
+then writes all lines that wait together. Lines that do not fit into its queue are dropped and counted; a later line
+reports the number. Lines that clients can provoke, and those of a task that is down, are limited to one a minute, which
+says how many lines it stands for.
 """
 
 import json
@@ -15,7 +16,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Hashable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from typing import Any, TextIO
 
@@ -137,35 +138,41 @@ class EventLogger:
     def _run_writer(self) -> None:
         flushed_at = time.monotonic()
         try:
-            while (line := self._dequeue_line()) is not None:
-                self._write_lines([line] if line else [])
+            while (lines := self._take_lines()) is not None:
+                self._write_lines(lines)
                 if time.monotonic() - flushed_at >= self._timing.flush_interval_seconds:
                     flushed_at = time.monotonic()
                     self._write_lines(self._limiter.pop_due_lines())
+                time.sleep(self._timing.gather_interval_seconds)
             self._write_lines(self._limiter.pop_all_lines())
         except BaseException as error:  # noqa: BLE001  `restart_thread` raises it in the event loop
             self._error = error
-            self._dropped += 1
 
-    def _dequeue_line(self) -> dict[str, Any] | None:
-        """Returns the next line. Returns an empty line if none comes for a while, and None at the end."""
-        try:
-            return self._queue.get(timeout=self._timing.flush_interval_seconds)
-        except queue.Empty:
-            return {}
+    def _take_lines(self) -> list[dict[str, Any]] | None:
+        """Waits for a line and returns all that are queued: none if none comes for a while. Returns None at the end."""
+        lines: list[dict[str, Any]] = []
+        with suppress(queue.Empty):
+            while line := self._queue.get(block=not lines, timeout=self._timing.flush_interval_seconds):
+                lines.append(line)
+            if not lines:
+                return None
+            # No line follows the end, which is taken again after these lines.
+            self._queue.put(None)
+        return lines
 
     def _write_lines(self, lines: list[dict[str, Any]]) -> None:
-        for line in lines:
-            self._write_line(line)
-        if self._dropped:
-            dropped, self._dropped = self._dropped, 0
-            self._write_line({"level": "warning", "event": "log lines dropped", "lines": dropped})
-
-    def _write_line(self, line: dict[str, Any]) -> None:
+        """Writes all lines at once, and how many were dropped before them."""
+        dropped, self._dropped, is_written = self._dropped, 0, False
+        report = [{"level": "warning", "event": "log lines dropped", "lines": dropped}] if dropped else []
         try:
-            print(self._render(line), file=self._out, flush=True)
-        except (OSError, ValueError):
-            self._dropped += 1
+            text = "".join([f"{self._render(line)}\n" for line in (*lines, *report)])
+            with suppress(OSError, ValueError):
+                self._out.write(text)
+                self._out.flush()
+                is_written = True
+        finally:
+            if not is_written:
+                self._dropped += dropped + len(lines)
 
 
 class _LibraryLogHandler(logging.Handler):
