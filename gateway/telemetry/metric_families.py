@@ -1,61 +1,30 @@
 """The metrics of one process, made from the rows of the table, and their registry.
 
-The series of each metric are kept by their label values, since Prometheus' own lookup locks and converts them.
+Events are counted in plain numbers, which the library renders at a scrape. Its own counters and histograms lock, and
+check their arguments, at each of the twenty observations of a request. The series that the table lists exist from the
+start. Others are created when they are first needed, and exported as 0 at first.
 """
 
+from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator
-from typing import Generic, TypeVar
+from itertools import accumulate
+from math import inf
+from time import time
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector, disable_created_metrics
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric, Sample
+from msgspec import Struct
+from prometheus_client import CollectorRegistry, ProcessCollector
+from prometheus_client.core import CounterMetricFamily, Exemplar, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.registry import Collector
+from prometheus_client.utils import floatToGoString
 
 from gateway.telemetry.metric_row import MetricKind, MetricRow
 from gateway.telemetry.metric_table import METRIC_TABLE, PROCESS_METRICS
 from gateway.telemetry.new_series import NewSeries
 
-Series = TypeVar("Series", Counter, Histogram)
-# Label values and value of each series of a gauge.
-Samples = Iterable[tuple[tuple[str, ...], float]]
-
-
-class CountedMetric(Collector, Generic[Series]):
-    """A counter or histogram of this process. The series that the table lists exist from the start. Others are created
-    when they are first needed, and exported as 0 at first."""
-
-    def __init__(self, row: MetricRow, metric: Series, new_series: NewSeries[tuple[str, ...]]) -> None:
-        self._row, self._new_series = row, new_series
-        self._metric: Series = metric
-        self._series: dict[tuple[str, ...], Series] = {}
-        for label_values in row.initial_label_sets:
-            self._create(label_values)
-
-    def get(self, *label_values: str) -> Series:
-        series = self._series.get(label_values)
-        if series is None:
-            self._new_series.add(label_values)
-            series = self._create(label_values)
-        return series
-
-    def _create(self, label_values: tuple[str, ...]) -> Series:
-        # A metric without labels is its own only series.
-        series = self._metric.labels(*label_values) if label_values else self._metric
-        self._series[label_values] = series
-        return series
-
-    def collect(self) -> Iterator[Metric]:
-        new_series = self._new_series.list_current()
-        for family in self._metric.collect():
-            if new_series:
-                family.samples = [
-                    sample._replace(value=0.0, exemplar=None) if self._get_labels(sample) in new_series else sample
-                    for sample in family.samples
-                ]
-            yield family
-
-    def _get_labels(self, sample: Sample) -> tuple[str, ...]:
-        """Returns the label values of the series, without the bucket."""
-        return tuple(sample.labels[name] for name in self._row.labels)
+EXEMPLAR_LABEL = "job_id"
+LabelValues = tuple[str, ...]
+# Label values and value of each series.
+Samples = Iterable[tuple[LabelValues, float]]
 
 
 class SampledMetric(Collector):
@@ -73,6 +42,81 @@ class SampledMetric(Collector):
         yield family
 
 
+class EventCounter(Collector):
+    """A counter of events, or of amounts that events have."""
+
+    def __init__(self, row: MetricRow, new_series: NewSeries[LabelValues]) -> None:
+        self._row, self._new_series = row, new_series
+        self._counts = dict.fromkeys(row.initial_label_sets, 0.0)
+
+    def add(self, amount: float, label_values: LabelValues) -> None:
+        count = self._counts.get(label_values)
+        if count is None:
+            self._new_series.add(label_values)
+            count = 0.0
+        self._counts[label_values] = count + amount
+
+    def collect(self) -> Iterator[CounterMetricFamily]:
+        family = CounterMetricFamily(self._row.name, self._row.help, labels=self._row.labels)
+        new_series = self._new_series.list_current()
+        for label_values, count in self._counts.items():
+            family.add_metric(label_values, 0.0 if label_values in new_series else count)
+        yield family
+
+
+class HistogramSeries(Struct, eq=False):
+    """One series: the number of values in each bucket alone, their sum, and the last exemplar of each bucket, which has
+    the id of a job, the value and its time."""
+
+    counts: list[int]
+    exemplars: list[tuple[str, float, float] | None]
+    total: float = 0.0
+
+
+class EventHistogram(Collector):
+    """A histogram of values that events have."""
+
+    def __init__(self, row: MetricRow, new_series: NewSeries[LabelValues]) -> None:
+        self._row, self._new_series = row, new_series
+        self._series = {label_values: self._make_series() for label_values in row.initial_label_sets}
+
+    def _make_series(self) -> HistogramSeries:
+        # The last bucket has no bound.
+        size = len(self._row.buckets) + 1
+        return HistogramSeries([0] * size, [None] * size)
+
+    def observe(self, value: float, label_values: LabelValues, job: str | None) -> None:
+        """Counts a value. `job`: its id is the exemplar of the bucket."""
+        series = self._series.get(label_values)
+        if series is None:
+            self._new_series.add(label_values)
+            series = self._series[label_values] = self._make_series()
+        bucket = bisect_left(self._row.buckets, value)
+        series.counts[bucket] += 1
+        series.total += value
+        if job is not None:
+            series.exemplars[bucket] = job, value, time()
+
+    def collect(self) -> Iterator[HistogramMetricFamily]:
+        family = HistogramMetricFamily(self._row.name, self._row.help, labels=self._row.labels)
+        bounds = [floatToGoString(bound) for bound in (*self._row.buckets, inf)]  # type: ignore[no-untyped-call]
+        new_series, zeros = self._new_series.list_current(), self._make_series()
+        for label_values, series in self._series.items():
+            exported = zeros if label_values in new_series else series
+            buckets = list(map(_make_bucket, bounds, accumulate(exported.counts), exported.exemplars))
+            family.add_metric(label_values, buckets, exported.total)
+        yield family
+
+
+def _make_bucket(
+    bound: str, count: int, exemplar: tuple[str, float, float] | None
+) -> tuple[str, float] | tuple[str, float, Exemplar]:
+    if exemplar is None:
+        return bound, count
+    job, value, observed_at = exemplar
+    return bound, count, Exemplar({EXEMPLAR_LABEL: job}, value, observed_at)
+
+
 class MetricFamilies:
     """All metrics of the table, in its order, with a registry that renders them.
 
@@ -80,28 +124,24 @@ class MetricFamilies:
     """
 
     def __init__(self, clock: Callable[[], float], zero_seconds: float) -> None:
-        # The `_created` series would be a third of all series, and nothing uses them.
-        disable_created_metrics()  # type: ignore[no-untyped-call]  # the library has no types here
         self.registry = CollectorRegistry()
         self._clock, self._zero_seconds = clock, zero_seconds
-        self.counters: dict[MetricRow, CountedMetric[Counter]] = {}
-        self.histograms: dict[MetricRow, CountedMetric[Histogram]] = {}
+        self.counters: dict[MetricRow, EventCounter] = {}
+        self.histograms: dict[MetricRow, EventHistogram] = {}
         self.sampled: dict[MetricRow, SampledMetric] = {}
         for row in METRIC_TABLE:
             if row not in PROCESS_METRICS:
-                self._create(row)
+                self.registry.register(self._create(row))
         ProcessCollector(registry=self.registry)
 
-    def _create(self, row: MetricRow) -> None:
+    def _create(self, row: MetricRow) -> Collector:
         match row.kind:
             case MetricKind.COUNTER if not row.is_from_store:
-                counter = Counter(row.name, row.help, row.labels, registry=None)
-                self.counters[row] = CountedMetric(row, counter, NewSeries(self._clock, self._zero_seconds))
-                self.registry.register(self.counters[row])
+                counter = self.counters[row] = EventCounter(row, NewSeries(self._clock, self._zero_seconds))
+                return counter
             case MetricKind.HISTOGRAM:
-                histogram = Histogram(row.name, row.help, row.labels, buckets=row.buckets, registry=None)
-                self.histograms[row] = CountedMetric(row, histogram, NewSeries(self._clock, self._zero_seconds))
-                self.registry.register(self.histograms[row])
+                histogram = self.histograms[row] = EventHistogram(row, NewSeries(self._clock, self._zero_seconds))
+                return histogram
             case _:
-                self.sampled[row] = SampledMetric(row)
-                self.registry.register(self.sampled[row])
+                sampled = self.sampled[row] = SampledMetric(row)
+                return sampled

@@ -22,7 +22,6 @@ from providers.orders import Cell
 _ALIAS_PREFIXES = ("/openai/deployments/{deployment}", "/openai/v1", "/openai")
 _UNVERSIONED_PATHS = ("/images/", "/responses", "/models", "/batches")
 OPENMETRICS_TYPE, OPENMETRICS_VERSION, TEXT_VERSION = "application/openmetrics-text", "1.0.0", "0.0.4"
-EXEMPLAR_LABEL = "job_id"
 FIRST_CLIENT_ERROR, FIRST_SERVER_ERROR = 400, 500
 # Faults whose reason is the order itself. They burn no error budget.
 _FAULTS_OF_ORDERS = {FaultKind.CONTENT_REFUSED, FaultKind.INVALID_ORDER}
@@ -60,16 +59,15 @@ class Metrics:
         self._observe(table.LOOP_LAG, seconds)
 
     def count_dropped_spans(self, reason: str, count: int) -> None:
-        """Counts spans that were not exported. Any thread may call it."""
+        """Counts spans that were not exported. Any thread may call it; no two with the same reason."""
         self._count(table.SPANS_DROPPED, reason, amount=count)
 
     def _count(self, row: MetricRow, *label_values: str, amount: float = 1) -> None:
-        self._families.counters[row].get(*label_values).inc(amount)
+        self._families.counters[row].add(amount, label_values)
 
     def _observe(self, row: MetricRow, value: float, *label_values: str, job: str | None = None) -> None:
         """Counts a value. `job`: its id is the exemplar of the bucket."""
-        exemplar = {EXEMPLAR_LABEL: job} if job is not None else None
-        self._families.histograms[row].get(*label_values).observe(max(0.0, value), exemplar)
+        self._families.histograms[row].observe(max(0.0, value), label_values, job)
 
     # --- one handler per event class
 

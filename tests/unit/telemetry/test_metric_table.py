@@ -12,11 +12,18 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from gateway import events
 from gateway.api.application import ROUTE_HANDLERS
-from gateway.events import COMPONENTS, Event
+from gateway.events import COMPONENTS, CommitResult, Event, StoreCommitted
 from gateway.jobs.job import JobState
 from gateway.telemetry.gauges import GaugeReader
 from gateway.telemetry.metric_row import MetricKind, MetricRow
-from gateway.telemetry.metric_table import IMAGE_BUCKETS, METRIC_TABLE, POLLS, PROCESS_METRICS, STATE_BUCKETS
+from gateway.telemetry.metric_table import (
+    IMAGE_BUCKETS,
+    METRIC_TABLE,
+    POLLS,
+    PROCESS_METRICS,
+    STATE_BUCKETS,
+    STORE_COMMIT_DURATION,
+)
 from gateway.telemetry.metrics import Metrics, get_canonical_route
 from gateway.telemetry.spans import QUEUE_FULL
 from gateway.telemetry.store_metrics import StoreMetricReader
@@ -140,6 +147,34 @@ def test_each_counter_and_histogram_is_fed_by_an_event() -> None:
     after = read_values(metrics)
     counted = [row.name for row in OWN_METRICS if row.kind is not MetricKind.GAUGE and not row.is_from_store]
     assert [name for name in counted if not after[name] > before[name]] == []
+
+
+def test_each_series_has_the_labels_of_its_row() -> None:
+    metrics = make_metrics()
+    for event in SAMPLE_EVENTS:
+        metrics(event)
+    labels = {row.name.removesuffix("_total"): set(row.labels) for row in OWN_METRICS}
+    families = text_string_to_metric_families(metrics.render()[0].decode())
+    series = [(family.name, set(sample.labels) - {"le"}) for family in families for sample in family.samples]
+    assert [(name, found) for name, found in series if found != labels.get(name, set())] == []
+
+
+def test_histogram_counts_a_value_in_the_buckets_that_reach_it() -> None:
+    metrics = make_metrics()
+    for seconds in (0.0, 0.001, 0.0015, 2.0, 2.5):
+        metrics(StoreCommitted(outcome=CommitResult.APPLIED, seconds=seconds))
+    [family] = [
+        family
+        for family in text_string_to_metric_families(metrics.render()[0].decode())
+        if family.name == STORE_COMMIT_DURATION.name
+    ]
+    counts = {sample.labels["le"]: sample.value for sample in family.samples if sample.name.endswith("_bucket")}
+    assert counts == {
+        **{"0.0005": 1, "0.001": 2, "0.0025": 3, "0.005": 3, "0.01": 3, "0.025": 3, "0.05": 3, "0.1": 3},
+        **{"0.25": 3, "0.5": 3, "2.0": 4},
+        "+Inf": 5,
+    }
+    assert [sample.value for sample in family.samples[-2:]] == [5, pytest.approx(4.5025)]
 
 
 def test_each_other_metric_is_read_by_one_reader() -> None:
