@@ -5,6 +5,8 @@ half-closed connections.
 import asyncio
 import re
 from asyncio import TimerHandle
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from time import time
 from typing import Any, ClassVar
 
@@ -73,12 +75,23 @@ class ClientConnection:
             self._protocol.promised_cycle = self._cycle
         return self._protocol.promised_cycle is self._cycle
 
+    @contextmanager
+    def call_on_disconnect(self, callback: Callable[[], object]) -> Iterator[None]:
+        """Calls the function if the connection ends within the block."""
+        self._protocol.disconnect_callbacks.append(callback)
+        # The end of the connection is not noticed while a large body has paused reading.
+        self._protocol.flow.resume_reading()
+        try:
+            yield
+        finally:
+            self._protocol.disconnect_callbacks.remove(callback)
+
 
 class HttpProtocol(HttpToolsProtocol):
     """One client connection. `emit` receives events of requests that reach no handler.
 
     `promised_cycle`: the request that is answered even on a half-closed connection. `is_half_closed`: the client has
-    sent its last byte.
+    sent its last byte. `disconnect_callbacks`: called when the connection ends.
     """
 
     emit: ClassVar[EventSink]
@@ -92,6 +105,7 @@ class HttpProtocol(HttpToolsProtocol):
         self._probe_timer: TimerHandle | None = None
         self.promised_cycle: RequestResponseCycle | None = None
         self.is_half_closed = self.is_disconnected = False
+        self.disconnect_callbacks: list[Callable[[], object]] = []
         # Bytes that were read and belong neither to complete headers nor to a body.
         self._pending_header_bytes = 0
         self._is_in_headers = self._is_input_ignored = False
@@ -111,6 +125,8 @@ class HttpProtocol(HttpToolsProtocol):
             # uvicorn notifies only the last of several pipelined requests.
             self.promised_cycle.disconnected = True
             self.promised_cycle.message_event.set()
+        for callback in self.disconnect_callbacks:
+            callback()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:

@@ -2,13 +2,14 @@
 
 import asyncio
 import re
-from collections.abc import Coroutine
-from typing import Any
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from gateway.api.api_context import HttpRequest, get_context
 from gateway.api.api_errors import ApiError
 from gateway.api.authentication import get_team
 from gateway.api.failed_job_responses import build_failure_error
+from gateway.api.http_protocol import ClientConnection
 from gateway.api.incoming_body_limiter import get_incoming_body
 from gateway.api.job_submission import wait_for_confirmation
 from gateway.api.json_responses import build_job_headers
@@ -26,8 +27,8 @@ async def wait_for_job(http_request: HttpRequest, job_id: str, timeout_seconds: 
     # Many requests may wait here for long, so the body's memory is released first.
     get_incoming_body(state).release()
     started_at = context.wall_clock()
-    job_coroutine = get_team_job(context, team, job_id, timeout_seconds)
-    job = await (_cancel_on_disconnect(http_request, job_coroutine) if timeout_seconds > 0 else job_coroutine)
+    with stop_on_disconnect(http_request):
+        job = await get_team_job(context, team, job_id, timeout_seconds)
     state["waited_seconds"] = context.wall_clock() - started_at
     # The path may contain any text, so the id is recorded only if the job exists.
     state["job_id"] = job.id
@@ -40,30 +41,32 @@ async def confirm_job(http_request: HttpRequest, job: Job) -> Job:
     Raises ApiError if another replica has withdrawn the job.
     """
     if not (job.state.is_terminal or job.is_confirmed):
-        job = await _cancel_on_disconnect(http_request, wait_for_confirmation(get_context(http_request), job.id))
+        with stop_on_disconnect(http_request):
+            job = await wait_for_confirmation(get_context(http_request), job.id)
     if job.is_withdrawn:
         raise build_failure_error(job, build_job_headers(job))
     return job
 
 
-async def _cancel_on_disconnect(http_request: HttpRequest, job_coroutine: Coroutine[Any, Any, Job]) -> Job:
-    """Awaits the coroutine, and cancels it when the client disconnects. The job itself continues."""
-    job_task = asyncio.create_task(job_coroutine)
-    disconnect_task = asyncio.create_task(_wait_for_disconnect(http_request))
-    try:
-        await asyncio.wait((job_task, disconnect_task), return_when=asyncio.FIRST_COMPLETED)
-        if not job_task.done():
-            raise ApiError(499, "client_left", "The client disconnected. The job continues.")
-        return job_task.result()
-    finally:
-        job_task.cancel()
-        disconnect_task.cancel()
-
-
-async def _wait_for_disconnect(http_request: HttpRequest) -> None:
-    """Returns when the client disconnects. The body has been read, so no other message follows."""
-    while (await http_request.receive())["type"] != "http.disconnect":
-        pass
+@contextmanager
+def stop_on_disconnect(http_request: HttpRequest) -> Iterator[None]:
+    """Cancels the block, and raises ApiError, if the client disconnects. The job itself continues."""
+    connection: ClientConnection | None = http_request.scope["state"].get("client_connection")
+    task = asyncio.current_task()
+    if connection is None or task is None:
+        yield
+        return
+    cancellations = task.cancelling()
+    if not connection.is_disconnected:
+        try:
+            with connection.call_on_disconnect(task.cancel):
+                yield
+            return
+        except asyncio.CancelledError:
+            # The shutdown and the end of the API key may cancel the request at the same time.
+            if not connection.is_disconnected or task.uncancel() > cancellations:
+                raise
+    raise ApiError(499, "client_left", "The client disconnected. The job continues.")
 
 
 def parse_prefer_wait(header: str | None) -> float | None:

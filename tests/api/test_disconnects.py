@@ -22,6 +22,7 @@ from tests.harness.wait import wait_for_value, wait_until
 
 PROBE_RESPONSE = b"HTTP/1.1 100 Continue\r\n\r\n"
 DISCONNECT_COUNT = 10
+LARGE_BODY_KILOBYTES = range(70, 270, 20)
 
 
 def encode_body(prompt: str) -> bytes:
@@ -240,6 +241,20 @@ def test_closed_connections_are_released_and_their_jobs_continue(
         wait_for_running_jobs(holding_gateway, 20)
     wait_for_disconnects(holding_gateway, disconnects + 20)
     assert count_running_jobs(holding_gateway) == 20, "their jobs continue"
+
+
+def test_disconnect_after_a_large_body_is_noticed(holding_gateway: RunningGateway) -> None:
+    """The server stops reading when a large piece of a body arrives, which may be the last one."""
+    disconnects = count_disconnects(holding_gateway)
+    with contextlib.ExitStack() as clients:
+        for kilobytes in LARGE_BODY_KILOBYTES:
+            client = clients.enter_context(connect(holding_gateway))
+            body = encode_body(make_prompt()) + b" " * (kilobytes << 10)
+            client.sendall(POST_IMAGE + b"Expect: 100-continue\r\nContent-Length: %d\r\n\r\n" % len(body))
+            assert client.recv(1_000) == PROBE_RESPONSE, "the gateway reads the body"
+            client.sendall(body)
+        wait_for_running_jobs(holding_gateway, len(LARGE_BODY_KILOBYTES))
+    wait_for_disconnects(holding_gateway, disconnects + len(LARGE_BODY_KILOBYTES))
 
 
 def test_pipelined_request_on_a_half_closed_connection_is_not_started(gateway: RunningGateway) -> None:
