@@ -8,6 +8,7 @@ from typing import Any
 
 # Longer values are rejected by the validation, so their spelling is not fixed.
 MAX_WORD_LENGTH = 64
+_TIMES_SIGN = re.compile(r"\s*[x×*]\s*")
 
 
 def read_word(value: Any) -> Any:
@@ -20,7 +21,7 @@ def read_format(value: Any) -> Any:
 
 
 def read_size(value: Any) -> Any:
-    return re.sub(r"\s*[x×*]\s*", "x", read_word(value)) if _is_short_text(value) else value
+    return _TIMES_SIGN.sub("x", read_word(value)) if _is_short_text(value) else value
 
 
 def read_integer(value: Any) -> Any:

@@ -86,22 +86,22 @@ def decode_json_object(body: bytes) -> dict[str, Any]:
     if not rest.strip():
         raise ApiError(400, "invalid_json", "The body is empty. Send a JSON object.")
     try:
-        rest.decode()
+        text = rest.decode()
     except UnicodeDecodeError:
         raise ApiError(400, "invalid_json", "The body is not valid UTF-8.") from None
     if rest.startswith(BOM_UTF8):
         raise ApiError(400, "invalid_json", "The body starts with a byte order mark. Send UTF-8 without one.")
-    value = _decode_json(scanned, body)
+    value = _decode_json(scanned, text, body)
     if not isinstance(value, dict):
         raise ApiError(400, "invalid_json", "The body must be a JSON object.")
     return value
 
 
-def _decode_json(scanned: ScannedBody, body: bytes) -> Any:
+def _decode_json(scanned: ScannedBody, text: str, body: bytes) -> Any:
+    """Decodes the rest of the scanned body, of which `text` is the text."""
     try:
         value = msgspec.json.decode(scanned.rest)
-        # msgspec is strict about numbers and strings; json is used only to find duplicate names.
-        json.loads(scanned.rest, object_pairs_hook=_reject_duplicate_names, parse_int=len, parse_float=len)
+        _DUPLICATE_FINDER.decode(text)
         return restore_texts(value, scanned, body)
     except ApiError:
         raise
@@ -126,6 +126,10 @@ def _reject_duplicate_names(pairs: list[tuple[str, Any]]) -> None:
         if name in names:
             raise make_duplicate_error(name)
         names.add(name)
+
+
+# msgspec is strict about numbers and strings; json is used only to find duplicate names.
+_DUPLICATE_FINDER = json.JSONDecoder(object_pairs_hook=_reject_duplicate_names, parse_int=len, parse_float=len)
 
 
 def make_duplicate_error(name: str) -> ApiError:
