@@ -1,6 +1,5 @@
 """Wall clock for timestamps and deadlines of jobs."""
 
-import threading
 import time
 from collections.abc import Callable
 
@@ -17,16 +16,15 @@ class SlewingClock:
 
     def __init__(self, wall: Callable[[], float] = time.time, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._wall, self._monotonic = wall, monotonic
-        self._now, self._last_monotonic = wall(), monotonic()
-        # Threads of the store call it, too.
-        self._lock = threading.Lock()
+        # The last time, and the monotonic time of it. One tuple, since threads of the store call the clock, too.
+        self._last = wall(), monotonic()
 
     def __call__(self) -> float:
-        with self._lock:
-            monotonic_now = self._monotonic()
-            elapsed = monotonic_now - self._last_monotonic
-            expected = self._now + elapsed
-            max_slew = elapsed * MAX_SLEW_RATIO
-            self._now = expected + min(max(self._wall() - expected, -max_slew), max_slew)
-            self._last_monotonic = monotonic_now
-            return self._now
+        last, last_monotonic = self._last
+        monotonic_now = self._monotonic()
+        elapsed = monotonic_now - last_monotonic
+        now, max_slew = self._wall(), elapsed * MAX_SLEW_RATIO
+        if not -max_slew <= now - last - elapsed <= max_slew:
+            now = last + elapsed + (max_slew if now > last + elapsed else -max_slew)
+        self._last = now, monotonic_now
+        return now
