@@ -10,7 +10,7 @@ from litestar import Response
 from litestar.response import Stream
 from msgspec import Struct
 
-from gateway.api.api_context import HttpRequest, get_context
+from gateway.api.api_context import ApiContext, HttpRequest, get_context
 from gateway.api.base64_encoder import Base64Encoder, compute_base64_size
 from gateway.api.client_presence import mark_answered
 from gateway.api.json_responses import json_response
@@ -51,10 +51,18 @@ async def open_base64_images(request: HttpRequest, images: Sequence[StoredImage]
         await _reserve_memory(request)
         streams = [await _open_image(request, image.key) for image in images]
         return Base64Images({image.index: STREAMED_CONTENT for image in images}, streams)
-    keys = {image.index: image.key for image in images}
-    image_bytes = await asyncio.gather(*map(get_context(request).storage.get, keys.values()))
-    encoded = (base64.b64encode(content).decode() for content in image_bytes)
-    return Base64Images(dict(zip(keys, encoded, strict=True)))
+    contents = await _read_images(get_context(request), images)
+    return Base64Images({index: base64.b64encode(content).decode() for index, content in contents.items()})
+
+
+async def _read_images(context: ApiContext, images: Sequence[StoredImage]) -> dict[int, bytes]:
+    """Returns the content of small images, by index. Reads those from the storage that this process has not just
+    stored."""
+    unread = context.engine.context.unread_images
+    contents = {image.index: content for image in images if (content := unread.take(image.key)) is not None}
+    missing = {image.index: image.key for image in images if image.index not in contents}
+    read = await asyncio.gather(*map(context.storage.get, missing.values())) if missing else ()
+    return contents | dict(zip(missing, read, strict=True))
 
 
 async def _reserve_memory(request: HttpRequest) -> None:

@@ -165,6 +165,7 @@ class Engine:
             return job
         saved_job = await self._record_fact(job_id, JobContentDeleted(), list_document_names(job))
         # A paused replica may still store images. If it does so later, it finds that the job is deleted.
+        self.context.unread_images.discard(make_object_prefix(job_id))
         await self.context.storage.delete_prefix(make_object_prefix(job_id))
         return saved_job
 

@@ -11,6 +11,7 @@ from gateway.engine.image_document_cache import ImageDocumentCache
 from gateway.engine.offer_resolver import OfferResolver
 from gateway.engine.open_job_counter import OpenJobCounter
 from gateway.engine.route_entry_builder import RouteEntryBuilder
+from gateway.engine.unread_images import UnreadImages
 from gateway.events import EventSink
 from gateway.health.account_limiters import AccountLimiters
 from gateway.health.health_tracker import HealthKey, HealthTracker
@@ -67,6 +68,7 @@ class EngineContext(Struct, kw_only=True):
     open_jobs: OpenJobCounter = field(default_factory=OpenJobCounter)
     release_counts: ReleaseCounts = field(default_factory=ReleaseCounts)
     image_document_cache: ImageDocumentCache = field(default_factory=ImageDocumentCache)
+    unread_images: UnreadImages = field(default_factory=UnreadImages)
     offer_resolver: OfferResolver = field(default_factory=OfferResolver)
     route_entry_maker: RouteEntryBuilder = field(default_factory=RouteEntryBuilder)
 

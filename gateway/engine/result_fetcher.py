@@ -305,6 +305,7 @@ class ResultFetcher:
         await self._retry_until_available(
             order, partial(self._context.storage.put, key, data, header.format.media_type)
         )
+        self._context.unread_images.add(key, data)
         image = StoredImage(
             index=index,
             key=key,

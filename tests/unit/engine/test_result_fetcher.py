@@ -13,6 +13,7 @@ from gateway.engine import result_fetcher
 from gateway.engine.job_context import JobContext
 from gateway.engine.job_documents import OrderTerms, SavedRequest, StoredImage, encode_document
 from gateway.engine.result_fetcher import ResultFetcher
+from gateway.engine.unread_images import UnreadImages
 from gateway.events import ErrorReported, ImageStored
 from gateway.jobs.job import Job
 from gateway.jobs.job_update_types import ImagesReady, ImagesStored, JobUpdate
@@ -87,6 +88,7 @@ class FetcherFakes:
             storage=SimpleNamespace(put=self._put_image),
             seller_client=SimpleNamespace(download=self._download),
             is_traced=False,
+            unread_images=UnreadImages(),
             emit=self.events.append,
             wall_clock=lambda: self.now,
             monotonic=lambda: self.now,
