@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter, defaultdict
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from functools import partial
 from hashlib import sha256
 from typing import TypeVar
@@ -86,8 +86,7 @@ class ResultFetcher:
         while True:
             attempt = self._job_context.get_attempt(attempt_number)
             sources = dict(zip(attempt.images, ready.images, strict=False))
-            missing = [index for index in sources if (attempt_number, index) not in self._stored_results]
-            await asyncio.gather(*(self._fetch_one(order, index, sources[index]) for index in missing))
+            await self._fetch_missing(order, sources)
             results = [result for index in sources if (result := self._stored_results.get((attempt_number, index)))]
             is_missing = len(results) < len(sources)
             if not (is_missing and self._should_retry_fetch(order)):
@@ -212,6 +211,13 @@ class ResultFetcher:
         if documents is None:
             raise KeyError(f"the request of {self._job_context.job.id} is missing or undecodable")
         return documents.request, documents.terms[attempt.route_index]
+
+    async def _fetch_missing(self, order: FinishedOrder, sources: Mapping[int, ImageSource]) -> None:
+        """Fetches the images that are not stored. Most orders are for one, which needs no task of its own."""
+        missing = [index for index in sources if (order.attempt_number, index) not in self._stored_results]
+        if len(missing) == 1:
+            return await self._fetch_one(order, missing[0], sources[missing[0]])
+        await asyncio.gather(*(self._fetch_one(order, index, sources[index]) for index in missing))
 
     # --- one image
 
