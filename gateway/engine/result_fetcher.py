@@ -32,7 +32,7 @@ from gateway.engine.seller_call_events import SellerCall, observe_seller_call
 from gateway.engine.seller_response_builder import describe_success
 from gateway.events import ErrorReported, ImageStored, LateImagesReceived, SellerCallStep, describe_exception
 from gateway.health.health_tracker import OrderOutcome
-from gateway.jobs.job import Attempt
+from gateway.jobs.job import Attempt, RecoveryMethod
 from gateway.jobs.job_update_types import ImagesReady, ImagesStored
 from gateway.jobs.next_actions import attempt_deadline
 from gateway.store.base import StoreUnavailable
@@ -183,7 +183,8 @@ class ResultFetcher:
             if results and not is_missing
             else None
         )
-        removed_documents = (call_document_name(attempt.number),)
+        is_call_saved = self._job_context.get_route_entry(attempt).recovery_method is RecoveryMethod.REPLAY
+        removed_documents = (call_document_name(attempt.number),) if is_call_saved else ()
         await self._job_context.mailbox.post(
             update, documents=documents, removed_documents=removed_documents, on_saved=on_saved
         )
