@@ -3,7 +3,7 @@
 Runs inside the transaction of the writer.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from sqlite3 import Connection
 from typing import NamedTuple
 
@@ -21,11 +21,12 @@ from gateway.store.base import (
     VersionConflict,
 )
 from gateway.store.ledger_totals import sum_entries
+from gateway.store.repeated_request_matching import BodyEntry
 from gateway.store.sqlite import read_queries
 from gateway.store.sqlite.decision_record_rows import write_decision_record
 from gateway.store.sqlite.due_time_rows import delete_due, set_due
 from gateway.store.sqlite.ledger_rows import JSON_ENCODER, add_totals, insert_entries, update_budgets
-from gateway.store.sqlite.repeated_request_rows import BodyKey, add_entry, attach_caller, end_entry
+from gateway.store.sqlite.repeated_request_rows import BodyKey, add_entry, attach_caller, end_entry, load_entries
 from gateway.store.statistics import get_open_state
 
 _COMMIT_IDS_DECODER = msgspec.json.Decoder(list[str])
@@ -83,7 +84,8 @@ class CommitWriter(Struct, frozen=True, kw_only=True):
         if existing and commit.fence is not None and not existing.has_active_fence(commit.fence):
             return LeaseLost()
         now = self.clock()
-        if existing is None and (refusal := _find_refusal(db, commit, now)):
+        body_entries = _load_body_entries(db, commit, now)
+        if existing is None and (refusal := _find_refusal(db, commit, now, body_entries)):
             return refusal
         self._write_job(
             db,
@@ -93,7 +95,7 @@ class CommitWriter(Struct, frozen=True, kw_only=True):
         )
         self._write_due(db, commit, existing, now)
         _write_money(db, commit)
-        _write_idempotency(db, commit, now)
+        _write_idempotency(db, commit, now, body_entries)
         _write_related_rows(db, commit, now)
         write_decision_record(db, commit)
         return Applied()
@@ -135,17 +137,27 @@ class CommitWriter(Struct, frozen=True, kw_only=True):
             set_due(db, commit.job.id, now + self.lease)
 
 
-def _find_refusal(db: Connection, commit: Commit, now: float) -> CommitOutcome | None:
+def _load_body_entries(db: Connection, commit: Commit, now: float) -> Sequence[BodyEntry]:
+    """Loads the jobs with the same body as the request that the commit creates a job for."""
+    record = commit.idempotency
+    return load_entries(db, BodyKey(commit.job.team, record.key, now)) if record and record.is_body_key else ()
+
+
+def _find_refusal(
+    db: Connection, commit: Commit, now: float, body_entries: Sequence[BodyEntry]
+) -> CommitOutcome | None:
     """Returns the reason why a new job must not be created, or None."""
-    return _find_duplicate(db, commit, now) or _check_budget(db, commit)
+    return _find_duplicate(db, commit, now, body_entries) or _check_budget(db, commit)
 
 
-def _find_duplicate(db: Connection, commit: Commit, now: float) -> CommitOutcome | None:
+def _find_duplicate(
+    db: Connection, commit: Commit, now: float, body_entries: Sequence[BodyEntry]
+) -> CommitOutcome | None:
     record, team = commit.idempotency, commit.job.team
     if record is None:
         return None
     if record.is_body_key:
-        return attach_caller(db, BodyKey(team, record.key, now), record)
+        return attach_caller(db, BodyKey(team, record.key, now), record, body_entries)
     return read_queries.find_by_idempotency(db, team, record, now)
 
 
@@ -169,10 +181,10 @@ def _write_money(db: Connection, commit: Commit) -> None:
         add_totals(db, sum_entries(commit.ledger_entries).values())
 
 
-def _write_idempotency(db: Connection, commit: Commit, now: float) -> None:
+def _write_idempotency(db: Connection, commit: Commit, now: float, body_entries: Sequence[BodyEntry]) -> None:
     job, record = commit.job, commit.idempotency
     if record and record.is_body_key and commit.expected_version == 0:
-        add_entry(db, BodyKey(job.team, record.key, now), record, job.id)
+        add_entry(db, BodyKey(job.team, record.key, now), record, job.id, body_entries)
     elif record and commit.expected_version == 0:
         db.execute(_UPSERT_KEY, (job.team, record.key, record.fingerprint, job.id, now + record.ttl_seconds))
     end_entry(db, commit, now)

@@ -1,6 +1,6 @@
 """Stores the live jobs of each request body as rows. Each function is one step of the writer's transaction."""
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 from sqlite3 import Connection
 
 import msgspec
@@ -27,13 +27,12 @@ _ENTRY_COLUMNS = "number, job_id, callers, awaits_first_request, has_ended, may_
 _SELECT_ENTRIES = f"""SELECT {_ENTRY_COLUMNS} FROM body_entries
 WHERE team = ? AND key = ? AND expires_at > ? ORDER BY number"""  # noqa: S608  the columns are constant
 _SELECT_ALL_ENTRIES = f"SELECT team, key, {_ENTRY_COLUMNS} FROM body_entries WHERE expires_at > ?"  # noqa: S608
-_SELECT_NEXT_NUMBER = "SELECT coalesce(max(number), 0) + 1 FROM body_entries WHERE team = ? AND key = ?"
+# Expired entries, which the cleanup deletes, keep their numbers until then.
 _INSERT_ENTRY = """INSERT INTO body_entries (team, key, number, job_id, callers, awaits_first_request, expires_at)
-VALUES (?, ?, ?, ?, ?, ?, ?)"""
+SELECT ?1, ?2, coalesce(max(number), 0) + 1, ?3, ?4, ?5, ?6 FROM body_entries WHERE team = ?1 AND key = ?2"""
 _UPDATE_ENTRY = """UPDATE body_entries SET callers = ?, awaits_first_request = ?, is_refused = ?
 WHERE team = ? AND key = ? AND number = ?"""
 _DELETE_ENTRY = "DELETE FROM body_entries WHERE team = ? AND key = ? AND number = ?"
-_DELETE_EXPIRED = "DELETE FROM body_entries WHERE team = ? AND key = ? AND expires_at <= ?"
 _END_ENTRY = """UPDATE body_entries SET expires_at = ?, has_ended = 1, may_be_charged = ?
 WHERE team = ? AND key = ? AND job_id = ? AND expires_at > ?"""
 _MARK_CLOSED = """INSERT INTO closed_replicas (replica_id, closed_at) VALUES (?, ?)
@@ -51,9 +50,12 @@ class BodyKey(Struct, frozen=True):
     now: float
 
 
-def attach_caller(db: Connection, body: BodyKey, record: IdempotencyRecord) -> DuplicateRequest | None:
-    """Makes the request a caller of the job that it belongs to. Returns None if it needs a job of its own."""
-    entry = find_entry(_load_entries(db, body), record)
+def attach_caller(
+    db: Connection, body: BodyKey, record: IdempotencyRecord, entries: Sequence[BodyEntry] | None = None
+) -> DuplicateRequest | None:
+    """Makes the request a caller of the job that it belongs to. Returns None if it needs a job of its own. `entries`:
+    those of the body, if they are loaded already."""
+    entry = find_entry(load_entries(db, body) if entries is None else entries, record)
     if entry is None or entry.is_refused:
         return None
     if not entry.has_caller(record.caller_id):
@@ -61,19 +63,17 @@ def attach_caller(db: Connection, body: BodyKey, record: IdempotencyRecord) -> D
     return DuplicateRequest(entry.job_id)
 
 
-def add_entry(db: Connection, body: BodyKey, record: IdempotencyRecord, job_id: str) -> None:
-    """Adds the new job of a request that belongs to no other job."""
-    db.execute(_DELETE_EXPIRED, (body.team, body.key, body.now))
-    entries = list(_load_entries(db, body))
+def add_entry(
+    db: Connection, body: BodyKey, record: IdempotencyRecord, job_id: str, entries: Sequence[BodyEntry]
+) -> None:
+    """Adds the new job of a request that belongs to no other job. `entries`: those of the body so far."""
     if refusal := find_entry(entries, record):
         _replace_entry(db, body, refusal, remove_predecessor(refusal, record))
     if evicted := find_entry_to_evict(entries):
         _delete_entry(db, body, evicted)
-    (number,) = db.execute(_SELECT_NEXT_NUMBER, (body.team, body.key)).fetchone()
     row = (
         body.team,
         body.key,
-        number,
         job_id,
         _encode_callers((JobCaller(record.caller_id, record.retry_count),)),
         record.awaits_first_request and refusal is None,
@@ -93,15 +93,15 @@ def end_entry(db: Connection, commit: Commit, now: float) -> None:
 
 
 def _replace_entry_by_refusal(db: Connection, body: BodyKey, job_id: str) -> None:
-    for entry in _load_entries(db, body):
+    for entry in load_entries(db, body):
         if entry.job_id == job_id:
             _replace_entry(db, body, entry, make_refusal(entry))
-    if superfluous := find_superfluous_refusal(_load_entries(db, body)):
+    if superfluous := find_superfluous_refusal(load_entries(db, body)):
         _delete_entry(db, body, superfluous)
 
 
 def remove_caller(db: Connection, body: BodyKey, caller_id: str) -> None:
-    for entry in _load_entries(db, body):
+    for entry in load_entries(db, body):
         _keep_callers(db, body, entry, [caller for caller in entry.callers if caller.caller_id != caller_id])
 
 
@@ -110,7 +110,7 @@ def remove_owner_callers(db: Connection, owner: str, job: Job, now: float) -> No
     if job.body_key is None:
         return
     body = BodyKey(job.team, job.body_key, now)
-    for entry in _load_entries(db, body):
+    for entry in load_entries(db, body):
         if entry.job_id == job.id:
             _keep_callers(
                 db, body, entry, [caller for caller in entry.callers if not caller.caller_id.startswith(f"{owner}:")]
@@ -156,9 +156,9 @@ def _delete_entry(db: Connection, body: BodyKey, entry: BodyEntry) -> None:
     db.execute(_DELETE_ENTRY, (body.team, body.key, entry.number))
 
 
-def _load_entries(db: Connection, body: BodyKey) -> Iterator[BodyEntry]:
-    for row in db.execute(_SELECT_ENTRIES, (body.team, body.key, body.now)).fetchall():
-        yield _decode_entry(*row)
+def load_entries(db: Connection, body: BodyKey) -> Sequence[BodyEntry]:
+    """Loads the entries of a body that have not expired."""
+    return [_decode_entry(*row) for row in db.execute(_SELECT_ENTRIES, (body.team, body.key, body.now)).fetchall()]
 
 
 def _decode_entry(number: int, job_id: str, callers: str, *flags: int) -> BodyEntry:
