@@ -43,10 +43,10 @@ ON CONFLICT (team, key) DO UPDATE
 SET fingerprint = excluded.fingerprint, job_id = excluded.job_id, expires_at = excluded.expires_at"""
 _SET_KEY_EXPIRY = "UPDATE idempotency_keys SET expires_at = ? WHERE team = ? AND key = ? AND job_id = ?"
 _SELECT_BALANCE = "SELECT held, spent FROM budgets WHERE window = ? AND team = ?"
-_INSERT_MILESTONE = "INSERT OR REPLACE INTO milestones (job_id, number, entry) VALUES (?, ?, ?)"
+_INSERT_MILESTONE = "INSERT OR REPLACE INTO milestones (job_number, number, entry) VALUES (?, ?, ?)"
 _INSERT_DELIVERY = "INSERT OR IGNORE INTO outbox (job_id, delivery_id, due_at, entry) VALUES (?, ?, ?, ?)"
-_INSERT_DOCUMENT = "INSERT OR IGNORE INTO documents (job_id, name, content) VALUES (?, ?, ?)"
-_DELETE_DOCUMENT = "DELETE FROM documents WHERE job_id = ? AND name = ?"
+_INSERT_DOCUMENT = "INSERT OR IGNORE INTO documents (job_number, name, content) VALUES (?, ?, ?)"
+_DELETE_DOCUMENT = "DELETE FROM documents WHERE job_number = ? AND name = ?"
 
 
 class _ExistingJob(NamedTuple):
@@ -87,7 +87,7 @@ class CommitWriter(Struct, frozen=True, kw_only=True):
         body_entries = _load_body_entries(db, commit, now)
         if existing is None and (refusal := _find_refusal(db, commit, now, body_entries)):
             return refusal
-        self._write_job(
+        job_number = self._write_job(
             db,
             commit,
             existing,
@@ -96,11 +96,12 @@ class CommitWriter(Struct, frozen=True, kw_only=True):
         self._write_due(db, commit, existing, now)
         _write_money(db, commit)
         _write_idempotency(db, commit, now, body_entries)
-        _write_related_rows(db, commit, now)
+        _write_related_rows(db, commit, job_number, now)
         write_decision_record(db, commit)
         return Applied()
 
-    def _write_job(self, db: Connection, commit: Commit, existing: _ExistingJob | None, commit_ids: str) -> None:
+    def _write_job(self, db: Connection, commit: Commit, existing: _ExistingJob | None, commit_ids: str) -> int | None:
+        """Writes the row of the job. Returns its number."""
         job = commit.job
         settled_at = None
         if job.is_settled:
@@ -108,7 +109,7 @@ class CommitWriter(Struct, frozen=True, kw_only=True):
         if existing:
             changes = (job.version, commit_ids, settled_at, commit.encoded_job, get_open_state(job), existing.number)
             db.execute(_UPDATE_JOB, changes)
-            return
+            return existing.number
         db.execute(_DELETE_ANNOUNCED, (job.id,))
         row = (
             job.id,
@@ -122,7 +123,7 @@ class CommitWriter(Struct, frozen=True, kw_only=True):
             commit.encoded_job,
             get_open_state(job),
         )
-        db.execute(_INSERT_JOB, row)
+        return db.execute(_INSERT_JOB, row).lastrowid
 
     def _write_due(self, db: Connection, commit: Commit, existing: _ExistingJob | None, now: float) -> None:
         """Writes the due time. An owned job is due when its lease ends, any other job at the time in the commit."""
@@ -192,13 +193,12 @@ def _write_idempotency(db: Connection, commit: Commit, now: float, body_entries:
         db.execute(_SET_KEY_EXPIRY, (now + commit.idempotency_ttl, job.team, job.client_key, job.id))
 
 
-def _write_related_rows(db: Connection, commit: Commit, now: float) -> None:
+def _write_related_rows(db: Connection, commit: Commit, job_number: int | None, now: float) -> None:
     """Writes the rows that belong to the job. Deletes removed documents first, so that a new document may reuse a
     name."""
-    job_id = commit.job.id
     if commit.milestones:
         db.executemany(
-            _INSERT_MILESTONE, [(job_id, item.number, JSON_ENCODER.encode(item)) for item in commit.milestones]
+            _INSERT_MILESTONE, [(job_number, item.number, JSON_ENCODER.encode(item)) for item in commit.milestones]
         )
     if commit.webhook_deliveries:
         db.executemany(
@@ -206,6 +206,6 @@ def _write_related_rows(db: Connection, commit: Commit, now: float) -> None:
             [(item.job, item.id, now, JSON_ENCODER.encode(item)) for item in commit.webhook_deliveries],
         )
     if commit.removed_documents:
-        db.executemany(_DELETE_DOCUMENT, [(job_id, name) for name in commit.removed_documents])
+        db.executemany(_DELETE_DOCUMENT, [(job_number, name) for name in commit.removed_documents])
     if commit.documents:
-        db.executemany(_INSERT_DOCUMENT, [(job_id, name, content) for name, content in commit.documents.items()])
+        db.executemany(_INSERT_DOCUMENT, [(job_number, name, content) for name, content in commit.documents.items()])

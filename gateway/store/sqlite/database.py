@@ -133,8 +133,26 @@ ALTER TABLE ledger ADD COLUMN is_irregular INTEGER NOT NULL DEFAULT 0;
 UPDATE ledger SET is_irregular = 1 WHERE json_extract(CAST(entry AS TEXT), '$.line') <> 'capture';
 CREATE INDEX irregular_entries ON ledger (day) WHERE is_irregular = 1;
 """
+# By the number of the job: the rows of jobs that run at the same time share a few pages. Ids are random, so each row
+# would change a page of its own.
+_JOB_NUMBERS = """
+ALTER TABLE documents RENAME TO former_documents;
+CREATE TABLE documents (
+    job_number INTEGER NOT NULL, name TEXT NOT NULL, content BLOB NOT NULL, PRIMARY KEY (job_number, name)
+);
+INSERT INTO documents (job_number, name, content)
+SELECT jobs.number, name, content FROM former_documents JOIN jobs ON jobs.id = job_id ORDER BY former_documents.rowid;
+DROP TABLE former_documents;
+ALTER TABLE milestones RENAME TO former_milestones;
+CREATE TABLE milestones (
+    job_number INTEGER NOT NULL, number INTEGER NOT NULL, entry BLOB NOT NULL, PRIMARY KEY (job_number, number)
+) WITHOUT ROWID;
+INSERT INTO milestones (job_number, number, entry)
+SELECT jobs.number, former_milestones.number, entry FROM former_milestones JOIN jobs ON jobs.id = job_id;
+DROP TABLE former_milestones;
+"""
 # Each script migrates from the schema before it. Only append to this.
-MIGRATIONS = (_SCHEMA, _DECISION_RECORDS, _API_KEYS, _TEAM_RECORDS, _STATISTICS, _LEDGER_REPORTS)
+MIGRATIONS = (_SCHEMA, _DECISION_RECORDS, _API_KEYS, _TEAM_RECORDS, _STATISTICS, _LEDGER_REPORTS, _JOB_NUMBERS)
 # All connections share a file of 32 kB next to the database. The first connection creates it.
 _SHARED_MEMORY_ERRORS = frozenset(
     (sqlite3.SQLITE_IOERR_SHMSIZE, sqlite3.SQLITE_IOERR_SHMMAP, sqlite3.SQLITE_IOERR_SHMOPEN)

@@ -22,10 +22,12 @@ _MILESTONE_DECODER = msgspec.json.Decoder(Milestone)
 
 _SELECT_KEY = "SELECT fingerprint, job_id FROM idempotency_keys WHERE team = ? AND key = ? AND expires_at > ?"
 _SELECT_JOB = "SELECT encoded_job FROM jobs WHERE id = ?"
-_SELECT_DOCUMENTS = "SELECT name, content FROM documents WHERE job_id = ? AND name IN (SELECT value FROM json_each(?))"
+_SELECT_DOCUMENTS = """SELECT name, content FROM documents
+WHERE job_number = (SELECT number FROM jobs WHERE id = ?) AND name IN (SELECT value FROM json_each(?))"""
 _SELECT_OLDER = """SELECT created_at, id, encoded_job FROM jobs
 WHERE team = ? AND (created_at, id) < (?, ?) AND created_at >= ? ORDER BY created_at DESC, id DESC LIMIT ?"""
-_SELECT_MILESTONES = "SELECT entry FROM milestones WHERE job_id = ? AND number > ? ORDER BY number"
+_SELECT_MILESTONES = """SELECT entry FROM milestones
+WHERE job_number = (SELECT number FROM jobs WHERE id = ?) AND number > ? ORDER BY number"""
 _SELECT_BALANCES = """SELECT window, held, spent FROM budgets
 WHERE team = ? AND window IN (SELECT value FROM json_each(?))"""
 _SELECT_ENTRIES = "SELECT entry FROM ledger WHERE day = ? AND (?2 IS NULL OR team = ?2) ORDER BY number"

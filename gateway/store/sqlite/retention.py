@@ -20,8 +20,8 @@ _INSERT_ANNOUNCED = "INSERT OR REPLACE INTO announced (job_id, expires_at) VALUE
 _SELECT_DELETABLE_JOBS = """SELECT id FROM jobs WHERE settled_at <= ?
 UNION ALL SELECT job_id FROM announced WHERE expires_at <= ? LIMIT ?"""
 _DELETE_JOB_ROWS = (
-    "DELETE FROM documents WHERE job_id = ?",
-    "DELETE FROM milestones WHERE job_id = ?",
+    "DELETE FROM documents WHERE job_number = (SELECT number FROM jobs WHERE id = ?)",
+    "DELETE FROM milestones WHERE job_number = (SELECT number FROM jobs WHERE id = ?)",
     "DELETE FROM outbox WHERE job_id = ?",
     "DELETE FROM due WHERE job_id = ?",
     "DELETE FROM announced WHERE job_id = ?",
