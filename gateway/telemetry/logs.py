@@ -18,6 +18,7 @@ import time
 from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any, TextIO
 
 import msgspec
@@ -261,10 +262,19 @@ def _make_console_renderer(out: TextIO) -> Callable[[dict[str, Any]], str]:
 def _make_line(level: str, event: str, fields: dict[str, Any]) -> dict[str, Any]:
     """Makes a line with the event's own time, if it has one."""
     at = fields.pop("at", None)
-    moment = datetime.now(UTC) if at is None else datetime.fromtimestamp(at, UTC)
     return {
-        "at": moment.isoformat(timespec="milliseconds"),
+        "at": _format_time(time.time() if at is None else at),
         "level": level,
         "event": event,
         **{name: value for name, value in fields.items() if value is not None},
     }
+
+
+def _format_time(at: float) -> str:
+    second, milliseconds = divmod(round(at * 1_000), 1_000)
+    return f"{_format_second(second)}.{milliseconds:03}+00:00"
+
+
+@lru_cache(maxsize=64)
+def _format_second(second: int) -> str:
+    return datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S")
