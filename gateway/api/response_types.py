@@ -293,3 +293,4 @@ class ReadinessBody(TypedDict):
     store: dict[str, Any]
     storage: dict[str, Any]
     tasks: dict[str, Any]
+    metrics: Annotated[dict[str, Any], Meta(description="How long ago `/metrics` was read.")]
