@@ -3,8 +3,6 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 
-from msgspec import Struct
-
 from gateway.commands.doctor.configuration_checks import check_secrets, check_signing_secret
 from gateway.commands.doctor.doctor_context import DoctorContext
 from gateway.commands.doctor.doctor_finding import DoctorFinding, Status
@@ -28,17 +26,10 @@ CHECKS: Mapping[str, Check] = {
 }
 
 
-class CheckResults(Struct, frozen=True):
-    """`has_timed_out`: a check may still be blocked in a thread, so the process has to end without waiting for it."""
-
-    findings: list[DoctorFinding]
-    has_timed_out: bool
-
-
-async def run_checks(context: DoctorContext, checks: Mapping[str, Check] = CHECKS) -> CheckResults:
+async def run_checks(context: DoctorContext, checks: Mapping[str, Check] = CHECKS) -> list[DoctorFinding]:
+    """Runs the checks. One may still be blocked in a thread afterwards."""
     results = await asyncio.gather(*(_run_check(context, name, check) for name, check in checks.items()))
-    findings = [finding for result in results for finding in result.findings]
-    return CheckResults([*findings, *check_clock(context)], any(result.has_timed_out for result in results))
+    return [*(finding for findings in results for finding in findings), *check_clock(context)]
 
 
 def report_timeout(name: str, timeout_seconds: float) -> DoctorFinding:
@@ -47,16 +38,14 @@ def report_timeout(name: str, timeout_seconds: float) -> DoctorFinding:
     return DoctorFinding(name, Status.FAILED, message, remedy)
 
 
-async def _run_check(context: DoctorContext, name: str, check: Check) -> CheckResults:
+async def _run_check(context: DoctorContext, name: str, check: Check) -> list[DoctorFinding]:
     # Not asyncio.timeout: it would wait for a check that is busy with its own cancellation.
     task = asyncio.ensure_future(check(context))
     await asyncio.wait([task], timeout=context.timeout_seconds)
     if not task.done():
         task.cancel()
-        return CheckResults([report_timeout(name, context.timeout_seconds)], has_timed_out=True)
+        return [report_timeout(name, context.timeout_seconds)]
     if error := task.exception():
         message = f"The check failed with an internal error: {describe_exception(error)}."
-        return CheckResults(
-            [DoctorFinding(name, Status.FAILED, message, "Report it with this line.")], has_timed_out=False
-        )
-    return CheckResults(task.result(), has_timed_out=False)
+        return [DoctorFinding(name, Status.FAILED, message, "Report it with this line.")]
+    return task.result()

@@ -4,7 +4,7 @@ import asyncio
 import os
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 from msgspec.structs import replace
@@ -12,7 +12,7 @@ from rich.console import Console
 
 from gateway.commands.config_helpers import CONFIG_HELP
 from gateway.commands.doctor.blocking_calls import call_in_thread
-from gateway.commands.doctor.check_runner import CheckResults, report_timeout, run_checks
+from gateway.commands.doctor.check_runner import report_timeout, run_checks
 from gateway.commands.doctor.configuration_checks import report_configuration, report_settings
 from gateway.commands.doctor.doctor_context import DoctorContext, get_local_url
 from gateway.commands.doctor.doctor_finding import (
@@ -59,22 +59,20 @@ def doctor(url: str | None, timeout: float, wants_json: bool, **overrides: Any) 
         raise SystemExit(1) from None
     gateway_url = (url or get_local_url(settings)).rstrip("/").removesuffix("/v1")
     with asyncio.Runner() as runner:
-        results = runner.run(examine_installation(settings, gateway_url, timeout))
-        show_findings(results.findings, wants_json)
-        exit_with_status(results)
+        findings = runner.run(examine_installation(settings, gateway_url, timeout))
+        show_findings(findings, wants_json)
+        exit_with_status(findings)
 
 
-async def examine_installation(settings: Settings, gateway_url: str, timeout_seconds: float) -> CheckResults:
+async def examine_installation(settings: Settings, gateway_url: str, timeout_seconds: float) -> list[DoctorFinding]:
     """Loads the configuration and runs all checks. The findings contain no secret."""
     loading = call_in_thread(lambda: load_installation(settings, gateway_url, timeout_seconds))
     try:
         context, resolved = await asyncio.wait_for(loading, timeout_seconds)
     except TimeoutError:
-        finding = report_timeout("configuration", timeout_seconds)
-        return CheckResults([finding], has_timed_out=True)
-    results = await run_checks(context)
-    findings = [*report_configuration(resolved, settings.config), *results.findings]
-    return CheckResults(redact_findings(findings, context.known_secrets), results.has_timed_out)
+        return [report_timeout("configuration", timeout_seconds)]
+    findings = [*report_configuration(resolved, settings.config), *await run_checks(context)]
+    return redact_findings(findings, context.known_secrets)
 
 
 def load_installation(
@@ -93,13 +91,12 @@ def load_installation(
     return replace(context, known_secrets=frozenset(context.iterate_secrets())), resolved
 
 
-def exit_with_status(results: CheckResults) -> None:
-    exit_code = 1 if summarize_findings(results.findings) is Status.FAILED else 0
-    if results.has_timed_out:
-        # A thread may never return, and Python would wait for it.
-        sys.stdout.flush()
-        os._exit(exit_code)
-    raise SystemExit(exit_code)
+def exit_with_status(findings: list[DoctorFinding]) -> NoReturn:
+    """Ends the process at once. Threads may still run: one that never returns, for which Python would wait, or those of
+    the object storage's library, which can abort the process while Python shuts down."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(1 if summarize_findings(findings) is Status.FAILED else 0)
 
 
 def show_findings(findings: list[DoctorFinding], wants_json: bool) -> None:

@@ -68,8 +68,10 @@ def _check_folder(folder: Path) -> list[DoctorFinding]:
 
 async def _test_storage(location: str) -> None:
     storage = await call_in_thread(lambda: ImageStorage(location))
-    await storage.self_test()
-    await storage.close()
+    try:
+        await storage.self_test()
+    finally:
+        await storage.close()
 
 
 def _choose_remedy(error: StorageError, folder: Path | None) -> str:

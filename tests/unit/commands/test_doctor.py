@@ -2,11 +2,15 @@
 
 import asyncio
 import os
+import subprocess
+import sys
 import time
 from pathlib import Path
 
 import pytest
 
+from gateway.assets.storage import StorageUnavailable
+from gateway.commands.doctor import storage_checks
 from gateway.commands.doctor.blocking_calls import call_in_thread
 from gateway.commands.doctor.check_runner import run_checks
 from gateway.commands.doctor.doctor_context import DoctorContext, get_local_url
@@ -82,12 +86,46 @@ def test_blocked_and_failing_checks_are_findings() -> None:
 
     started_at = time.monotonic()
     checks = {"disk": block, "stubborn": ignore_cancellation, "bug": crash}
-    results = asyncio.run(run_checks(make_context(), checks))
+    findings = asyncio.run(run_checks(make_context(), checks))
     assert time.monotonic() - started_at < 3
-    assert results.has_timed_out
-    statuses = {finding.check: finding.status for finding in results.findings}
+    statuses = {finding.check: finding.status for finding in findings}
     assert statuses == {"disk": "failed", "stubborn": "failed", "bug": "failed", "clock": "skipped"}
-    assert "canary" not in repr(results.findings)
+    assert "canary" not in repr(findings)
+
+
+@pytest.mark.parametrize(("status", "exit_code"), [("OK", 0), ("WARNING", 0), ("FAILED", 1)])
+def test_shutdown_of_python_cannot_change_the_exit_code(status: str, exit_code: int) -> None:
+    """Threads of a library may abort the process then."""
+    code = f"""
+import atexit, os
+from gateway.commands.doctor.doctor_command import DoctorFinding, Status, exit_with_status, show_findings
+atexit.register(os.abort)
+findings = [DoctorFinding("storage", Status.{status}, "a message", "a remedy")]
+show_findings(findings, wants_json=True)
+exit_with_status(findings)
+"""
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (result.returncode, result.stderr) == (exit_code, "")
+    assert "a message" in result.stdout
+
+
+def test_storage_is_closed_also_if_its_test_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    closed = []
+
+    class BrokenStorage:
+        def __init__(self, location: str) -> None:
+            self.location = location
+
+        async def self_test(self) -> None:
+            raise StorageUnavailable("the bucket does not respond")
+
+        async def close(self) -> None:
+            closed.append(self.location)
+
+    monkeypatch.setattr(storage_checks, "ImageStorage", BrokenStorage)
+    (finding,) = asyncio.run(storage_checks.check_storage(make_context(IGW_ASSETS="s3://images")))
+    assert (finding.status, finding.message) == ("failed", "the bucket does not respond.")
+    assert closed == ["s3://images"]
 
 
 def test_error_of_a_blocking_call_is_raised() -> None:
