@@ -112,6 +112,8 @@ def test_schema_describes_every_value_and_no_other() -> None:
         ({"images": {"url": "s3://bucket?endpoint=https://user:secret%40minio"}}, "images/url"),
         ({"images": {"url": "az://bucket#sig=secret"}}, "images/url"),
         ({"images": {"url": "file:///images"}}, "images/url"),
+        ({"serviceMonitor": {"enabled": True, "interval": "31s"}}, "serviceMonitor/interval"),
+        ({"serviceMonitor": {"enabled": True, "interval": "10m"}}, "serviceMonitor/interval"),
     ],
 )
 def test_invalid_value_is_refused_by_name(values: dict[str, Any], problem: str) -> None:
@@ -260,6 +262,23 @@ def test_autoscaler_with_more_replicas_at_least_than_at_most_is_refused() -> Non
     assert render_autoscaler(3, 3)
     with pytest.raises(helm_python.HelmError, match=r"minReplicas must not be greater than autoscaling\.maxReplicas"):
         render_autoscaler(7, 6)
+
+
+@pytest.mark.parametrize(
+    ("values", "is_valid"),
+    [
+        ({"replicas": 2, "podDisruptionBudget": {"maxUnavailable": 2}}, False),
+        ({"replicas": 3, "podDisruptionBudget": {"maxUnavailable": 2}}, True),
+        ({"replicas": 1}, True),
+        ({"replicas": 9, "autoscaling": {"enabled": True}, "podDisruptionBudget": {"maxUnavailable": 2}}, False),
+    ],
+)
+def test_one_replica_stays_when_nodes_are_drained(values: dict[str, Any], is_valid: bool) -> None:
+    if is_valid:
+        assert "PodDisruptionBudget" in render_chart({**REQUIRED_VALUES, **values})
+        return
+    with pytest.raises(helm_python.HelmError, match="must be less than the number of replicas"):
+        render_chart({**REQUIRED_VALUES, **values})
 
 
 def test_ingress_passes_on_what_clients_and_sellers_need() -> None:
