@@ -13,6 +13,8 @@ from packaging.requirements import Requirement
 from tests.harness.gateway_runner import ROOT
 
 LOCK = (ROOT / "deploy/requirements/runtime.txt").read_text()
+PINNED = set(re.findall(r"^[a-z][\w.-]*==[\w.!]+", LOCK, re.MULTILINE))
+README = " ".join((ROOT / "README.md").read_text().split())
 
 
 def list_runtime_packages() -> set[str]:
@@ -43,13 +45,19 @@ def test_bill_lists_every_pinned_package_with_its_hashes(tmp_path: Path) -> None
     bill = write_bill(tmp_path / "sbom.cdx.json")
     assert (bill["bomFormat"], bill["metadata"]["component"]["name"]) == ("CycloneDX", "image-gateway")
     listed = {f"{component['name']}=={component['version']}" for component in bill["components"]}
-    assert listed == set(re.findall(r"^[a-z][\w.-]*==[\w.!]+", LOCK, re.MULTILINE))
+    assert listed == PINNED
     assert all(component["externalReferences"][0]["hashes"] for component in bill["components"])
     assert write_bill(tmp_path / "again.json") == bill
+
+
+def test_readme_has_the_number_of_packages_in_the_bill() -> None:
+    """Which are the pinned ones, as the test above shows."""
+    [number] = re.findall(r"`make sbom` writes the bill of materials \(CycloneDX\) of all (\d+)", README)
+    assert int(number) == len(PINNED)
 
 
 def test_readme_has_the_number_of_runtime_packages() -> None:
     packages = list_runtime_packages()
     assert all(f"\n{name}==" in f"\n{LOCK}" for name in packages)
-    [number] = re.findall(r"(\d+) packages at run time", (ROOT / "README.md").read_text())
+    [number] = re.findall(r"(\d+) packages at run time", README)
     assert int(number) == len(packages), sorted(packages)
