@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 import subprocess
 import sys
 import sysconfig
@@ -97,6 +98,16 @@ def test_install_commands_of_the_page_for_operators(program: Path, tmp_path: Pat
     doctor = run_program(program, tmp_path, *commands[2].split())
     assert (doctor.returncode, doctor.stderr) == (1, ""), "no seller has a key yet"
     assert "env:RUNAPI_API_KEY" in doctor.stdout
+
+
+def test_install_command_of_the_page_of_traces(program: Path, wheel: Path) -> None:
+    """It takes the file, and the extra exists. Nothing is downloaded or changed."""
+    page = (ROOT / "docs" / "traces.md").read_text()
+    (command,) = re.findall(r"^gateway-venv/bin/pip install (\S.*?\S)  +#", page, re.MULTILINE)
+    pip = shlex.join([*PIP, "--python", str(program.with_name("python")), "install", "--no-deps", "--no-index"])
+    script = f"{pip} --dry-run --force-reinstall {command}"
+    result = subprocess.run(["bash", "-c", script], cwd=wheel.parent, capture_output=True, text=True, check=False)  # noqa: S607
+    assert (result.returncode, "does not provide the extra" in result.stderr) == (0, False), result.stderr
 
 
 def test_init_writes_configuration_and_overwrites_nothing(program: Path, tmp_path: Path) -> None:

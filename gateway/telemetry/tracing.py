@@ -40,7 +40,7 @@ def make_tracer(
 
         return TraceExporter(instance_id, count_dropped)
     except ImportError as error:
-        warn(f"no traces are exported: the module {error.name} is missing. Install image-gateway[otel]")
+        warn(f"no traces are exported: the module {error.name} is missing. See docs/traces.md")
     except ValueError as error:
         warn(f"no traces are exported: a variable OTEL_* is invalid: {error}")
     return None

@@ -94,5 +94,5 @@ def test_gateway_without_the_packages_starts_with_a_warning(
         post(gateway, GENERATIONS, make_client_span())
         [line] = wait_for_log_lines(gateway, "trace warning")
     assert line["warning"] == (
-        "no traces are exported: the module opentelemetry.context is missing. Install image-gateway[otel]"
+        "no traces are exported: the module opentelemetry.context is missing. See docs/traces.md"
     )
