@@ -63,11 +63,16 @@ def alarm_from(value: float) -> Limit:
     return Limit(value, "red")
 
 
+def fine_from(value: float) -> Limit:
+    return Limit(value, "green")
+
+
 @dataclass(frozen=True)
 class Panel:
     """One panel.
 
-    `limits`: thresholds above green; with `is_falling` above red. `state_names`: text and colour of values.
+    `limits`: thresholds above green; with `is_falling` above red, so that the last one is green.
+    `state_names`: text and colour of values.
     `matrix`: the labels of its rows and columns. `runbook`:
     the section of the runbook that it links to. `when_empty`: why it may have no data, which it shows then; a panel
     without it always has data.

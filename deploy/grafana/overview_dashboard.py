@@ -11,6 +11,7 @@ from dashboard_model import (
     alarm_from,
     make_quantile_queries,
     per_hour,
+    quantile,
     rate,
     rate_of_stored,
     select,
@@ -88,6 +89,20 @@ TIMES = (
         ),
         unit=Unit.COUNT,
         kind=PanelKind.STACK,
+    ),
+    Panel(
+        title="Time of requests, by route",
+        description="One of 20 requests takes this long or longer, until the end of its response, by route and the "
+        "first digit of its status. Requests that wait for images have the sellers' time in it. Refused ones (4xx) do "
+        "not count.",
+        queries=(
+            Query(
+                quantile(0.95, "igw_http_request_duration_seconds", by=("route", "status_class")),
+                "{{route}} {{status_class}}",
+            ),
+        ),
+        unit=Unit.SECONDS,
+        width=24,
     ),
 )
 MONEY = (

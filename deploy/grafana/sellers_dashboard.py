@@ -9,6 +9,7 @@ from dashboard_model import (
     Unit,
     alarm_from,
     average,
+    fine_from,
     quantile,
     select,
     warn_from,
@@ -202,7 +203,7 @@ CONFORMANCE_ROW = (
         "ordered. Below 80 % the cell is ranked last.",
         queries=(Query(f"min by ({CELL_NAMES}) (igw_cell_conformance_ratio{CELLS})", CELL_LEGEND),),
         unit=Unit.SHARE,
-        limits=(warn_from(0.8), alarm_from(0.95)),
+        limits=(warn_from(0.8), fine_from(0.95)),
         is_falling=True,
         runbook="imagegatewaydowngradedimages",
         when_empty="No cell has delivered enough images yet.",
@@ -282,6 +283,18 @@ LIMIT_ROW = (
             ),
         ),
         unit=Unit.SECONDS,
+    ),
+    Panel(
+        title="Limits of accounts, and orders that wait",
+        description="How many orders may be in flight at each account now, over all replicas: as configured, or less "
+        "after it was overloaded. And the orders that wait for their turn.",
+        queries=(
+            Query("sum by (account) (igw_account_order_limit)", "{{account}} limit"),
+            Query("sum by (account) (igw_account_orders_waiting)", "{{account}} waiting"),
+        ),
+        unit=Unit.COUNT,
+        width=24,
+        when_empty="No account has a limit.",
     ),
 )
 

@@ -23,6 +23,8 @@ CELL_CAPTURES = select("seller", "model", more='line="capture"')
 LOSSES = select("team", "seller", "model", more='line!="capture"')
 CELLS = select("seller", "model")
 CELL_NAMES = "seller, operation, resolution, quality"
+# Series of each team and cell would be too many: docs/decisions/2026-11-27-spend-metrics.md.
+ALL_TEAMS = "Of all teams: metrics of cells have no team."
 CELL_LEGEND = "{{seller}} {{operation}} {{resolution}} {{quality}}"
 
 
@@ -51,7 +53,8 @@ SPEND_ROW = (
 PRICE_ROW = (
     Panel(
         title="Spend by resolution and quality",
-        description="What was paid for delivered images in the selected time, in USD: where the money goes.",
+        description="What was paid for delivered images in the selected time, in USD: where the money goes. "
+        + ALL_TEAMS,
         queries=(
             Query(
                 increase_of_stored(
@@ -64,7 +67,8 @@ PRICE_ROW = (
     ),
     Panel(
         title="Price per delivered image",
-        description="Spend divided by images, in the selected time. Compare it with the offers in the configuration.",
+        description="Spend divided by images, in the selected time. Compare it with the offers in the configuration. "
+        + ALL_TEAMS,
         queries=(
             Query(
                 increase_of_stored("igw_cell_spend_usd_total", CELL_CAPTURES, CELL_LINE_LABELS, CELL_LABELS)
@@ -83,7 +87,8 @@ PRICE_ROW = (
 DRIFT_ROW = (
     Panel(
         title="Drift from the configured price",
-        description="What sellers charged more (above) or less (below) than their configured price, in USD per hour.",
+        description="What sellers charged more (above) or less (below) than their configured price, in USD per hour. "
+        + ALL_TEAMS,
         queries=(
             Query(
                 f"3600 * sum by (seller, direction) (rate(igw_price_drift_usd_total{CELLS}[$__rate_interval]))",
@@ -97,7 +102,8 @@ DRIFT_ROW = (
     ),
     Panel(
         title="Orders at unexpected prices",
-        description="How many orders of each cell were not charged at their configured price, in the selected time.",
+        description="How many orders of each cell were not charged at their configured price, in the selected time. "
+        + ALL_TEAMS,
         queries=(
             Query(
                 f"sum by ({CELL_NAMES}) (increase(igw_price_mismatches_total{CELLS}[$__range])) > 0",

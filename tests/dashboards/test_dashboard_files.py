@@ -62,6 +62,26 @@ def test_dashboard_uses_all_of_its_variables(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", DASHBOARDS)
+def test_highest_value_is_green_only_if_the_lowest_is_red(name: str) -> None:
+    for panel in list_panels(DASHBOARDS[name]):
+        first, *others = (step["color"] for step in panel["fieldConfig"]["defaults"]["thresholds"]["steps"])
+        if others:
+            expected = (
+                ["orange", "green"] if first == "red" else [color for color in ("orange", "red") if color in others]
+            )
+            assert others == expected, panel["title"]
+
+
+def test_panels_of_spend_say_if_they_ignore_the_filter_of_teams() -> None:
+    panels = list_panels(DASHBOARDS["Spend"])
+    unfiltered = {
+        panel["title"] for panel in panels if not any("$team" in target["expr"] for target in panel["targets"])
+    }
+    assert unfiltered
+    assert {panel["title"] for panel in panels if "Of all teams" in panel["description"]} == unfiltered
+
+
+@pytest.mark.parametrize("name", DASHBOARDS)
 def test_dashboard_marks_configuration_changes(name: str) -> None:
     annotations = DASHBOARDS[name]["annotations"]["list"]
     assert any("igw_config_reloads_total" in annotation["expr"] for annotation in annotations)
