@@ -9,7 +9,7 @@ from tests.dashboards.prometheus_server import RULES_FOLDER
 
 WINDOWS = {
     **{"15s": "1s", "1m": "3s", "2m": "5s", "5m": "10s", "10m": "10s", "15m": "10s"},
-    **{"30m": "15s", "1h": "20s", "6h": "25s", "3d": "30s"},
+    **{"30m": "15s", "1h": "20s", "6h": "25s", "1d": "30s", "3d": "30s"},
 }
 # Times that alerts compare with.
 THRESHOLDS = {
