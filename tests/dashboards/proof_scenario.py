@@ -11,7 +11,7 @@ from tests.dashboards.prometheus_server import PrometheusServer, run_prometheus
 from tests.dashboards.proof_gateways import WEBHOOK_PATH, ProofGateways, run_proof_gateways
 from tests.dashboards.shortened_rules import read_shortened_rules
 from tests.harness.sandbox_runner import RunningSandbox, run_sandbox
-from tests.harness.wait import wait_for_value
+from tests.harness.wait import wait_for_value, wait_until
 
 QUIET_SECONDS = 25.0
 PHASE_TIMEOUT_SECONDS = 150.0
@@ -145,6 +145,10 @@ def _kill_replica(tools: ScenarioTools) -> None:
     tools.sandbox.release_orders()
 
 
+def _kill_other_replica(tools: ScenarioTools) -> None:
+    tools.proof.gateways[1].kill()
+
+
 def _name_alerts(*names: str) -> frozenset[str]:
     return frozenset(f"ImageGateway{name}" for name in names)
 
@@ -192,8 +196,11 @@ PHASES = (
         "Redis is gone for a moment", _stop_redis_for_a_moment, _name_alerts("StoreNotWritable", "InternalErrors")
     ),
     FaultPhase(
-        "a replica is killed", _kill_replica, _name_alerts("ReplicaSilent", "ReplicaNotScraped", "JobsNotMoving")
+        "a replica is killed",
+        _kill_replica,
+        _name_alerts("ReplicaSilent", "ReplicaNotScraped", "ReplicasMissing", "JobsNotMoving"),
     ),
+    FaultPhase("all replicas are killed", _kill_other_replica, _name_alerts("NoReplica")),
 )
 
 
@@ -202,9 +209,19 @@ def run_proof(folder: Path) -> Iterator[tuple[PrometheusServer, float, list[Phas
     """Runs the scenario. Yields Prometheus, which has all data, when it started, and what happened when."""
     with run_sandbox() as sandbox, run_proof_gateways(folder, sandbox) as proof:
         with run_prometheus(folder / "prometheus", proof.targets, read_shortened_rules()) as server:
+            _wait_for_first_scrapes(server, len(proof.targets))
             started_at = time.time()
             phases = run_scenario(ScenarioTools(proof, sandbox), server)
             yield server, started_at, phases
+
+
+def _wait_for_first_scrapes(server: PrometheusServer, target_count: int) -> None:
+    """Before them there is no replica for Prometheus, which is an alert."""
+    wait_until(
+        lambda: server.count_healthy_targets() == target_count and not server.list_alerts(),
+        "Prometheus has seen all replicas",
+        lambda: time.sleep(0.2),
+    )
 
 
 def list_fired_alerts(server: PrometheusServer, since: float) -> set[str]:

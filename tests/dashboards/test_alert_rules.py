@@ -50,6 +50,13 @@ def read_runbook_sections() -> dict[str, str]:
     return dict(zip(parts[::2], parts[1::2], strict=True))
 
 
+def test_page_for_operators_lists_every_alert() -> None:
+    page = (ROOT / "docs" / "operations.md").read_text()
+    named = {name.replace("…", "") for name in re.findall(r"`(?:ImageGateway|…)(\w+)`", page)}
+    names = {name.removeprefix("ImageGateway") for name in ALERTS}
+    assert [name for name in names if name not in named and not (name.endswith("Slowly") and "Slowly" in named)] == []
+
+
 def test_runbook_has_no_section_without_alert() -> None:
     assert list(read_runbook_sections()) == list(ALERTS)
 

@@ -160,6 +160,15 @@ def test_prometheus_accepts_its_mounted_configuration() -> None:
     assert result.returncode == 0, result.stdout + result.stderr
 
 
+def test_expected_replicas_are_those_of_a_profile() -> None:
+    (folder,) = list_bind_sources(list_services("live")["prometheus"])
+    settings = yaml.safe_load((folder / "prometheus.yml").read_text())
+    assert "expected_replicas.yaml" in settings["rule_files"]
+    (group,) = yaml.safe_load((folder / "expected_replicas.yaml").read_text())["groups"]
+    replicas = [name for name in list_services("live") if name.startswith("gateway-")]
+    assert [rule["expr"] for rule in group["rules"]] == [f"vector({len(replicas)})"]
+
+
 def test_grafana_finds_its_data_source_and_dashboards() -> None:
     service = list_services("live")["grafana"]
     targets = {volume["target"]: FOLDER / volume.get("source", "") for volume in service["volumes"]}
