@@ -56,6 +56,7 @@ All errors of `gateway` and `providers`. `tests/test_layers.py` checks that the 
     │   └── TooManyPixels
     ├── InvalidKey                        not a key of an image
     ├── InvalidKeyOption                  an invalid option of a new API key, with its name
+    ├── InvalidInvoice                    a seller's invoice cannot be read
     ├── InvalidReportOption               an invalid option of a report of the ledger, with its name
     └── SettingsError                     invalid environment variables
     OSError                               aiohttp wraps only these

@@ -29,6 +29,7 @@ COMMAND_MODULES = {
     "explain": "explain",
     "keys": "api_key_commands",
     "ledger": "ledger_commands",
+    "reconcile": "reconcile_command",
     "audit": "audit",
     "cancel-open": "open_work",
     "sandbox": "sandbox",

@@ -46,7 +46,9 @@ class LedgerEntry(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A permanent ledger entry. Corrections are further entries with negative amounts.
 
     `day`, `hour`: of the hold, in UTC. `key_id`: the API key that created the job. `ticket`: the seller's id of the
-    order. `reason`: why images of the order were not delivered. They are empty in entries of older versions.
+    order. `reason`: why images of the order were not delivered, or why the entry was booked. They are empty in entries
+    of older versions. `correction`: the id of the correction that booked it, without a commit of its job; of an
+    unknown charge, `attempt` is 0.
     """
 
     day: str
@@ -64,6 +66,7 @@ class LedgerEntry(Struct, frozen=True, kw_only=True, omit_defaults=True):
     key_id: str = ""
     ticket: str = ""
     reason: str = ""
+    correction: str = ""
 
     @property
     def is_irregular(self) -> bool:

@@ -172,11 +172,12 @@ def _list_unsettled(jobs: Iterable[AuditedJob], listed_ids: Container[str]) -> I
 def _group_entries(
     entries: Iterable[LedgerEntry], jobs: Container[str], totals: EntryTotals
 ) -> dict[str, dict[AttemptLine, LedgerEntry]]:
-    """Adds the entries to `totals`. Returns those of the given jobs, summed by attempt and line."""
+    """Adds the entries to `totals`. Returns those of the given jobs, summed by attempt and line, without corrections:
+    a job has no trace of them."""
     booked: dict[str, dict[AttemptLine, LedgerEntry]] = {}
     for entry in entries:
         add_entry(entry, totals)
-        if entry.job in jobs:
+        if entry.job in jobs and not entry.correction:
             lines = booked.setdefault(entry.job, {})
             previous = lines.get((entry.attempt, entry.line))
             lines[entry.attempt, entry.line] = _add_amounts(entry, previous, 1) if previous else entry

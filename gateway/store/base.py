@@ -17,7 +17,7 @@ from gateway.store.decision_record_pages import DecisionRecordPage, StoredDecisi
 from gateway.store.job_pages import ALL_JOBS, JobFilter, JobPage, JobPosition
 from gateway.store.job_watch import JobWatch
 from gateway.store.ledger_sums import LineSum, TotalsQuery
-from gateway.store.ledger_totals import BudgetBalance, LedgerTotal
+from gateway.store.ledger_totals import BudgetBalance, Correction, LedgerTotal
 from gateway.store.statistics import StoreStatistics
 from gateway.store.team_records import TeamRecordStore
 
@@ -291,6 +291,10 @@ class Store(Protocol):
     async def sum_totals(self, query: TotalsQuery) -> tuple[LineSum, ...]:
         """Sums the totals of days or hours. Takes as long as there are totals, however many jobs the store has. Raises
         ValueError if the periods are invalid or too many."""
+
+    async def post_correction(self, correction: Correction) -> bool:
+        """Books the entries of a correction with their totals, as a whole and once: returns False, and books nothing,
+        if it was booked before. It changes no budget."""
 
     async def claim_deliveries(self, limit: int = 20, lease: float = 60.0) -> tuple[ClaimedDelivery, ...]:
         """Claims webhooks that are due. Each is due again when its lease ends, unless it is acknowledged or scheduled

@@ -59,6 +59,14 @@ class LedgerTotal(Struct, frozen=True, kw_only=True):
         return len(self.period) > DAY_LENGTH
 
 
+class Correction(Struct, frozen=True, kw_only=True):
+    """Entries of one order that no commit of a job books. They have one team, day and hour, and no captures: what a
+    team has paid is not corrected."""
+
+    id: str
+    entries: tuple[LedgerEntry, ...]
+
+
 EntryTotals = dict[TotalKey, LedgerTotal]
 
 

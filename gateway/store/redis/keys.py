@@ -71,6 +71,9 @@ class PartitionKeys:
         """Returns the key of another list of the entries that are not captures."""
         return f"{self.prefix}irregular:{day}"
 
+    def corrections(self, day: str) -> str:
+        return f"{self.prefix}corrections:{day}"
+
     def totals(self, period: str) -> str:
         """Returns the key of the totals of a day or an hour."""
         return f"{self.prefix}totals:{period}"

@@ -26,7 +26,7 @@ from gateway.store.job_decoder import JobDecoder
 from gateway.store.job_pages import ALL_JOBS, JobFilter, JobPage, JobPosition, PageBuilder
 from gateway.store.job_watch import JobWatch, JobWatchers
 from gateway.store.ledger_sums import LineSum, TotalsQuery
-from gateway.store.ledger_totals import BudgetBalance, LedgerTotal, list_days
+from gateway.store.ledger_totals import BudgetBalance, Correction, LedgerTotal, list_days
 from gateway.store.partitions import PARTITIONS, team_partition
 from gateway.store.redis import (
     codec,
@@ -38,6 +38,7 @@ from gateway.store.redis import (
 )
 from gateway.store.redis.api_key_table import RedisApiKeys
 from gateway.store.redis.change_listener import ChangeListener
+from gateway.store.redis.correction_writer import post_correction
 from gateway.store.redis.keys import AUDIT_CLAIM, CLOSED_MARK_PREFIX, HEARTBEATS, SIGNALS, KeySpace, PartitionKeys
 from gateway.store.redis.killed_replica_detector import KilledReplicaDetector
 from gateway.store.redis.lease_manager import RedisLeaseManager, gather_available
@@ -309,6 +310,10 @@ class RedisStore:
     async def sum_totals(self, query: TotalsQuery) -> tuple[LineSum, ...]:
         partitions = [self._key_space[partition] for partition in self._select_partitions(query.team)]
         return await ledger_sum_reader.sum_totals(self._client, partitions, query)
+
+    async def post_correction(self, correction: Correction) -> bool:
+        keys = self._key_space[team_partition(correction.entries[0].team)]
+        return await post_correction(self._client, keys, correction, self._retention, self._script_settings)
 
     async def list_decision_records(
         self, day: str, team: str | None = None, limit: int = 100, cursor: str | None = None

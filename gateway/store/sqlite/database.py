@@ -151,8 +151,22 @@ INSERT INTO milestones (job_number, number, entry)
 SELECT jobs.number, former_milestones.number, entry FROM former_milestones JOIN jobs ON jobs.id = job_id;
 DROP TABLE former_milestones;
 """
+# `corrections`: those that were booked, so that none is booked twice.
+_CORRECTIONS = """
+CREATE TABLE corrections (id TEXT PRIMARY KEY, day TEXT NOT NULL) WITHOUT ROWID;
+CREATE INDEX corrections_by_day ON corrections (day);
+"""
 # Each script migrates from the schema before it. Only append to this.
-MIGRATIONS = (_SCHEMA, _DECISION_RECORDS, _API_KEYS, _TEAM_RECORDS, _STATISTICS, _LEDGER_REPORTS, _JOB_NUMBERS)
+MIGRATIONS = (
+    _SCHEMA,
+    _DECISION_RECORDS,
+    _API_KEYS,
+    _TEAM_RECORDS,
+    _STATISTICS,
+    _LEDGER_REPORTS,
+    _JOB_NUMBERS,
+    _CORRECTIONS,
+)
 # All connections share a file of 32 kB next to the database. The first connection creates it.
 _SHARED_MEMORY_ERRORS = frozenset(
     (sqlite3.SQLITE_IOERR_SHMSIZE, sqlite3.SQLITE_IOERR_SHMMAP, sqlite3.SQLITE_IOERR_SHMOPEN)

@@ -6,13 +6,14 @@ from sqlite3 import Connection
 import msgspec
 
 from gateway.jobs.commit import LedgerEntry
-from gateway.store.ledger_totals import BudgetBalance, LedgerAccount, LedgerTotal
+from gateway.store.ledger_totals import BudgetBalance, Correction, LedgerAccount, LedgerTotal, sum_entries
 
 JSON_ENCODER = msgspec.json.Encoder()
 ENTRY_DECODER = msgspec.json.Decoder(LedgerEntry)
 ACCOUNT_DECODER = msgspec.json.Decoder(LedgerAccount)
 
 _INSERT_ENTRY = "INSERT INTO ledger (day, team, entry, is_irregular) VALUES (?, ?, ?, ?)"
+_INSERT_CORRECTION = "INSERT OR IGNORE INTO corrections (id, day) VALUES (?, ?)"
 _ADD_DAY_TOTAL = """INSERT INTO totals (day, account, key_id, team, amount, images) VALUES (?, ?, ?, ?, ?, ?)
 ON CONFLICT (day, account, key_id) DO UPDATE
 SET amount = amount + excluded.amount, images = images + excluded.images, is_uncounted = 1"""
@@ -27,6 +28,15 @@ _SELECT_BALANCES = "SELECT team, window, held, spent FROM budgets WHERE window I
 def insert_entries(db: Connection, entries: Iterable[LedgerEntry]) -> None:
     rows = [(entry.day, entry.team, JSON_ENCODER.encode(entry), entry.is_irregular) for entry in entries]
     db.executemany(_INSERT_ENTRY, rows)
+
+
+def insert_correction(db: Connection, correction: Correction) -> bool:
+    """Books a correction. Returns False if it was booked before."""
+    if not db.execute(_INSERT_CORRECTION, (correction.id, correction.entries[0].day)).rowcount:
+        return False
+    insert_entries(db, correction.entries)
+    add_totals(db, sum_entries(correction.entries).values())
+    return True
 
 
 def add_totals(db: Connection, totals: Iterable[LedgerTotal]) -> None:

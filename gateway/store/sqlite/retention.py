@@ -34,6 +34,7 @@ _DELETE_OLD_TOTALS = """DELETE FROM totals WHERE (day, account, key_id) IN
 # Hours are derived from the entries, and are kept as long as these.
 _DELETE_OLD_HOURS = """DELETE FROM hour_totals WHERE (hour, account, key_id) IN
 (SELECT hour, account, key_id FROM hour_totals WHERE hour < ? LIMIT ?)"""
+_DELETE_OLD_CORRECTIONS = "DELETE FROM corrections WHERE id IN (SELECT id FROM corrections WHERE day < ? LIMIT ?)"
 # A month sorts before its own days, so it is excluded until it is over.
 _DELETE_OLD_BUDGETS = """DELETE FROM budgets WHERE (window, team) IN
 (SELECT window, team FROM budgets WHERE window < ? AND window <> substr(?1, 1, 7) LIMIT ?2)"""
@@ -92,6 +93,7 @@ def _delete_money(db: Connection, retention: Retention, now: float) -> bool:
     deletions = (
         (_DELETE_OLD_ENTRIES, entries_before),
         (_DELETE_OLD_HOURS, entries_before),
+        (_DELETE_OLD_CORRECTIONS, entries_before),
         (_DELETE_OLD_TOTALS, totals_before),
         (_DELETE_OLD_BUDGETS, totals_before),
     )

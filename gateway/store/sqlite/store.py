@@ -34,7 +34,7 @@ from gateway.store.decision_record_pages import DecisionRecordPage, StoredDecisi
 from gateway.store.job_pages import ALL_JOBS, JobFilter, JobPage, JobPosition
 from gateway.store.job_watch import JobWatch, JobWatchers
 from gateway.store.ledger_sums import LineSum, TotalsQuery
-from gateway.store.ledger_totals import BudgetBalance, LedgerTotal
+from gateway.store.ledger_totals import BudgetBalance, Correction, LedgerTotal
 from gateway.store.sqlite import (
     decision_record_rows,
     ledger_sum_rows,
@@ -50,6 +50,7 @@ from gateway.store.sqlite.commit_writer import CommitWriter
 from gateway.store.sqlite.database import DatabaseLock, acquire_lock, is_exclusive, open_reader, open_writer
 from gateway.store.sqlite.database_threads import ReaderThread, WriterThread
 from gateway.store.sqlite.leases import SqliteLeaseManager
+from gateway.store.sqlite.ledger_rows import insert_correction
 from gateway.store.sqlite.repeated_request_rows import (
     BodyKey,
     attach_caller,
@@ -257,6 +258,9 @@ class SqliteStore:
 
     async def sum_totals(self, query: TotalsQuery) -> tuple[LineSum, ...]:
         return await self._run_read(lambda db: ledger_sum_rows.sum_totals(db, query))
+
+    async def post_correction(self, correction: Correction) -> bool:
+        return await self._run_write(lambda db: insert_correction(db, correction))
 
     # --- webhooks and signals
 

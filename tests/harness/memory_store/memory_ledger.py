@@ -10,7 +10,7 @@ from gateway.jobs.job import Job
 from gateway.jobs.transition_tables import LedgerLine
 from gateway.store.base import BudgetExceeded
 from gateway.store.ledger_sums import LineSum, SumCollector, TotalsQuery
-from gateway.store.ledger_totals import BudgetBalance, EntryTotals, LedgerAccount, LedgerTotal, sum_entries
+from gateway.store.ledger_totals import BudgetBalance, Correction, EntryTotals, LedgerAccount, LedgerTotal, sum_entries
 from gateway.store.statistics import LifetimeTotal
 
 EMPTY_BALANCE = BudgetBalance()
@@ -23,6 +23,7 @@ class MemoryLedger:
         self.entries: list[LedgerEntry] = []
         self.totals: EntryTotals = {}
         self.balances: dict[tuple[str, str], BudgetBalance] = {}
+        self.corrections: dict[str, str] = {}
         self.counted_totals: EntryTotals = {}
         self.lifetime_totals: dict[LedgerAccount, LifetimeTotal] = {}
 
@@ -39,6 +40,14 @@ class MemoryLedger:
         if commit.ledger_entries:
             self.entries += commit.ledger_entries
             self.add_totals(sum_entries(commit.ledger_entries).values())
+
+    def post_correction(self, correction: Correction) -> bool:
+        if correction.id in self.corrections:
+            return False
+        self.corrections[correction.id] = correction.entries[0].day
+        self.entries += correction.entries
+        self.add_totals(sum_entries(correction.entries).values())
+        return True
 
     def change_balance(self, team: str, window: str, held: int, spent: int) -> None:
         """Adds the amounts to a balance."""
@@ -95,6 +104,7 @@ class MemoryLedger:
         """Deletes entries and hours before the one day, and days and budgets before the other. A month sorts before its
         own days, and is kept until it is over."""
         self.entries = [entry for entry in self.entries if entry.day >= first_entry_day]
+        self.corrections = {name: day for name, day in self.corrections.items() if day >= first_entry_day}
         self.update_lifetime_totals()
         self.totals = {
             key: total

@@ -21,7 +21,7 @@ from gateway.store.decision_record_pages import DecisionRecordPage, StoredDecisi
 from gateway.store.job_pages import ALL_JOBS, JobFilter, JobPage, JobPosition
 from gateway.store.job_watch import JobWatch, JobWatchers
 from gateway.store.ledger_sums import LineSum, TotalsQuery
-from gateway.store.ledger_totals import BudgetBalance, LedgerTotal, list_days
+from gateway.store.ledger_totals import BudgetBalance, Correction, LedgerTotal, list_days
 from tests.harness.memory_store import audit_and_retention, job_leases
 from tests.harness.memory_store.call_interceptor import CallInterceptor, StoreCall
 from tests.harness.memory_store.memory_api_keys import MemoryApiKeys
@@ -241,6 +241,11 @@ class MemoryStore:
     async def sum_totals(self, query: TotalsQuery) -> tuple[LineSum, ...]:
         query.list_periods()
         return await self._run("sum_totals", (query,), lambda _: self.state.ledger.sum_totals(query))
+
+    async def post_correction(self, correction: Correction) -> bool:
+        return await self._run(
+            "post_correction", (correction,), lambda _: self.state.ledger.post_correction(correction)
+        )
 
     async def list_day_totals(self, first_day: str, last_day: str, team: str | None = None) -> tuple[LedgerTotal, ...]:
         days = frozenset(list_days(first_day, last_day))

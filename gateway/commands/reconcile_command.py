@@ -1,0 +1,159 @@
+"""`image-gateway reconcile`: compares a seller's invoice with the ledger, and books corrections."""
+
+import asyncio
+import getpass
+import secrets
+import socket
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import click
+import msgspec
+
+from gateway.commands.config_helpers import CONFIG_HELP
+from gateway.commands.ledger_sources import open_configured_store
+from gateway.commands.option_types import parse_pairs
+from gateway.commands.text_tables import print_table
+from gateway.ledger.invoice_file import FIELDS, InvalidInvoice, SellerCharge, read_invoice
+from gateway.ledger.reconciliation import OrderFinding, ReconciliationOutcome, count_outcomes
+from gateway.ledger.reconciliation_runner import (
+    Auditor,
+    Period,
+    book_corrections,
+    compare_charges,
+    select_period,
+)
+from gateway.money import format_usd
+from gateway.store.base import DAY_SECONDS
+
+COLUMNS = ("outcome", "order", "charged", "booked", "suspected", "job")
+MAX_INVOICE_BYTES = 512 * 1024 * 1024
+
+
+class DayType(click.ParamType[float]):
+    """A day, in UTC."""
+
+    name = "day"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        try:
+            return datetime.strptime(value, "%Y-%m-%d").replace(tzinfo=UTC).timestamp()
+        except ValueError:
+            self.fail(f"'{value}' is not a day such as 2026-11-01", param, ctx)
+
+
+@click.command("reconcile")
+@click.argument("seller")
+@click.option("--invoice", type=click.Path(path_type=Path, exists=True, dir_okay=False), required=True, help="CSV.")
+@click.option(
+    "--column", "columns", multiple=True, callback=parse_pairs, help=f"FIELD=NAME, of {', '.join(FIELDS)}; repeatable."
+)
+@click.option("--since", type=DayType(), help="The first day that the invoice covers.  [default: its first charge]")
+@click.option("--until", type=DayType(), help="The last day.  [default: its last charge, at least a day ago]")
+@click.option("--apply", "wants_apply", is_flag=True, help="Book the corrections. Without it, nothing is changed.")
+@click.option("--json", "wants_json", is_flag=True, help="As JSON, with the orders that match.")
+@click.option("--config", type=click.Path(path_type=Path), help=CONFIG_HELP)
+@click.option("--data", type=click.Path(path_type=Path), help="Folder of SQLite.")
+def reconcile(
+    seller: str, invoice: Path, columns: dict[str, str], wants_apply: bool, wants_json: bool, **options: Any
+) -> None:
+    """Compare the invoice of SELLER with the ledger, order by order.
+
+    \b
+    matched                 both have the same amount
+    suspected, charged      the ledger was not sure: --apply books it as orphaned
+    suspected, not charged  the ledger was not sure: --apply reverses it
+    missing here            only the seller has it: --apply books it as orphaned
+    missing there           only the ledger has it: ask the seller, or wait for the next invoice
+    price differs           --apply books the difference as excess
+    in progress             the order is not settled yet
+
+    Columns are recognised by their names: an order id or the gateway's reference, an amount in USD, and, if there are
+    any, the time and the number of images. The spend of teams never changes. SQLite belongs to one process: stop the
+    gateway first. With Redis, set the same environment variables as for `serve`.
+
+    \b
+    Examples:
+      image-gateway reconcile runapi --invoice november.csv
+      image-gateway reconcile runapi --invoice november.csv --column order="Task" --column amount="Cost (USD)" --apply
+    """
+    if unknown := set(columns) - set(FIELDS):
+        raise click.UsageError(f"--column {sorted(unknown)[0]}: the fields are {', '.join(FIELDS)}")
+    try:
+        charges = _read_file(invoice, columns)
+        until = options["until"]
+        last_at = None if until is None else until + DAY_SECONDS - 1
+        period = select_period(charges, time.time(), options["since"], last_at)
+    except InvalidInvoice as error:
+        raise click.ClickException(str(error)) from None
+    findings, booked = asyncio.run(_compare_and_book(seller, charges, period, wants_apply, options))
+    if wants_json:
+        click.echo(msgspec.json.format(msgspec.json.encode([_serialize(finding) for finding in findings])).decode())
+    else:
+        _print_findings(findings)
+    _print_summary(findings, sum(not period.contains(charge) for charge in charges), booked if wants_apply else None)
+
+
+def _read_file(invoice: Path, columns: dict[str, str]) -> tuple[SellerCharge, ...]:
+    if invoice.stat().st_size > MAX_INVOICE_BYTES:
+        raise InvalidInvoice("The invoice is larger than 512 MiB: split it by its days.")
+    try:
+        return read_invoice(invoice.read_text(encoding="utf-8"), columns)
+    except UnicodeDecodeError:
+        raise InvalidInvoice("The invoice is not text in UTF-8.") from None
+
+
+async def _compare_and_book(
+    seller: str, charges: tuple[SellerCharge, ...], period: Period, wants_apply: bool, options: dict[str, Any]
+) -> tuple[tuple[OrderFinding, ...], int]:
+    async with open_configured_store(options["config"], options["data"]) as store:
+        now = time.time()
+        findings = await compare_charges(store, seller, charges, period, now)
+        auditor = Auditor(f"cli:{getpass.getuser()}", socket.gethostname(), secrets.token_bytes)
+        return findings, await book_corrections(store, seller, findings, auditor, now) if wants_apply else 0
+
+
+def _print_findings(findings: tuple[OrderFinding, ...]) -> None:
+    rows = [
+        (
+            finding.outcome.value,
+            finding.order_id,
+            *(f"${format_usd(amount)}" for amount in (finding.charged, finding.booked, finding.suspected)),
+            finding.job,
+        )
+        for finding in sorted(
+            findings, key=lambda finding: (list(ReconciliationOutcome).index(finding.outcome), finding.order_id)
+        )
+        if finding.outcome is not ReconciliationOutcome.MATCHED
+    ]
+    if rows:
+        print_table(COLUMNS, rows)
+
+
+def _print_summary(findings: tuple[OrderFinding, ...], skipped: int, booked: int | None) -> None:
+    counts = count_outcomes(findings)
+    texts = [f"{counts[outcome]} {outcome.value}" for outcome in ReconciliationOutcome if counts.get(outcome)]
+    click.echo("; ".join(texts) or "no orders", err=True)
+    charged, ledger = (sum(getattr(finding, name) for finding in findings) for name in ("charged", "booked"))
+    difference = format_usd(charged - ledger)
+    click.echo(f"charged ${format_usd(charged)}, booked ${format_usd(ledger)}, difference ${difference}", err=True)
+    if skipped:
+        click.echo(f"{skipped} charges are outside of the period: they were not compared", err=True)
+    correctable = sum(finding.correction is not None for finding in findings)
+    if booked is not None:
+        click.echo(f"booked {booked} corrections", err=True)
+    elif correctable:
+        click.echo(f"{correctable} corrections can be booked with --apply", err=True)
+
+
+def _serialize(finding: OrderFinding) -> dict[str, Any]:
+    amounts = {name: getattr(finding, name) for name in ("charged", "booked", "suspected")}
+    return {
+        "outcome": finding.outcome,
+        "order": finding.order_id,
+        "job": finding.job or None,
+        **{name: msgspec.Raw(format_usd(amount).encode()) for name, amount in amounts.items()},
+        "is_correctable": finding.correction is not None,
+    }

@@ -1,0 +1,144 @@
+"""Reads a seller's invoice from CSV: each line is a charge for one order. Pure."""
+
+import csv
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import UTC, datetime
+from decimal import Decimal, InvalidOperation
+
+from msgspec import Struct
+
+from gateway.suggestions import did_you_mean
+
+# Names of columns, the most precise first, in small letters and without anything but letters and digits.
+_COLUMNS = {
+    "order": ("orderid", "ticket", "taskid", "runid", "requestid", "id", "order"),
+    "reference": ("clientref", "reference", "orderreference", "idempotencykey", "clientrequestid"),
+    "micros": ("usdmicros", "amountmicros", "micros"),
+    "cents": ("amountcents", "chargedamountcents", "cents"),
+    "amount": ("amountusd", "usd", "amount", "cost", "charge", "total", "price"),
+    "images": ("images", "imagecount", "generatedimages", "numimages", "quantity"),
+    "time": ("chargedat", "completedat", "createdat", "time", "timestamp", "date", "at"),
+}
+FIELDS = ("order", "reference", "amount", "images", "time")
+_UNITS_PER_USD = {"micros": 1_000_000, "cents": 100, "amount": 1}
+MICROS_PER_USD, MAX_MICROS = 1_000_000, 10**13
+
+
+class InvalidInvoice(ValueError):
+    """The invoice cannot be read. The text says where and why."""
+
+
+class SellerCharge(Struct, frozen=True, kw_only=True):
+    """The amount that a seller charged for one order, in micro-USD.
+
+    `reference`: the gateway's reference of the order, if the seller shows it. `charged_at`: None if the seller does not
+    say.
+    """
+
+    order_id: str
+    amount: int
+    reference: str = ""
+    images: int = 0
+    charged_at: float | None = None
+
+
+def read_invoice(text: str, columns: Mapping[str, str] | None = None) -> tuple[SellerCharge, ...]:
+    """Reads all lines. `columns`: the names of columns by field, for those that are not recognised. Lines of one order
+    are added up, refunds included. Raises InvalidInvoice."""
+    reader = csv.reader(text.lstrip("\ufeff").splitlines(), skipinitialspace=True, strict=True)
+    try:
+        header = next(reader, None)
+        if header is None:
+            raise InvalidInvoice("The invoice is empty.")
+        indexes = _find_columns(header, columns or {})
+        charges = [_read_line(line, row, indexes) for line, row in enumerate(reader, 2) if any(row)]
+    except csv.Error as error:
+        raise InvalidInvoice(f"Line {reader.line_num} is not CSV: {error}.") from None
+    return tuple(merge_charges(charges))
+
+
+def merge_charges(charges: Iterable[SellerCharge]) -> Iterator[SellerCharge]:
+    """Adds up the charges of each order."""
+    merged: dict[tuple[str, str], SellerCharge] = {}
+    for charge in charges:
+        key = (charge.order_id, "" if charge.order_id else charge.reference)
+        if previous := merged.get(key):
+            charge = SellerCharge(
+                order_id=charge.order_id,
+                amount=previous.amount + charge.amount,
+                reference=previous.reference or charge.reference,
+                images=previous.images + charge.images,
+                charged_at=charge.charged_at if previous.charged_at is None else previous.charged_at,
+            )
+        merged[key] = charge
+    yield from merged.values()
+
+
+def _find_columns(header: list[str], chosen: Mapping[str, str]) -> dict[str, int]:
+    """Returns the index of the column of each field that the invoice has."""
+    names = [re.sub(r"[^a-z0-9]", "", name.lower()) for name in header]
+    indexes = {
+        field: names.index(name)
+        for field, candidates in _COLUMNS.items()
+        if (name := next((candidate for candidate in candidates if candidate in names), None))
+    }
+    for field, name in chosen.items():
+        if name not in header:
+            raise InvalidInvoice(f"The invoice has no column '{name}'{did_you_mean(name, header)}")
+        indexes[field] = header.index(name)
+        if field == "amount":
+            indexes = {key: index for key, index in indexes.items() if key not in ("micros", "cents")}
+    has_amount = any(unit in indexes for unit in _UNITS_PER_USD)
+    if not has_amount or not ("order" in indexes or "reference" in indexes):
+        missing = "an amount" if not has_amount else "an order id or a reference"
+        raise InvalidInvoice(
+            f"No column is recognised as {missing}. The columns are {', '.join(header)}: choose with --column."
+        )
+    return indexes
+
+
+def _read_line(line: int, row: list[str], indexes: Mapping[str, int]) -> SellerCharge:
+    values = {field: row[index].strip() if index < len(row) else "" for field, index in indexes.items()}
+    order_id, reference = values.get("order", ""), values.get("reference", "")
+    if not (order_id or reference):
+        raise InvalidInvoice(f"Line {line} has neither an order id nor a reference.")
+    unit = next(unit for unit in _UNITS_PER_USD if unit in values)
+    return SellerCharge(
+        order_id=order_id,
+        reference=reference,
+        amount=_parse_amount(line, values[unit], _UNITS_PER_USD[unit]),
+        images=_parse_images(line, values.get("images", "")),
+        charged_at=_parse_time(line, values.get("time", "")),
+    )
+
+
+def _parse_amount(line: int, text: str, units_per_usd: int) -> int:
+    try:
+        micros = Decimal(text.replace("$", "").replace("USD", "").strip()) * MICROS_PER_USD / units_per_usd
+        if not micros.is_finite() or micros != int(micros) or abs(micros) > MAX_MICROS:
+            raise InvalidOperation
+    except (InvalidOperation, ValueError):
+        raise InvalidInvoice(
+            f"Line {line}: '{text[:20]}' is not an amount of USD with at most six decimals, such as 0.133."
+        ) from None
+    return int(micros)
+
+
+def _parse_images(line: int, text: str) -> int:
+    if text and not re.fullmatch(r"\d{1,9}", text, re.ASCII):
+        raise InvalidInvoice(f"Line {line}: '{text[:20]}' is not a number of images.")
+    return int(text or 0)
+
+
+def _parse_time(line: int, text: str) -> float | None:
+    """Parses seconds since 1970, or a date with or without a time. Without an offset it is UTC."""
+    if not text:
+        return None
+    try:
+        if re.fullmatch(r"\d{1,12}(\.\d+)?", text, re.ASCII):
+            return float(text)
+        moment = datetime.fromisoformat(text)
+        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+    except (ValueError, OverflowError):
+        raise InvalidInvoice(f"Line {line}: '{text[:30]}' is not a time, such as 2026-11-28T09:30:00Z.") from None

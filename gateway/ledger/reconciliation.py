@@ -1,0 +1,255 @@
+"""Compares what a seller charged with the ledger, order by order, and makes the corrections. Pure.
+
+A correction is made from the difference between both, so a second run finds nothing to correct.
+"""
+
+import hashlib
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from enum import StrEnum
+
+from msgspec import Struct, field
+from msgspec.structs import replace
+
+from gateway.jobs.commit import LedgerEntry, get_hour, list_budget_windows
+from gateway.jobs.job import Job, order_reference
+from gateway.jobs.transition_tables import LedgerLine
+from gateway.ledger.invoice_file import SellerCharge
+from gateway.store.ledger_totals import Correction
+from providers.orders import Cell, Operation
+
+UNKNOWN, UNKNOWN_CELL = "unknown", Cell(Operation.GENERATE, "unknown", "unknown")
+_REFERENCE = re.compile(r"(job_[0-9a-z]{28})-(\d{1,4})", re.ASCII)
+CHARGED_REASON, NOT_CHARGED_REASON, PRICE_REASON = "invoice_charged", "invoice_not_charged", "invoice_price"
+
+
+class ReconciliationOutcome(StrEnum):
+    """How the charge of an order compares with the ledger."""
+
+    MATCHED = "matched"
+    SUSPECTED_CHARGED = "suspected, charged"
+    SUSPECTED_NOT_CHARGED = "suspected, not charged"
+    MISSING_HERE = "missing here"
+    MISSING_THERE = "missing there"
+    PRICE_DIFFERS = "price differs"
+    IN_PROGRESS = "in progress"
+
+
+class LedgerOrder(Struct, kw_only=True):
+    """The entries of one order. `first`: its first entry."""
+
+    first: LedgerEntry
+    ticket: str = ""
+    amounts: Counter[LedgerLine] = field(default_factory=Counter)
+    images: Counter[LedgerLine] = field(default_factory=Counter)
+
+    @property
+    def booked(self) -> int:
+        """The amount that was certainly charged."""
+        return self.amounts.total() - self.suspected
+
+    @property
+    def suspected(self) -> int:
+        return self.amounts[LedgerLine.SUSPECTED]
+
+    @property
+    def reference(self) -> str:
+        return order_reference(self.first.job, self.first.attempt) if self.first.attempt else ""
+
+
+class OrderFinding(Struct, frozen=True, kw_only=True):
+    """An order, with what the seller charged and what the ledger has, in micro-USD. `correction`: None if there is
+    nothing to book, or if it is not known what is right."""
+
+    outcome: ReconciliationOutcome
+    order_id: str
+    job: str = ""
+    charged: int = 0
+    booked: int = 0
+    suspected: int = 0
+    correction: Correction | None = None
+
+
+def group_orders(entries: Iterable[LedgerEntry]) -> list[LedgerOrder]:
+    """Groups entries by order. Attempt 0 is a charge without an order of the gateway, found by its ticket."""
+    orders: dict[tuple[str, int, str], LedgerOrder] = {}
+    for entry in entries:
+        key = (entry.job, entry.attempt, "" if entry.attempt else entry.ticket)
+        order = orders.setdefault(key, LedgerOrder(first=entry))
+        order.ticket = entry.ticket or order.ticket
+        order.amounts[entry.line] += entry.amount
+        order.images[entry.line] += entry.images
+    return list(orders.values())
+
+
+def parse_reference(reference: str) -> tuple[str, int]:
+    """Returns the job and the attempt of a reference; an empty text and 0 if it is not one of the gateway."""
+    match = _REFERENCE.fullmatch(reference)
+    return (match[1], int(match[2])) if match else ("", 0)
+
+
+class Reconciliation:
+    """Compares the charges of one seller with its orders in the ledger."""
+
+    def __init__(self, seller: str, orders: Iterable[LedgerOrder], jobs: Mapping[str, Job], now: float) -> None:
+        """`jobs`: those that the references of charges name and that are still stored. They say whose a charge is, and
+        whether its order is still open: then the ledger has nothing of it yet."""
+        self._seller, self._now = seller, now
+        self._orders, self._jobs = list(orders), jobs
+        self._by_ticket = {order.ticket: order for order in self._orders if order.ticket}
+        self._by_reference = {order.reference: order for order in self._orders if order.reference}
+        self._by_job = {order.first.job: order for order in self._orders if order.first.job}
+
+    def compare(self, charges: Iterable[SellerCharge], first_at: float, last_at: float) -> Iterator[OrderFinding]:
+        """Yields a finding for each order. An order without a charge counts only if it was booked in this period: its
+        charge may be on another invoice."""
+        seen: set[int] = set()
+        for charge, order in self._match_orders(charges):
+            if order is None:
+                if charge.amount:
+                    yield self._report_unknown(charge)
+                continue
+            seen.add(id(order))
+            yield self._compare_order(charge, order)
+        for order in self._orders:
+            in_period = first_at <= order.first.posted_at <= last_at
+            if id(order) not in seen and in_period and (order.booked or order.suspected):
+                yield self._report_uncharged(order)
+
+    def _match_orders(self, charges: Iterable[SellerCharge]) -> Iterator[tuple[SellerCharge, LedgerOrder | None]]:
+        """Matches tickets first, since an order that was bought twice has one reference and two tickets."""
+        remaining, matched = [], set()
+        for charge in charges:
+            if order := self._by_ticket.get(charge.order_id or charge.reference):
+                matched.add(id(order))
+                yield charge, order
+            else:
+                remaining.append(charge)
+        for charge in remaining:
+            order = self._by_reference.get(charge.reference)
+            is_other = order is not None and (id(order) in matched or (order.ticket and charge.order_id))
+            if order is not None and not is_other:
+                matched.add(id(order))
+            yield charge, None if is_other else order
+
+    def _compare_order(self, charge: SellerCharge, order: LedgerOrder) -> OrderFinding:
+        difference = charge.amount - order.booked
+        outcome = ReconciliationOutcome.MATCHED if difference == 0 else ReconciliationOutcome.PRICE_DIFFERS
+        entries = []
+        if order.suspected:
+            outcome = (
+                ReconciliationOutcome.SUSPECTED_CHARGED
+                if charge.amount
+                else ReconciliationOutcome.SUSPECTED_NOT_CHARGED
+            )
+            reason = CHARGED_REASON if charge.amount else NOT_CHARGED_REASON
+            entries.append(_reverse_suspected(order, reason))
+        if difference:
+            # A team has paid what was delivered: the rest is the operator's.
+            line = LedgerLine.EXCESS if order.amounts[LedgerLine.CAPTURE] else LedgerLine.ORPHAN
+            images = -entries[0].images if entries and line is LedgerLine.ORPHAN else 0
+            reason = CHARGED_REASON if order.suspected else PRICE_REASON
+            entries.append(replace(order.first, line=line, amount=difference, images=images, reason=reason))
+        return self._make_finding(outcome, order, charge, entries)
+
+    def _report_uncharged(self, order: LedgerOrder) -> OrderFinding:
+        outcome = ReconciliationOutcome.MISSING_THERE if order.booked else ReconciliationOutcome.SUSPECTED_NOT_CHARGED
+        entries = [_reverse_suspected(order, NOT_CHARGED_REASON)] if order.suspected else []
+        return self._make_finding(outcome, order, None, entries)
+
+    def _make_finding(
+        self,
+        outcome: ReconciliationOutcome,
+        order: LedgerOrder,
+        charge: SellerCharge | None,
+        entries: list[LedgerEntry],
+    ) -> OrderFinding:
+        charge = charge or SellerCharge(order_id=order.ticket, amount=0)
+        ticket = charge.order_id or order.ticket
+        return OrderFinding(
+            outcome=outcome,
+            order_id=ticket or charge.reference or order.reference,
+            job=order.first.job,
+            charged=charge.amount,
+            booked=order.booked,
+            suspected=order.suspected,
+            correction=self._make_correction([replace(entry, ticket=ticket) for entry in entries], order),
+        )
+
+    def _report_unknown(self, charge: SellerCharge) -> OrderFinding:
+        """Reports a charge of which the ledger has no order. Its reference may lead to a job, and so to a team."""
+        job_id, attempt_number = parse_reference(charge.reference)
+        order_id, job = charge.order_id or charge.reference, self._jobs.get(job_id)
+        attempt = job.get_attempt(attempt_number) if job else None
+        if attempt is not None and attempt.state.is_open:
+            return OrderFinding(
+                outcome=ReconciliationOutcome.IN_PROGRESS, order_id=order_id, job=job_id, charged=charge.amount
+            )
+        entry = replace(
+            self._make_unknown_entry(charge, job_id, attempt_number),
+            line=LedgerLine.ORPHAN,
+            amount=charge.amount,
+            images=charge.images,
+            attempt=0,
+            ticket=order_id,
+            reason=CHARGED_REASON,
+        )
+        correction = self._make_correction([entry], None)
+        return OrderFinding(
+            outcome=ReconciliationOutcome.MISSING_HERE,
+            order_id=order_id,
+            job=job_id,
+            charged=charge.amount,
+            correction=correction,
+        )
+
+    def _make_unknown_entry(self, charge: SellerCharge, job_id: str, attempt_number: int) -> LedgerEntry:
+        """Makes an entry with the team, the model, the day and the hour of the job, as far as they are known."""
+        if related := self._by_job.get(job_id):
+            return related.first
+        job = self._jobs.get(job_id)
+        attempt = job.get_attempt(attempt_number) if job else None
+        moment = job.created_at if job else self._now if charge.charged_at is None else charge.charged_at
+        return LedgerEntry(
+            day=list_budget_windows(moment)[0],
+            hour=get_hour(moment),
+            posted_at=self._now,
+            line=LedgerLine.ORPHAN,
+            amount=0,
+            images=0,
+            job=job_id,
+            attempt=0,
+            team=job.team if job else UNKNOWN,
+            model=job.model if job else UNKNOWN,
+            seller=self._seller,
+            cell=job.route_entry(attempt).cell if job and attempt else UNKNOWN_CELL,
+            key_id=job.key_id if job else "",
+        )
+
+    def _make_correction(self, entries: list[LedgerEntry], order: LedgerOrder | None) -> Correction | None:
+        """Makes the correction. Its id follows from the ledger and from the change, so another command that compared
+        the same does not book it again."""
+        if not entries:
+            return None
+        first = entries[0]
+        state = sorted((order.amounts if order else Counter()).items())
+        changes = [(entry.line, entry.amount) for entry in entries]
+        text = repr((self._seller, first.job, first.attempt, first.ticket, state, changes))
+        correction_id = hashlib.blake2b(text.encode(), digest_size=12).hexdigest()
+        booked = (replace(entry, posted_at=self._now, correction=correction_id) for entry in entries)
+        return Correction(id=correction_id, entries=tuple(booked))
+
+
+def _reverse_suspected(order: LedgerOrder, reason: str) -> LedgerEntry:
+    return replace(
+        order.first,
+        line=LedgerLine.SUSPECTED,
+        amount=-order.suspected,
+        images=-order.images[LedgerLine.SUSPECTED],
+        reason=reason,
+    )
+
+
+def count_outcomes(findings: Iterable[OrderFinding]) -> Mapping[ReconciliationOutcome, int]:
+    return Counter(finding.outcome for finding in findings)

@@ -1,0 +1,121 @@
+"""`image-gateway reconcile` shows how an invoice differs from the ledger, and changes nothing without --apply."""
+
+import asyncio
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from gateway.cli import main
+from gateway.jobs.job_update_types import AttemptAbandoned
+from gateway.store.base import Applied
+from gateway.store.sqlite import SqliteStore
+from providers.faults import FaultKind
+from tests.harness.manual_clock import ManualClock
+from tests.store import job_factory
+from tests.store.job_factory import DAY, NOON
+from tests.unit.config.sample_config import write_config
+
+TIMED_OUT = AttemptAbandoned(fence=1, attempt=1, fault=FaultKind.ORDER_TIMED_OUT)
+# The tests' jobs are of the future, where an invoice is never a day old.
+UNTIL = ("--until", DAY)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A data folder with a job whose order was delivered, and one whose order may have been charged. Both are on the
+    invoice, the second one twice."""
+    write_config(tmp_path / "config")
+
+    async def fill() -> list[str]:
+        store = await SqliteStore(tmp_path / "gateway.db", clock=ManualClock(NOON)).open()
+        job_ids = []
+        for update in (None, TIMED_OUT):
+            commit = job_factory.make_create_commit(NOON)
+            assert await store.commit(commit) == Applied()
+            last = update or job_factory.make_images_stored(commit.job)
+            for step in (job_factory.make_attempt_started(commit.job), last):
+                commit = job_factory.make_update_commit(commit.job, step, NOON)
+                assert await store.commit(commit) == Applied()
+            job_ids.append(commit.job.id)
+        await store.close()
+        return job_ids
+
+    first, second = asyncio.run(fill())
+    lines = [("run-1", first), ("run-2", second), ("run-3", second)]
+    rows = [f"{order_id},{job_id}-1,0.04,1,{NOON}" for order_id, job_id in lines]
+    (tmp_path / "invoice.csv").write_text("\n".join(["order_id,client_ref,amount,images,time", *rows]))
+    return tmp_path
+
+
+def run_command(folder: Path, *arguments: str) -> Result:
+    options = ["--config", str(folder / "config"), "--data", str(folder)]
+    return CliRunner().invoke(main, [*arguments, *options], env={"REDIS_URL": None, "IGW_CONFIG": None})
+
+
+def reconcile(folder: Path, *arguments: str) -> Result:
+    return run_command(folder, "reconcile", "runapi", "--invoice", str(folder / "invoice.csv"), *arguments)
+
+
+def read_spend(folder: Path) -> tuple[str, str, str]:
+    result = run_command(folder, "ledger", "--since", DAY, "--until", DAY, "--json")
+    total = json.loads(result.stdout, parse_float=str)["total"]
+    return total["spend"], total["orphaned"], total["suspected"]
+
+
+def test_differences_are_booked_once_on_request(folder: Path) -> None:
+    shown = reconcile(folder, *UNTIL)
+    assert shown.exit_code == 0, shown.output
+    assert [line.split("  ")[0] for line in shown.stdout.splitlines()] == [
+        "OUTCOME",
+        "suspected, charged",
+        "missing here",
+    ]
+    assert "1 matched; 1 suspected, charged; 1 missing here" in shown.stderr
+    assert "charged $0.12, booked $0.04, difference $0.08" in shown.stderr
+    assert "2 corrections can be booked with --apply" in shown.stderr
+    assert read_spend(folder) == ("0.04", "0.00", "0.04")
+
+    assert "booked 2 corrections" in reconcile(folder, *UNTIL, "--apply").stderr
+    assert read_spend(folder) == ("0.04", "0.08", "0.00")
+    again = reconcile(folder, *UNTIL, "--apply")
+    assert (again.stdout, "3 matched" in again.stderr, "booked 0 corrections" in again.stderr) == ("", True, True)
+    assert read_spend(folder) == ("0.04", "0.08", "0.00")
+    events = run_command(folder, "keys", "events", "--json")
+    assert [event["action"] for event in json.loads(events.stdout)] == ["ledger_corrected"]
+
+
+def test_json_has_every_order(folder: Path) -> None:
+    findings = json.loads(reconcile(folder, *UNTIL, "--json").stdout)
+    assert {finding["order"]: finding["outcome"] for finding in findings} == {
+        "run-1": "matched",
+        "run-2": "suspected, charged",
+        "run-3": "missing here",
+    }
+
+
+def test_charges_of_the_last_day_are_not_compared(folder: Path) -> None:
+    """Their orders may still be open."""
+    result = reconcile(folder)
+    assert "3 charges are outside of the period" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "exit_code", "text"),
+    [
+        (("--column", "order=Task"), 1, "no column 'Task'"),
+        (("--column", "name=Task"), 2, "the fields are order, reference, amount, images, time"),
+        (("--since", "soon"), 2, "is not a day"),
+    ],
+)
+def test_invalid_options_are_refused(folder: Path, arguments: tuple[str, ...], exit_code: int, text: str) -> None:
+    result = reconcile(folder, *arguments)
+    assert (result.exit_code, text in result.output) == (exit_code, True), result.output
+
+
+def test_invoice_without_times_needs_a_period(folder: Path) -> None:
+    (folder / "invoice.csv").write_text("order_id,amount\nrun-1,0.04\n")
+    result = reconcile(folder)
+    assert (result.exit_code, "--since and --until" in result.output) == (1, True)
+    assert reconcile(folder, "--since", DAY, *UNTIL).exit_code == 0

@@ -1,0 +1,165 @@
+"""Each order of a seller's invoice, compared with the ledger: what is found, and what is booked."""
+
+import pytest
+from msgspec.structs import replace
+
+from gateway.jobs.commit import LedgerEntry
+from gateway.jobs.job import Job
+from gateway.jobs.transition_tables import LedgerLine
+from gateway.ledger.invoice_file import SellerCharge
+from gateway.ledger.reconciliation import OrderFinding, Reconciliation, ReconciliationOutcome, group_orders
+from tests.store import job_factory
+from tests.store.job_factory import CELL, DAY, NOON
+
+JOB_ID = "job_07" + "a" * 26
+REFERENCE = f"{JOB_ID}-1"
+ENTRY = LedgerEntry(
+    day=DAY,
+    hour=12,
+    posted_at=NOON,
+    line=LedgerLine.CAPTURE,
+    amount=40_000,
+    images=1,
+    job=JOB_ID,
+    attempt=1,
+    team="acme",
+    model="gpt-image-2",
+    seller="runapi",
+    cell=CELL,
+    key_id="abcdefghij",
+    ticket="ticket-1",
+)
+SUSPECTED = replace(ENTRY, line=LedgerLine.SUSPECTED, reason="response_lost")
+WITHOUT_TICKET = replace(SUSPECTED, ticket="")
+CHARGE = SellerCharge(order_id="ticket-1", reference=REFERENCE, amount=40_000, images=1, charged_at=NOON)
+
+
+def compare(
+    entries: list[LedgerEntry], *charges: SellerCharge, jobs: dict[str, Job] | None = None
+) -> list[OrderFinding]:
+    reconciliation = Reconciliation("runapi", group_orders(entries), jobs or {}, NOON + 99)
+    return list(reconciliation.compare(charges, NOON - 99, NOON + 99))
+
+
+def list_booked(finding: OrderFinding) -> list[tuple[str, int, int]]:
+    if finding.correction is None:
+        return []
+    return [(entry.line.value, entry.amount, entry.images) for entry in finding.correction.entries]
+
+
+@pytest.mark.parametrize(
+    ("entry", "charges", "outcome", "booked"),
+    [
+        (ENTRY, [CHARGE], ReconciliationOutcome.MATCHED, []),
+        (ENTRY, [replace(CHARGE, order_id="")], ReconciliationOutcome.MATCHED, []),
+        (replace(ENTRY, ticket=""), [CHARGE], ReconciliationOutcome.MATCHED, []),
+        (ENTRY, [], ReconciliationOutcome.MISSING_THERE, []),
+        (ENTRY, [replace(CHARGE, amount=40_001)], ReconciliationOutcome.PRICE_DIFFERS, [("excess", 1, 0)]),
+        (ENTRY, [replace(CHARGE, amount=30_000)], ReconciliationOutcome.PRICE_DIFFERS, [("excess", -10_000, 0)]),
+        (
+            replace(ENTRY, line=LedgerLine.ORPHAN),
+            [replace(CHARGE, amount=40_001)],
+            ReconciliationOutcome.PRICE_DIFFERS,
+            [("orphan", 1, 0)],
+        ),
+        (
+            SUSPECTED,
+            [CHARGE],
+            ReconciliationOutcome.SUSPECTED_CHARGED,
+            [("suspected", -40_000, -1), ("orphan", 40_000, 1)],
+        ),
+        (
+            WITHOUT_TICKET,
+            [CHARGE],
+            ReconciliationOutcome.SUSPECTED_CHARGED,
+            [("suspected", -40_000, -1), ("orphan", 40_000, 1)],
+        ),
+        (
+            SUSPECTED,
+            [replace(CHARGE, amount=55_555)],
+            ReconciliationOutcome.SUSPECTED_CHARGED,
+            [("suspected", -40_000, -1), ("orphan", 55_555, 1)],
+        ),
+        (SUSPECTED, [], ReconciliationOutcome.SUSPECTED_NOT_CHARGED, [("suspected", -40_000, -1)]),
+        (
+            SUSPECTED,
+            [replace(CHARGE, amount=0)],
+            ReconciliationOutcome.SUSPECTED_NOT_CHARGED,
+            [("suspected", -40_000, -1)],
+        ),
+    ],
+)
+def test_order_is_compared_and_corrected_once(
+    entry: LedgerEntry, charges: list[SellerCharge], outcome: ReconciliationOutcome, booked: list[tuple[str, int, int]]
+) -> None:
+    (finding,) = compare([entry], *charges)
+    assert (finding.outcome, list_booked(finding)) == (outcome, booked)
+    corrected = [entry, *(finding.correction.entries if finding.correction else ())]
+    assert [list_booked(again) for again in compare(corrected, *charges)] in ([[]], [])
+
+
+def test_second_charge_of_an_order_is_missing_here() -> None:
+    """The seller ignored the idempotency key: one reference has two tickets."""
+    second = replace(CHARGE, order_id="ticket-2")
+    for charges in ((CHARGE, second), (second, CHARGE)):
+        findings = compare([ENTRY], *charges)
+        assert [finding.outcome for finding in findings] == [
+            ReconciliationOutcome.MATCHED,
+            ReconciliationOutcome.MISSING_HERE,
+        ]
+        assert list_booked(findings[1]) == [("orphan", 40_000, 1)]
+        correction = findings[1].correction
+        assert correction is not None
+        (entry,) = correction.entries
+        assert (entry.team, entry.key_id, entry.job, entry.attempt, entry.ticket) == (
+            *("acme", "abcdefghij", JOB_ID, 0),
+            "ticket-2",
+        )
+        again = compare([ENTRY, entry], *charges)
+        assert [finding.outcome for finding in again] == [ReconciliationOutcome.MATCHED] * 2
+
+
+def test_both_charges_of_an_order_without_a_ticket_are_booked() -> None:
+    charges = (CHARGE, replace(CHARGE, order_id="ticket-2"))
+    findings = compare([WITHOUT_TICKET], *charges)
+    assert [finding.outcome for finding in findings] == [
+        ReconciliationOutcome.SUSPECTED_CHARGED,
+        ReconciliationOutcome.MISSING_HERE,
+    ]
+    corrections = [entry for finding in findings if finding.correction for entry in finding.correction.entries]
+    assert [finding.outcome for finding in compare([WITHOUT_TICKET, *corrections], *charges)] == [
+        ReconciliationOutcome.MATCHED
+    ] * 2
+
+
+def test_unknown_charge_belongs_to_no_team() -> None:
+    for charge in (
+        SellerCharge(order_id="strange", amount=7),
+        SellerCharge(order_id="", reference="strange", amount=7),
+    ):
+        (finding,) = compare([], replace(charge, charged_at=NOON))
+        assert finding.correction is not None
+        (entry,) = finding.correction.entries
+        assert (entry.team, entry.seller, entry.day, entry.hour, entry.amount) == ("unknown", "runapi", DAY, 12, 7)
+        assert [again.outcome for again in compare([entry], charge)] == [ReconciliationOutcome.MATCHED]
+
+
+def test_charge_of_an_open_order_is_not_booked() -> None:
+    job = job_factory.make_create_commit(NOON).job
+    job = job_factory.make_update_commit(job, job_factory.make_attempt_started(job), NOON).job
+    charge = SellerCharge(order_id="ticket-1", reference=f"{job.id}-1", amount=40_000)
+    (finding,) = compare([], charge, jobs={job.id: job})
+    assert (finding.outcome, finding.correction) == (ReconciliationOutcome.IN_PROGRESS, None)
+
+
+def test_order_that_was_booked_outside_of_the_period_may_be_on_another_invoice() -> None:
+    assert compare([replace(ENTRY, posted_at=NOON + 100)]) == []
+
+
+def test_correction_has_another_id_once_the_ledger_has_changed() -> None:
+    (first,), (second,) = compare([SUSPECTED]), compare([replace(SUSPECTED, amount=39_999)])
+    (again,) = compare([SUSPECTED])
+    assert first.correction is not None
+    assert second.correction is not None
+    assert first.correction == again.correction
+    assert first.correction.id != second.correction.id
