@@ -16,7 +16,8 @@ from pathlib import Path
 import uvloop
 
 from gateway.jobs import job_update_types
-from gateway.jobs.commit import BudgetLimits, Commit, build_update_commit
+from gateway.jobs.budgets import BudgetLimits
+from gateway.jobs.commit import Commit, build_update_commit
 from gateway.jobs.first_commit import NewJob, build_first_commit
 from gateway.jobs.job import Job, RecoveryMethod, RouteEntry
 from gateway.jobs.transitions import Ignored

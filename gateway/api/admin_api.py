@@ -1,7 +1,7 @@
 """The admin API: API keys, teams and the events of what admins did. For admin keys only."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
@@ -32,9 +32,10 @@ from gateway.api.query_params import parse_limit, read_query_params
 from gateway.api.request_body_reader import MAX_BODY_BYTES_WITHOUT_IMAGES, parse_json_object, read_body, to_struct
 from gateway.config.schema import TeamConfig
 from gateway.events import ApiKeyChanged
-from gateway.jobs.commit import list_budget_windows
+from gateway.jobs.budgets import WindowKind, get_window
 from gateway.money import MICROS_PER_USD
 from gateway.store.api_keys import ApiKey
+from gateway.store.budget_balances import load_balance
 from gateway.store.ledger_totals import BudgetBalance
 
 KEYS_PATH, EVENTS_PATH, TEAMS_PATH = "/v1/admin/keys", "/v1/admin/events", "/v1/admin/teams"
@@ -147,16 +148,16 @@ async def list_teams(request: HttpRequest) -> Response[bytes]:
     for name, config in context.catalogue().teams.items():
         active = [key for key in keys if key.key.team == name and key.key.get_status(now) == "active"]
         key_counts = {"configured": configured_counts[name], "active": len(active)}
-        windows = list_budget_windows(now)
-        balances = await context.store.load_balances(name, *windows)
-        teams.append(_serialize_team(name, config, [balances[window] for window in windows], key_counts))
+        windows = {kind: get_window(kind, now) for kind in WindowKind}
+        balances = {kind: await load_balance(context.store, name, window) for kind, window in windows.items()}
+        teams.append(_serialize_team(name, config, balances, key_counts))
     return _list_response(teams)
 
 
 def _serialize_team(
-    name: str, config: TeamConfig, balances: list[BudgetBalance], key_counts: dict[str, int]
+    name: str, config: TeamConfig, balances: Mapping[WindowKind, BudgetBalance], key_counts: dict[str, int]
 ) -> dict[str, Any]:
-    limits = zip(("day", "month"), (config.budget.day, config.budget.month), balances, strict=True)
+    limits = config.budget.to_limits()
     return {
         "object": "team",
         "name": name,
@@ -165,8 +166,12 @@ def _serialize_team(
         "max_price": _to_usd(config.max_price),
         "max_cost": _to_usd(config.max_cost),
         "budget": {
-            window: {"limit": _to_usd(limit), "spent": _to_usd(balance.spent), "held": _to_usd(balance.held)}
-            for window, limit, balance in limits
+            kind.value: {
+                "limit": _to_usd(limits.get(kind)),
+                "spent": _to_usd(balances[kind].spent),
+                "held": _to_usd(balances[kind].held),
+            }
+            for kind in reversed(WindowKind)
         },
         "keys": key_counts,
     }

@@ -27,6 +27,7 @@ class ApiKeyBody(TypedDict):
     scopes: list[Scope]
     policies: Annotated[list[str] | None, Meta(description="The policies that it may request; null: all of its team.")]
     limits: LimitsBody
+    budget: Annotated[dict[str, float], Meta(description="USD by window: day, week, month, lifetime.")]
     created_at: UnixTime
     expires_at: Annotated[int | None, Meta(description="When it stops to work; null: it does not expire.")]
     revoked_at: OptionalUnixTime
@@ -55,7 +56,7 @@ class AdminEventBody(TypedDict):
 
 
 class BudgetWindowBody(TypedDict):
-    """USD of a day or month. `held`: what running jobs may still cost."""
+    """USD of a window. `held`: what running jobs may still cost."""
 
     limit: float | None
     spent: float
@@ -66,7 +67,9 @@ class BudgetBody(TypedDict):
     """The budget of a team."""
 
     day: BudgetWindowBody
+    week: BudgetWindowBody
     month: BudgetWindowBody
+    lifetime: BudgetWindowBody
 
 
 class KeyCountBody(TypedDict):

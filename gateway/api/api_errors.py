@@ -30,8 +30,9 @@ class ApiError(Exception):
 
     `is_retryable=False` sends `x-should-retry: false`: the same request would fail again, or cost again. By default an
     error is retryable if it has a `retry_after`; with a Retry-After among its `headers` it always is. A retryable error
-    always has a Retry-After, within the bounds that OpenAI's SDKs accept. `charge_sentence`: given for a failed job;
-    otherwise it follows from the request.
+    always has a Retry-After, within the bounds that OpenAI's SDKs accept. `advised_wait`: the Retry-After, in seconds,
+    of an error that SDKs must not retry by themselves. `charge_sentence`: given for a failed job; otherwise it follows
+    from the request.
     """
 
     def __init__(  # noqa: PLR0913  all but three are optional keywords
@@ -45,6 +46,7 @@ class ApiError(Exception):
         retry_after: int | None = None,
         headers: dict[str, str] | None = None,
         is_retryable: bool | None = None,
+        advised_wait: int | None = None,
         charge_sentence: str | None = None,
     ) -> None:
         super().__init__(message)
@@ -55,7 +57,7 @@ class ApiError(Exception):
         if retry_after is None and "retry-after" in self.headers:
             retry_after, is_retryable = int(self.headers["retry-after"]), True
         self.is_retryable = retry_after is not None if is_retryable is None else is_retryable
-        self.retry_after = _limit_retry_after(retry_after or 0) if self.is_retryable else None
+        self.retry_after = _limit_retry_after(retry_after or 0) if self.is_retryable else advised_wait
 
     def build_response_headers(self) -> dict[str, str]:
         headers = dict(self.headers)

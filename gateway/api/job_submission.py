@@ -9,6 +9,7 @@ from msgspec import Struct
 
 from gateway.api.api_context import ApiContext
 from gateway.api.api_errors import ApiError
+from gateway.api.budget_refusal import make_budget_exceeded_error
 from gateway.api.client_presence import ClientPresence
 from gateway.api.input_images import InputImages
 from gateway.api.job_admission import admit_job
@@ -18,9 +19,9 @@ from gateway.api.server_error_responses import record_created_job, track_job_cre
 from gateway.api.team_job_loader import make_job_not_found_error
 from gateway.assets.storage import StorageError, describe_problem
 from gateway.engine.job_creation import ClientDisconnected, CreateJobCommand, CreateJobResult, NoOfferAvailable
+from gateway.jobs.budgets import KeyBudget
 from gateway.jobs.commit import UNCOUNTED, IdempotencyRecord
 from gateway.jobs.job import Job
-from gateway.money import format_usd
 from gateway.routing.plan import RoutingError
 from gateway.routing.routing_request import RequestedParams
 from gateway.store.base import (
@@ -58,6 +59,7 @@ class JobRequest(Struct, Generic[ParamsT], frozen=True, kw_only=True):
     input_images: InputImages = InputImages()
     requested_params: RequestedParams = RequestedParams()
     key_id: str = ""
+    key_budget: KeyBudget | None = None
     webhook: str | None = None
     echoed_params: Mapping[str, Any] = {}
     batch_id: str = ""
@@ -157,6 +159,7 @@ async def _submit_new_job(context: ApiContext, request: AnyJobRequest, record: I
         requested_params=request.requested_params,
         output_compression=None if compression == 100 else compression,
         key_id=request.key_id,
+        key_budget=request.key_budget,
         labels=tuple(dict.fromkeys(request.params.labels)),
         webhook=request.webhook,
         echoed_params=request.echoed_params,
@@ -218,7 +221,8 @@ def _to_submitted_job(result: CreateJobResult) -> SubmittedJob:
         case DuplicateRequest() | IdempotencyKeyReused() as duplicate:
             return _to_replayed_job(duplicate)
         case BudgetExceeded() as exceeded:
-            raise _budget_exceeded_error(exceeded)
+            job = result.commit.job
+            raise make_budget_exceeded_error(exceeded, job.hold, job.created_at)
         case _:
             message = "The job store did not accept the job. Retry in 1 second."
             raise ApiError(503, "store_unavailable", message, retry_after=1)
@@ -244,13 +248,3 @@ def _no_offer_error(error: NoOfferAvailable) -> ApiError:
     reasons = "; ".join(f"{seller}: {', '.join(seller_reasons)}" for seller, seller_reasons in error.reasons.items())
     message = f"No configured seller can fulfil this request: {reasons[:600]}."
     return ApiError(400, "no_offer", message)
-
-
-def _budget_exceeded_error(exceeded: BudgetExceeded) -> ApiError:
-    remaining = max(0, exceeded.limit - exceeded.spent - exceeded.held)
-    message = (
-        f"Budget exceeded: your team has ${format_usd(remaining)} of ${format_usd(exceeded.limit)} left for "
-        f"{exceeded.window}; ${format_usd(exceeded.held)} is held for running jobs. "
-        "Send a smaller request, or ask your platform team for a larger budget."
-    )
-    return ApiError(429, "insufficient_quota", message, error_type="insufficient_quota", is_retryable=False)

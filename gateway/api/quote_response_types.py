@@ -6,6 +6,7 @@ import msgspec
 from msgspec import Meta
 
 from gateway.api.response_types import PixelSize, UsdNumber, Warnings
+from gateway.jobs.budgets import WindowKind
 from providers.orders import Operation
 
 
@@ -47,9 +48,11 @@ class ExcludedSellerBody(TypedDict):
 
 
 class QuotedBudgetBody(TypedDict):
-    """A limited budget of the team."""
+    """A budget of the team or of the API key."""
 
-    window: Annotated[str, Meta(description="A day like `2026-11-27`, or a month like `2026-11` (UTC).")]
+    owner: Literal["team", "key"]
+    kind: WindowKind
+    window: Annotated[str, Meta(description="Like `2026-11-27`, `2026-W48`, `2026-11` (UTC) or `lifetime`.")]
     limit: UsdNumber
     spent: UsdNumber
     held: Annotated[UsdNumber, Meta(description="Held for running jobs, in USD.")]
@@ -78,6 +81,7 @@ class QuoteBody(TypedDict):
     ranked: Annotated[list[QuotedSellerBody], Meta(description="The best one first.")]
     excluded: list[ExcludedSellerBody]
     budgets: Annotated[
-        list[QuotedBudgetBody], Meta(description="The limited budgets of the team. Empty without a usable seller.")
+        list[QuotedBudgetBody],
+        Meta(description="Those of the team and of the key. Empty without a usable seller."),
     ]
     warnings: Warnings

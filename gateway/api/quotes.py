@@ -1,6 +1,6 @@
 """`POST /v1/quotes`: the plan of a request, without a job and without an order."""
 
-from collections.abc import Iterable
+import asyncio
 from typing import Any
 
 from litestar import Response, post
@@ -10,6 +10,7 @@ from msgspec.structs import asdict
 from gateway.api.access_control import READ
 from gateway.api.api_context import ApiContext, HttpRequest, get_context
 from gateway.api.authentication import get_principal
+from gateway.api.budget_refusal import describe_owner, describe_window
 from gateway.api.input_images import InputImages, get_mask_ref, list_input_refs, load_input_images
 from gateway.api.job_admission import require_allowed_policy
 from gateway.api.job_submission import JobRequest
@@ -19,11 +20,13 @@ from gateway.api.request_parsing import parse_request
 from gateway.api.routing_query_builder import list_query_warnings, to_invalid_value_error, to_routing_query
 from gateway.api.serializers import encode_usd
 from gateway.catalogue import Catalogue
-from gateway.engine.job_creation import CreateJobCommand, list_budget_changes
-from gateway.jobs.commit import BudgetChange
+from gateway.engine.job_creation import CreateJobCommand, preview_commit
+from gateway.jobs.budgets import BudgetLimit, split_owner
+from gateway.jobs.commit import Commit
 from gateway.money import format_usd
 from gateway.routing.plan import ExcludedOffer, Plan, RankedOffer, RoutingError, RoutingQuery, make_plan
 from gateway.routing.plan_json import format_rule
+from gateway.store.budget_balances import load_balance
 from gateway.store.ledger_totals import BudgetBalance
 
 
@@ -32,7 +35,7 @@ async def create_quote(request: HttpRequest) -> Response[bytes]:
     """Plans the request that the body of `POST /v1/jobs` would create, with the signals of this moment.
 
     It orders nothing, holds no budget and promises no price: the same request a moment later may go elsewhere.
-    `budgets` and a warning show whether the team's budget suffices.
+    `budgets` and a warning show whether the budgets of the team and of the API key suffice.
     """
     context = get_context(request)
     job_request = await parse_request(context, request, CreateJobRequest)
@@ -41,8 +44,8 @@ async def create_quote(request: HttpRequest) -> Response[bytes]:
     input_images = await _load_inputs(context, job_request)
     query = to_routing_query(catalogue, job_request.params, job_request.team, job_request.operation, input_images)
     plan = plan_request(context, query)
-    command = CreateJobCommand(query=query, prompt="", team=job_request.team)
-    budgets = await _load_budgets(context, job_request.team, list_budget_changes(context.engine.context, command, plan))
+    command = CreateJobCommand(query=query, prompt="", team=job_request.team, key_budget=job_request.key_budget)
+    budgets = await _load_budgets(context, preview_commit(context.engine.context, command, plan))
     warnings = (
         *job_request.warnings,
         *list_query_warnings(query, job_request.params, input_images),
@@ -53,42 +56,43 @@ async def create_quote(request: HttpRequest) -> Response[bytes]:
 
 
 class BudgetState(Struct, frozen=True):
-    """A limited budget window of the team, and what the request would hold of it, in micro-USD."""
+    """A budget of the team or of the API key, and what the request would hold of it, in micro-USD."""
 
-    window: str
-    limit: int
+    limit: BudgetLimit
     balance: BudgetBalance
     hold: int
 
     @property
     def left(self) -> int:
-        return max(0, self.limit - self.balance.spent - self.balance.held)
+        return max(0, self.limit.amount - self.balance.spent - self.balance.held)
 
     @property
     def is_sufficient(self) -> bool:
         return self.hold <= self.left
 
 
-async def _load_budgets(context: ApiContext, team: str, changes: Iterable[BudgetChange]) -> list[BudgetState]:
-    limits = {change.window: (change.limit, change.hold) for change in changes if change.limit is not None}
-    if not limits:
-        return []
-    balances = await context.store.load_balances(team, *limits)
-    return [BudgetState(window, limit, balances[window], hold) for window, (limit, hold) in limits.items()]
+async def _load_budgets(context: ApiContext, commit: Commit | None) -> list[BudgetState]:
+    """Loads the limited budgets of a job, the longest windows first. Empty if no seller can be used."""
+    limits = commit.budget_limits if commit else ()
+    balances = await asyncio.gather(*(load_balance(context.store, limit.owner, limit.window) for limit in limits))
+    hold = commit.job.hold if commit else 0
+    return [BudgetState(limit, balance, hold) for limit, balance in zip(limits, balances, strict=True)]
 
 
 def _describe_shortage(budget: BudgetState) -> str:
     return (
-        f"budget_exceeded: the request would be refused now: it holds ${format_usd(budget.hold)}, and your team has "
-        f"${format_usd(budget.left)} of ${format_usd(budget.limit)} left for {budget.window}, with "
-        f"${format_usd(budget.balance.held)} held for running jobs"
+        f"budget_exceeded: the request would be refused now: it holds ${format_usd(budget.hold)}, and "
+        f"{describe_owner(budget.limit)} has ${format_usd(budget.left)} of ${format_usd(budget.limit.amount)} left "
+        f"{describe_window(budget.limit)}, with ${format_usd(budget.balance.held)} held for running jobs"
     )
 
 
 def _serialize_budget(budget: BudgetState) -> dict[str, Any]:
     return {
-        "window": budget.window,
-        "limit": encode_usd(budget.limit),
+        "owner": "key" if split_owner(budget.limit.owner)[1] else "team",
+        "kind": budget.limit.window.kind,
+        "window": budget.limit.window.name,
+        "limit": encode_usd(budget.limit.amount),
         "spent": encode_usd(budget.balance.spent),
         "held": encode_usd(budget.balance.held),
         "left": encode_usd(budget.left),

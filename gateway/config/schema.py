@@ -15,6 +15,7 @@ from gateway.config.schema_base import ConfigStruct, Count, NonEmptyText, OneOrM
 from gateway.config.timing_options import TimingConfig
 from gateway.config.value_types import BaseUrl, Percent, SecretRef, Usd, WebOrigin
 from gateway.config.webhook_schema import WebhooksConfig
+from gateway.jobs.budgets import BudgetLimits, WindowKind
 from providers.orders import Operation
 
 # --- gateway.yaml
@@ -77,7 +78,7 @@ class RetentionConfig(ConfigStruct, frozen=True, kw_only=True):
         ),
     ] = 90.0
     totals_months: Annotated[
-        int, Meta(ge=2, le=120, description="Months for which day totals and budgets are kept. Default 13.")
+        int, Meta(ge=2, le=120, description="Months for which day totals are kept. Default 13.")
     ] = 13
     admin_events_days: Annotated[
         float,
@@ -321,10 +322,16 @@ class PoliciesFile(ConfigStruct, frozen=True, kw_only=True):
 
 
 class BudgetConfig(ConfigStruct, frozen=True, kw_only=True):
-    """Budget of a team in USD per day and per month (UTC). Amounts held for running jobs count."""
+    """Budget of a team in USD, in any of four windows (UTC). Amounts held for running jobs count."""
 
     day: Annotated[Usd | None, option_help("Maximum USD per day (UTC). Default no limit.")] = None
+    week: Annotated[Usd | None, option_help("Maximum USD per week, Monday to Sunday (UTC). Default no limit.")] = None
     month: Annotated[Usd | None, option_help("Maximum USD per month (UTC). Default no limit.")] = None
+    lifetime: Annotated[Usd | None, option_help("Maximum USD of all time. Default no limit.")] = None
+
+    def to_limits(self) -> BudgetLimits:
+        amounts = {kind.value: getattr(self, kind) for kind in WindowKind}
+        return BudgetLimits(**{name: int(amount) for name, amount in amounts.items() if amount is not None})
 
 
 Limit = Annotated[int, Meta(ge=1, le=1_000_000)]
@@ -354,7 +361,9 @@ class TeamConfig(ConfigStruct, frozen=True, kw_only=True):
             "`image-gateway keys`."
         ),
     ] = ()
-    budget: Annotated[BudgetConfig, option_help("Maximum USD per day and month. Default no limit.")] = BudgetConfig()
+    budget: Annotated[BudgetConfig, option_help("Maximum USD per day, week, month and lifetime. Default no limit.")] = (
+        BudgetConfig()
+    )
     policies: Annotated[
         tuple[NonEmptyText, ...], option_help("Policies that the team's clients may request. Default none.")
     ] = ()

@@ -15,7 +15,6 @@ from gateway.assets.object_keys import make_object_key, make_object_prefix
 from gateway.assets.storage import StorageError
 from gateway.catalogue import Catalogue
 from gateway.config.schema import BudgetConfig
-from gateway.config.value_types import Usd
 from gateway.engine.engine_context import EngineContext
 from gateway.engine.job_documents import (
     WEBHOOK,
@@ -27,8 +26,8 @@ from gateway.engine.job_documents import (
 from gateway.engine.measured_commits import commit_job
 from gateway.engine.route_entry_builder import OrderableEntry
 from gateway.events import ErrorReported
-from gateway.jobs.commit import BudgetChange, Commit, IdempotencyRecord
-from gateway.jobs.commit import BudgetLimits as BudgetLimits
+from gateway.jobs.budgets import KeyBudget
+from gateway.jobs.commit import Commit, IdempotencyRecord
 from gateway.jobs.first_commit import NewJob, OrderCost, build_first_commit
 from gateway.jobs.job_completion import merge_warnings
 from gateway.routing.decision_record import PlannedRequest, encode_decision_record, make_decision_record
@@ -70,9 +69,9 @@ class CreateJobCommand(Struct, frozen=True, kw_only=True):
     are returned to the team before anything is bought. `draw`: the random number that breaks ties of the ranking.
     `is_client_connected` is called right before the job is saved; if it is None, the job is created even if its request
     ends early. `has_client_disconnected` is called after the job is saved, since saving may take long. `key_id`: of the
-    request's API key. `echoed_params`: what only the API's responses repeat. `batch_id`: of the batch that the job is a
-    line of. `deadline_seconds`: None for the configured deadline. `traceparent`, `tracestate`: of the request, if it is
-    traced.
+    request's API key; `key_budget`: its budget, if it has one. `echoed_params`: what only the API's responses repeat.
+    `batch_id`: of the batch that the job is a line of. `deadline_seconds`: None for the configured deadline.
+    `traceparent`, `tracestate`: of the request, if it is traced.
     """
 
     query: RoutingQuery
@@ -89,6 +88,7 @@ class CreateJobCommand(Struct, frozen=True, kw_only=True):
     requested_params: RequestedParams = RequestedParams()
     output_compression: int | None = None
     key_id: str = ""
+    key_budget: KeyBudget | None = None
     labels: tuple[str, ...] = ()
     echoed_params: Mapping[str, Any] = {}
     batch_id: str = ""
@@ -147,17 +147,17 @@ async def create_job(context: EngineContext, command: CreateJobCommand) -> Creat
     return CreateJobResult(commit, outcome, plan.policy, order_documents)
 
 
-def list_budget_changes(context: EngineContext, command: CreateJobCommand, plan: Plan) -> tuple[BudgetChange, ...]:
-    """Lists what the job would hold of each budget window of its team. Empty if no seller can be used."""
+def preview_commit(context: EngineContext, command: CreateJobCommand, plan: Plan) -> Commit | None:
+    """Returns the first commit that the job would have, with its hold and its limits. None if no seller can be used."""
     route = _make_route(context, command, plan)
     if not route.entries:
-        return ()
+        return None
     new_job = replace(
         _make_new_job(context, context.catalogue(), command, plan),
         route=tuple([entry.entry for entry in route.entries]),
         order_costs=route.order_costs,
     )
-    return build_first_commit(new_job, context.wall_clock()).budget_changes
+    return build_first_commit(new_job, context.wall_clock())
 
 
 def _make_route(context: EngineContext, command: CreateJobCommand, plan: Plan) -> Route:
@@ -230,7 +230,8 @@ def _make_new_job(context: EngineContext, catalogue: Catalogue, command: CreateJ
         config_hash=plan.config_hash,
         has_webhook=command.webhook is not None or bool(team and team.webhooks.targets and not command.batch_id),
         warnings=merge_warnings((), command.warnings),
-        budget_limits=BudgetLimits(day=_to_micros(budget.day), month=_to_micros(budget.month)),
+        budget_limits=budget.to_limits(),
+        key_budget=command.key_budget,
         idempotency=command.idempotency,
         timing=context.timing.jobs,
         key_id=command.key_id,
@@ -239,10 +240,6 @@ def _make_new_job(context: EngineContext, catalogue: Catalogue, command: CreateJ
         traceparent=command.traceparent,
         tracestate=command.tracestate,
     )
-
-
-def _to_micros(amount: Usd | None) -> int | None:
-    return None if amount is None else int(amount)
 
 
 async def _build_saved_request(context: EngineContext, job_id: str, command: CreateJobCommand) -> SavedRequest:

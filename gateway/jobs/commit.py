@@ -3,12 +3,11 @@ after."""
 
 import hashlib
 from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime
-from functools import lru_cache
 
 import msgspec
 from msgspec import Struct
 
+from gateway.jobs.budgets import BudgetChange, BudgetLimit, list_budget_windows, list_owners
 from gateway.jobs.failed_job_retry_safety import is_safe_to_retry, may_have_been_charged
 from gateway.jobs.job import Attempt, Job, JobState
 from gateway.jobs.job_outcome import encode_job_outcome, make_job_outcome
@@ -23,32 +22,13 @@ BODY_KEY_TTL_SECONDS = 120.0
 UNCOUNTED = -1
 
 
-class BudgetLimits(Struct, frozen=True, kw_only=True):
-    """Budget of a team in micro-USD. None means unlimited."""
-
-    day: int | None = None
-    month: int | None = None
-
-
-NO_BUDGET_LIMITS = BudgetLimits()
-
-
-class BudgetChange(Struct, frozen=True, kw_only=True):
-    """Change of one budget window. With a `limit`, the commit is rejected if the limit would be exceeded."""
-
-    window: str
-    hold: int
-    spend: int = 0
-    limit: int | None = None
-
-
 class LedgerEntry(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A permanent ledger entry. Corrections are further entries with negative amounts.
 
-    `day`, `hour`: of the hold, in UTC. `key_id`: the API key that created the job. `ticket`: the seller's id of the
-    order. `reason`: why images of the order were not delivered, or why the entry was booked. They are empty in entries
-    of older versions. `correction`: the id of the correction that booked it, without a commit of its job; of an
-    unknown charge, `attempt` is 0.
+    `day`, `hour`: of the hold, in UTC. `key_id`: the API key that created the job; `budget_key`: that of its budget, if
+    it has one. `ticket`: the seller's id of the order. `reason`: why images of the order were not delivered, or why the
+    entry was booked. They are empty in entries of older versions. `correction`: the id of the correction that booked
+    it, without a commit of its job; of an unknown charge, `attempt` is 0.
     """
 
     day: str
@@ -64,6 +44,7 @@ class LedgerEntry(Struct, frozen=True, kw_only=True, omit_defaults=True):
     cell: Cell
     hour: int | None = None
     key_id: str = ""
+    budget_key: str = ""
     ticket: str = ""
     reason: str = ""
     correction: str = ""
@@ -129,10 +110,11 @@ class IdempotencyRecord(Struct, frozen=True, kw_only=True):
 class Commit(Struct, frozen=True, kw_only=True):
     """Compare-and-set on the job's version. `commit_id` makes a repeated commit idempotent.
 
-    `due_at`: when a worker must look at the job again; None if settled. `idempotency_ttl`: how long the idempotency
-    record outlives the job that ends here. `may_be_charged`: it is unknown whether the ended job was charged.
-    `is_refused`: nothing was charged, and a repeated request creates a new job. `decision_record`: of a new job;
-    `job_outcome`: of a settled one, added to its record. Both are kept independently of the job.
+    `due_at`: when a worker must look at the job again; None if settled. `budget_limits`: the store refuses a new job
+    whose hold would exceed one of them. `idempotency_ttl`: how long the idempotency record outlives the job that ends
+    here. `may_be_charged`: it is unknown whether the ended job was charged. `is_refused`: nothing was charged, and a
+    repeated request creates a new job. `decision_record`: of a new job; `job_outcome`: of a settled one, added to its
+    record. Both are kept independently of the job.
     """
 
     job: Job
@@ -143,6 +125,7 @@ class Commit(Struct, frozen=True, kw_only=True):
     fence: int | None = None
     due_at: float | None = None
     budget_changes: tuple[BudgetChange, ...] = ()
+    budget_limits: tuple[BudgetLimit, ...] = ()
     idempotency: IdempotencyRecord | None = None
     idempotency_ttl: float | None = None
     may_be_charged: bool = False
@@ -169,10 +152,8 @@ def build_update_commit(job: Job, update: JobUpdate, now: float) -> Commit | Ign
     return build_commit(job, changed, now, fence)
 
 
-def build_commit(
-    old: Job | None, new: Job, now: float, fence: int | None = None, limits: BudgetLimits = NO_BUDGET_LIMITS
-) -> Commit:
-    """Builds the commit between two states of a job; `old` is None for a new one. Its hold must be within `limits`.
+def build_commit(old: Job | None, new: Job, now: float, fence: int | None = None) -> Commit:
+    """Builds the commit between two states of a job; `old` is None for a new one.
 
     The commit sets the job's version: however many updates led to the new state, the next one is the next version.
     """
@@ -189,7 +170,7 @@ def build_commit(
         encoded_job=encoded_job,
         fence=fence,
         due_at=next_due(new, now),
-        budget_changes=_make_budget_changes(old, new, limits),
+        budget_changes=_make_budget_changes(old, new),
         idempotency_ttl=_idempotency_ttl(new) if becomes_terminal else None,
         may_be_charged=becomes_terminal and may_have_been_charged(new),
         is_refused=becomes_terminal and is_safe_to_retry(new),
@@ -214,31 +195,22 @@ def decode_job(encoded_job: bytes) -> Job:
     return _DECODER.decode(encoded_job)
 
 
-def list_budget_windows(created_at: float) -> tuple[str, str]:
-    """Returns the budget windows (day and month, UTC) of a job's creation."""
-    return _day_windows(int(created_at // 86_400))
-
-
-@lru_cache(maxsize=1024)
-def _day_windows(day_number: int) -> tuple[str, str]:
-    day = datetime.fromtimestamp(day_number * 86_400, UTC).date().isoformat()
-    return day, day[:7]
-
-
 def get_hour(created_at: float) -> int:
     """Returns the hour (UTC) of a job's creation."""
     return int(created_at % 86_400 // 3_600)
 
 
-def _make_budget_changes(old: Job | None, new: Job, limits: BudgetLimits) -> tuple[BudgetChange, ...]:
+def _make_budget_changes(old: Job | None, new: Job) -> tuple[BudgetChange, ...]:
     hold = new.hold - (old.hold if old else 0)
     spend = new.captured_amount - (old.captured_amount if old else 0)
     if not hold and not spend:
         return ()
-    day, month = list_budget_windows(new.created_at)
-    return (
-        BudgetChange(window=day, hold=hold, spend=spend, limit=limits.day),
-        BudgetChange(window=month, hold=hold, spend=spend, limit=limits.month),
+    return tuple(
+        [
+            BudgetChange(owner=owner, window=window, hold=hold, spend=spend)
+            for owner in list_owners(new.team, new.budget_key)
+            for window in list_budget_windows(new.created_at)
+        ]
     )
 
 
@@ -264,6 +236,7 @@ def _make_ledger_entries(old: Job | None, new: Job, now: float) -> Iterator[Ledg
                 cell=entry.cell,
                 hour=get_hour(new.created_at),
                 key_id=new.key_id,
+                budget_key=new.budget_key,
                 ticket=attempt.ticket or "",
                 reason="" if line in (LedgerLine.CAPTURE, LedgerLine.EXCESS) else attempt.fault or "",
             )

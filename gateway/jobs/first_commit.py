@@ -5,7 +5,8 @@ from collections.abc import Mapping
 from msgspec import Struct
 from msgspec.structs import replace
 
-from gateway.jobs.commit import NO_BUDGET_LIMITS, BudgetLimits, Commit, IdempotencyRecord, build_commit
+from gateway.jobs.budgets import NO_BUDGET_LIMITS, BudgetLimits, KeyBudget, list_job_limits
+from gateway.jobs.commit import Commit, IdempotencyRecord, build_commit
 from gateway.jobs.job import Job, Part, RouteEntry
 from gateway.timeouts_and_intervals import DEFAULT_JOB_TIMING, JobTiming
 
@@ -18,7 +19,8 @@ class OrderCost(Struct, frozen=True):
 
 
 class NewJob(Struct, frozen=True, kw_only=True):
-    """The input of a new job. `order_costs`: one for each route entry, or empty."""
+    """The input of a new job. `order_costs`: one for each route entry, or empty. `budget_limits`: of its team;
+    `key_budget`: of its API key, None if it has none."""
 
     id: str
     team: str
@@ -33,6 +35,7 @@ class NewJob(Struct, frozen=True, kw_only=True):
     has_webhook: bool = False
     warnings: tuple[str, ...] = ()
     budget_limits: BudgetLimits = NO_BUDGET_LIMITS
+    key_budget: KeyBudget | None = None
     idempotency: IdempotencyRecord | None = None
     documents: Mapping[str, bytes] = {}
     decision_record: bytes | None = None
@@ -74,10 +77,12 @@ def build_first_commit(new_job: NewJob, now: float) -> Commit:
         batch_id=new_job.batch_id,
         traceparent=new_job.traceparent,
         tracestate=new_job.tracestate,
+        budget_key=new_job.key_budget.key_id if new_job.key_budget else "",
     )
-    commit = build_commit(None, job, now, limits=new_job.budget_limits)
+    commit = build_commit(None, job, now)
     return replace(
         commit,
+        budget_limits=list_job_limits(job.team, new_job.budget_limits, new_job.key_budget, now),
         idempotency=new_job.idempotency,
         documents=new_job.documents,
         decision_record=new_job.decision_record,

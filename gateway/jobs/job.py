@@ -177,7 +177,8 @@ class Job(Struct, frozen=True, kw_only=True, omit_defaults=True):
     succeeded with anomalies. `timing`: as configured when the job was created. `key_id`: of the API key that created
     it. `labels`: by which the team finds the job in its list. `is_deleted`: the team deleted it, so only its costs are
     left. `batch_id`: of the batch that the job is a line of. `traceparent`, `tracestate`: of the request that created
-    it, if it is traced (`gateway/trace_context.py`).
+    it, if it is traced (`gateway/trace_context.py`). `budget_key`: the id under which the budget of its API key is
+    counted; empty if the key has none.
     """
 
     id: str
@@ -221,6 +222,7 @@ class Job(Struct, frozen=True, kw_only=True, omit_defaults=True):
     batch_id: str = ""
     traceparent: str | None = None
     tracestate: str | None = None
+    budget_key: str = ""
 
     @property
     def is_settled(self) -> bool:

@@ -10,6 +10,7 @@ import msgspec
 from msgspec import Struct
 
 from gateway.config.schema import RateLimits
+from gateway.jobs.budgets import NO_BUDGET_LIMITS, BudgetLimits
 
 MAX_LISTED_EVENTS = 1_000
 # A store without keys has this version.
@@ -42,12 +43,13 @@ class ApiKey(Struct, frozen=True, kw_only=True, omit_defaults=True):
     revoked_at: float | None = None
     policies: tuple[str, ...] | None = None
     limits: RateLimits = RateLimits()
+    budget: BudgetLimits = NO_BUDGET_LIMITS
     replaces: str | None = None
     first_id: str | None = None
 
     @property
     def limits_id(self) -> str:
-        """The id under which its rate limits are counted: a key and its successors share them."""
+        """The id under which its rate limits and its budget are counted: a key and its successors share them."""
         return self.first_id or self.id
 
     def get_status(self, now: float) -> str:

@@ -13,10 +13,11 @@ from typing import Protocol, TypeVar
 from msgspec import Struct
 from msgspec.structs import replace
 
-from gateway.jobs.commit import LedgerEntry, build_commit, list_budget_windows
+from gateway.jobs.budgets import list_budget_windows, list_owners
+from gateway.jobs.commit import LedgerEntry, build_commit
 from gateway.jobs.job import Job
 from gateway.jobs.transition_tables import LedgerLine
-from gateway.store.ledger_totals import BudgetBalance, EntryTotals, LedgerTotal, TotalKey, add_entry
+from gateway.store.ledger_totals import EMPTY_BALANCE, BudgetBalance, EntryTotals, LedgerTotal, TotalKey, add_entry
 
 ItemT = TypeVar("ItemT")
 AttemptLine = tuple[int, LedgerLine]
@@ -33,6 +34,7 @@ class AuditedJob(Struct, frozen=True, kw_only=True, gc=False):
 
     id: str
     team: str
+    budget_owners: tuple[str, ...]
     version: int
     day: str
     month: str
@@ -46,6 +48,7 @@ def summarize_job(job: Job, now: float) -> AuditedJob:
     return AuditedJob(
         id=job.id,
         team=job.team,
+        budget_owners=list_owners(job.team, job.budget_key),
         version=job.version,
         day=day,
         month=month,
@@ -73,9 +76,9 @@ class PartitionSnapshot(Struct, frozen=True, kw_only=True):
 
 
 class BudgetDrift(Struct, frozen=True, kw_only=True):
-    """The amounts to add to a budget window to correct it."""
+    """The amounts to add to a balance to correct it."""
 
-    team: str
+    owner: str
     window: str
     held: int
     spent: int
@@ -107,7 +110,7 @@ class AuditReport(Struct, frozen=True, kw_only=True):
             for total in self.total_corrections
         )
         yield from (
-            f"the budget of {drift.team} for {drift.window} is wrong by {-drift.held} micro-USD held, "
+            f"the budget of {drift.owner} for {drift.window} is wrong by {-drift.held} micro-USD held, "
             f"{-drift.spent} spent"
             for drift in self.budget_drifts
         )
@@ -224,18 +227,20 @@ def _find_balance_drifts(
 ) -> Iterator[BudgetDrift]:
     held: Counter[tuple[str, str]] = Counter()
     for job in iterate(snapshot.jobs.values()):
-        for window in (job.day, job.month):
-            held[job.team, window] += job.hold
+        for owner in job.budget_owners:
+            held[owner, job.day] += job.hold
+            held[owner, job.month] += job.hold
     spent: Counter[tuple[str, str]] = Counter()
     other_totals = (total for total in snapshot.totals if total.day not in snapshot.days)
     for total in (*expected_totals.values(), *other_totals):
         if total.account.line is LedgerLine.CAPTURE and not total.is_hourly:
-            for window in (total.day, total.day[:7]):
-                spent[total.account.team, window] += total.amount
+            for owner in list_owners(total.account.team, total.account.budget_key):
+                spent[owner, total.day] += total.amount
+                spent[owner, total.day[:7]] += total.amount
     windows = {*snapshot.days, *(day[:7] for day in snapshot.days)}
     derived_keys = {key for key in held.keys() | spent.keys() if key[1] in windows}
-    for team, window in sorted(derived_keys | snapshot.balances.keys()):
-        balance = snapshot.balances.get((team, window), BudgetBalance())
-        drift = held[team, window] - balance.held, spent[team, window] - balance.spent
+    for owner, window in sorted(derived_keys | snapshot.balances.keys()):
+        balance = snapshot.balances.get((owner, window), EMPTY_BALANCE)
+        drift = held[owner, window] - balance.held, spent[owner, window] - balance.spent
         if any(drift):
-            yield BudgetDrift(team=team, window=window, held=drift[0], spent=drift[1])
+            yield BudgetDrift(owner=owner, window=window, held=drift[0], spent=drift[1])

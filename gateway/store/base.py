@@ -9,6 +9,7 @@ from typing import Protocol, Self
 from msgspec import Struct
 
 from gateway.events import ComponentError
+from gateway.jobs.budgets import BudgetLimit
 from gateway.jobs.commit import Commit, IdempotencyRecord, LedgerEntry, Milestone, WebhookDelivery
 from gateway.jobs.job import Job
 from gateway.store.api_keys import ApiKeyStore
@@ -30,6 +31,8 @@ MAX_EARLY_CRASHES = 2
 MAX_LEASE_SECONDS = 3_600.0
 # Two renewals in a row may fail before a lease ends.
 RENEWALS_PER_LEASE = 3
+# A week is the sum of its days, so the balances of days are kept for longer.
+MIN_BUDGET_SECONDS = 8 * DAY_SECONDS
 # Signals are deleted after this time.
 SIGNAL_TTL_SECONDS = 60.0
 # A store keeps the mark of a process that closed normally for this time: longer than its last jobs with callers run.
@@ -102,12 +105,15 @@ class LeaseLost(Struct, frozen=True):
 
 
 class BudgetExceeded(Struct, frozen=True, kw_only=True):
-    """The hold would exceed the team's limit of this window. No job was created."""
+    """The hold would exceed a budget of the team or of the API key. No job was created."""
 
-    window: str
-    limit: int
+    limit: BudgetLimit
     spent: int
     held: int
+
+    @property
+    def left(self) -> int:
+        return max(0, self.limit.amount - self.spent - self.held)
 
 
 class DuplicateRequest(Struct, frozen=True):
@@ -276,7 +282,8 @@ class Store(Protocol):
     async def list_milestones(self, job_id: str, after_number: int = 0) -> tuple[Milestone, ...]:
         """Lists the job's milestones with a number above `after_number`, in order."""
 
-    async def load_balances(self, team: str, *windows: str) -> Mapping[str, BudgetBalance]: ...
+    async def load_balances(self, team: str, *windows: str, key_id: str = "") -> Mapping[str, BudgetBalance]:
+        """Loads the balances of a team, or of the budget of one of its API keys, in these days and months."""
 
     async def list_ledger_entries(
         self, day: str, team: str | None = None, *, is_irregular: bool = False
@@ -330,5 +337,5 @@ class Store(Protocol):
         to repeat."""
 
     async def delete_expired(self) -> None:
-        """Deletes ledger entries, totals, budgets, decision records, idempotency keys, signals and admin events whose
-        retention has ended."""
+        """Deletes ledger entries, totals, balances of days, decision records, idempotency keys, signals and admin
+        events whose retention has ended."""

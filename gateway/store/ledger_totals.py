@@ -15,20 +15,21 @@ DAY_LENGTH = len("2026-11-28")
 
 
 class BudgetBalance(Struct, frozen=True, kw_only=True):
-    """One window of a team's budget, in micro-USD: held for open jobs, and spent."""
+    """The balance of a team or API key in a day or month, in micro-USD: held for open jobs, and spent."""
 
     held: int = 0
     spent: int = 0
 
 
 class LedgerAccount(Struct, frozen=True, kw_only=True, order=True, array_like=True):
-    """The fields by which entries are summed, besides the API key."""
+    """The fields by which entries are summed, besides the API key. `budget_key`: those of balances of API keys."""
 
     team: str
     seller: str
     model: str
     cell: Cell
     line: LedgerLine
+    budget_key: str = ""
 
 
 TotalKey = tuple[str, LedgerAccount, str]
@@ -67,11 +68,27 @@ class Correction(Struct, frozen=True, kw_only=True):
     entries: tuple[LedgerEntry, ...]
 
 
+EMPTY_BALANCE = BudgetBalance()
 EntryTotals = dict[TotalKey, LedgerTotal]
 
 
+def sum_balances(balances: Iterable[BudgetBalance]) -> BudgetBalance:
+    held, spent = 0, 0
+    for balance in balances:
+        held += balance.held
+        spent += balance.spent
+    return BudgetBalance(held=held, spent=spent)
+
+
 def ledger_account(entry: LedgerEntry) -> LedgerAccount:
-    return LedgerAccount(team=entry.team, seller=entry.seller, model=entry.model, cell=entry.cell, line=entry.line)
+    return LedgerAccount(
+        team=entry.team,
+        seller=entry.seller,
+        model=entry.model,
+        cell=entry.cell,
+        line=entry.line,
+        budget_key=entry.budget_key,
+    )
 
 
 def format_hour(day: str, hour: int) -> str:

@@ -66,7 +66,8 @@ class StoreStatistics(Protocol):
         """
 
     async def list_balances(self, *windows: str) -> Mapping[tuple[str, str], BudgetBalance]:
-        """Lists the balances of all teams in these budget windows, by team and window."""
+        """Lists the balances of all teams and API keys in these days and months, by owner (`jobs/budgets.py`) and
+        window."""
 
     async def read_backlog(self) -> Backlog: ...
 

@@ -37,7 +37,7 @@ CELL_IMAGES_DELIVERED = _stored_counter(
     "igw_cell_images_delivered_total", "Images delivered and paid for, by cell.", CELL_LABELS
 )
 HOLDS = _stored_gauge("igw_holds_usd", "Money held for jobs that are not settled.", ("team",))
-BUDGET_LIMIT = _stored_gauge("igw_budget_limit_usd", "Budget of a team for this day or month (UTC).", BUDGET_LABELS)
+BUDGET_LIMIT = _stored_gauge("igw_budget_limit_usd", "Budget of a team in this window (UTC).", BUDGET_LABELS)
 BUDGET_SPENT = _stored_gauge("igw_budget_spent_usd", "Part of a budget that was spent.", BUDGET_LABELS)
 BUDGET_LEFT = _stored_gauge(
     "igw_budget_left_usd", "Part of a budget that is neither spent nor held: for new jobs.", BUDGET_LABELS

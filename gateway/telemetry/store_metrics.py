@@ -11,11 +11,11 @@ from functools import partial
 from msgspec import Struct
 
 from gateway.catalogue import Catalogue
-from gateway.jobs.commit import list_budget_windows
+from gateway.jobs.budgets import BudgetLimit, list_budget_windows, list_limits, split_owner
 from gateway.jobs.transition_tables import LedgerLine
 from gateway.money import MICROS_PER_USD
 from gateway.store.base import DAY_SECONDS
-from gateway.store.ledger_totals import BudgetBalance
+from gateway.store.ledger_totals import EMPTY_BALANCE, BudgetBalance, sum_balances
 from gateway.store.statistics import Backlog, LifetimeTotal, StoreStatistics
 from gateway.task_supervisor import SupervisedTask
 from gateway.telemetry import store_metric_table as table
@@ -29,7 +29,6 @@ from gateway.timeouts_and_intervals import MaintenanceTiming
 MAX_REPLICAS = 40
 # Budgets with series of their own among those of teams that share a label: the ones of which the least is left.
 MAX_FOLDED_BUDGETS = 20
-MONTH_FORMAT = "YYYY-MM"
 COUNTERS = (*table.BOOKED_BY_TEAM, *table.BOOKED_BY_CELL)
 Sums = dict[MetricRow, Counter[tuple[str, ...]]]
 CounterSeries = tuple[MetricRow, tuple[str, ...]]
@@ -46,7 +45,7 @@ class StoreReading(Struct, frozen=True, kw_only=True):
 
 
 class TeamBudget(Struct, frozen=True):
-    """A team's budget for this day or month, in micro-USD."""
+    """A team's budget for this day, week, month or its lifetime, in micro-USD."""
 
     team: str
     window_name: str
@@ -101,7 +100,7 @@ class StoreMetricReader:
     async def refresh(self) -> None:
         """Reads the store. The age counts from the beginning, since values may change while they are read."""
         begun_at, now = self._monotonic(), self._wall_clock()
-        windows = _list_windows(now)
+        windows = _list_windows(self._team_labels.get_catalogue(), now)
         totals, balances, backlog, heartbeats = await asyncio.gather(
             self._statistics.update_lifetime_totals(),
             self._statistics.list_balances(*windows),
@@ -136,7 +135,7 @@ class StoreMetricReader:
 def make_samples(reading: StoreReading, team_labels: TeamLabels, now: float) -> Mapping[MetricRow, Samples]:
     sums = (
         _sum_lifetime_totals(reading.lifetime_totals, team_labels)
-        | _sum_holds(reading.balances, team_labels)
+        | _sum_holds(reading.balances, team_labels, now)
         | _select_budgets(reading.balances, team_labels, now)
     )
     youngest = sorted(reading.heartbeats.items(), key=lambda heartbeat: heartbeat[1])[:MAX_REPLICAS]
@@ -174,15 +173,19 @@ def _sum_lifetime_totals(totals: Iterable[LifetimeTotal], team_labels: TeamLabel
 
 
 def _list_booked_teams(reading: StoreReading) -> set[str]:
-    return {total.account.team for total in reading.lifetime_totals} | {team for team, _ in reading.balances}
+    return {total.account.team for total in reading.lifetime_totals} | {
+        split_owner(owner)[0] for owner, _ in reading.balances
+    }
 
 
-def _sum_holds(balances: Balances, team_labels: TeamLabels) -> Sums:
-    """Sums the holds of the months, which contain those of their days."""
+def _sum_holds(balances: Balances, team_labels: TeamLabels, now: float) -> Sums:
+    """Sums the holds of teams in this and last month. They contain those of their days, and those of API keys."""
+    day, month = list_budget_windows(now)
+    _, last_month = list_budget_windows(now - int(day[-2:]) * DAY_SECONDS)
     holds = Counter[tuple[str, ...]]()
-    for (team, window), balance in balances.items():
-        if len(window) == len(MONTH_FORMAT):
-            holds[(team_labels.get_label(team),)] += balance.held
+    for (owner, window), balance in balances.items():
+        if window in (month, last_month) and not split_owner(owner)[1]:
+            holds[(team_labels.get_label(owner),)] += balance.held
     return {table.HOLDS: holds}
 
 
@@ -203,17 +206,22 @@ def _select_budgets(balances: Balances, team_labels: TeamLabels, now: float) -> 
 
 def _list_budgets(balances: Balances, catalogue: Catalogue, now: float) -> Iterator[TeamBudget]:
     """Yields the budgets of all teams for the windows of now."""
-    day, month = list_budget_windows(now)
+    for limit in _list_team_limits(catalogue, now):
+        balance = sum_balances(balances.get((limit.owner, part), EMPTY_BALANCE) for part in limit.window.parts)
+        left = limit.amount - balance.spent - balance.held
+        yield TeamBudget(limit.owner, limit.window.kind, limit=limit.amount, spent=balance.spent, left=left)
+
+
+def _list_team_limits(catalogue: Catalogue, now: float) -> Iterator[BudgetLimit]:
     for team, config in catalogue.teams.items():
-        for name, window, limit in (("day", day, config.budget.day), ("month", month, config.budget.month)):
-            if limit is not None:
-                balance = balances.get((team, window), BudgetBalance())
-                left = limit - balance.spent - balance.held
-                yield TeamBudget(team, name, limit=limit, spent=balance.spent, left=left)
+        yield from list_limits(team, config.budget.to_limits(), now)
 
 
-def _list_windows(now: float) -> tuple[str, ...]:
-    """Lists the budget windows of now, and last month, whose jobs may still be open."""
+def _list_windows(catalogue: Catalogue, now: float) -> tuple[str, ...]:
+    """Lists the days and months of all budgets, and last month, whose jobs may still be open."""
     day, month = list_budget_windows(now)
     _, last_month = list_budget_windows(now - int(day[-2:]) * DAY_SECONDS)
-    return day, month, last_month
+    limits = [
+        limit for team, config in catalogue.teams.items() for limit in list_limits(team, config.budget.to_limits(), now)
+    ]
+    return tuple(dict.fromkeys([day, month, last_month, *(part for limit in limits for part in limit.window.parts)]))

@@ -73,5 +73,5 @@ def test_quote_shows_whether_the_budget_suffices(flow: OrderFlow) -> None:
         shortage = [warning for warning in quote["warnings"] if warning.startswith("budget_exceeded: ")]
         assert bool(shortage) is not budget["sufficient"]
     assert (answer.status_code, budget["limit"]) == (429, 0.4)
-    assert f"left for {budget['window']}" in shortage[0]
+    assert f"left for the day {budget['window']}" in shortage[0]
     assert quote["ranked"], "the plan is shown nevertheless"

@@ -8,10 +8,12 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from gateway.jobs.commit import BudgetLimits, Commit, IdempotencyRecord, build_update_commit, list_budget_windows
+from gateway.jobs.budgets import BudgetLimit, BudgetLimits, WindowKind, get_window, list_budget_windows
+from gateway.jobs.commit import Commit, IdempotencyRecord, build_update_commit
 from gateway.jobs.first_commit import NewJob, build_first_commit
 from gateway.jobs.job import Job, RecoveryMethod, RouteEntry
 from gateway.jobs.job_update_types import AttemptStarted, ImagesStored, JobUpdate, TicketReceived
+from gateway.store.base import BudgetExceeded
 from gateway.store.partitions import new_job_id, team_partition
 from providers.orders import Cell, Operation
 
@@ -59,7 +61,7 @@ def _iterate_team_names() -> Iterator[str]:
 
 
 def make_create_commit(now: float, team: str = "acme", **changes: Any) -> Commit:
-    """Makes a new job's first commit. `day` and `month` are budget limits."""
+    """Makes a new job's first commit. `day`, `week`, `month` and `lifetime` are limits of its team's budget."""
     defaults: dict[str, Any] = {
         "decision_record": make_decision_record(team),
         "n": 1,
@@ -67,8 +69,15 @@ def make_create_commit(now: float, team: str = "acme", **changes: Any) -> Commit
         "id": new_job_id(team, now=lambda: now),
         "model": "gpt-image-2",
     }
-    limits = BudgetLimits(day=changes.pop("day", None), month=changes.pop("month", None))
+    limits = BudgetLimits(**{kind.value: changes.pop(kind.value, None) for kind in WindowKind})
     return build_first_commit(NewJob(team=team, budget_limits=limits, **{**defaults, **changes}), now)
+
+
+def make_exceeded(
+    kind: WindowKind, amount: int, *, spent: int = 0, held: int = 0, owner: str = "acme"
+) -> BudgetExceeded:
+    """Makes the refusal of a job that exceeds a budget of its team, or of another owner."""
+    return BudgetExceeded(limit=BudgetLimit(owner, get_window(kind, NOON), amount), spent=spent, held=held)
 
 
 def make_decision_record(team: str) -> bytes:

@@ -6,6 +6,7 @@ import sys
 from collections import Counter
 from typing import Any
 
+from gateway.jobs.budgets import BudgetLimits, KeyBudget
 from gateway.jobs.job_update_types import CallbackReceived
 from gateway.store.base import FIRST_FENCE
 from gateway.store.redis import RedisStore
@@ -16,9 +17,10 @@ class RaceWorker:
     def __init__(self, store: RedisStore) -> None:
         self._store = store
 
-    async def create_jobs(self, team: str, job_count: int, day: int) -> dict[str, Any]:
-        """Creates so many jobs at once, all against the same limit."""
-        commits = [job_factory.make_create_commit(job_factory.NOON, team, day=day) for _ in range(job_count)]
+    async def create_jobs(self, team: str, job_count: int, limits: dict[str, int], key_id: str) -> dict[str, Any]:
+        """Creates so many jobs at once, all against the same limit of their team, or of an API key."""
+        budget = {"key_budget": KeyBudget(key_id, BudgetLimits(**limits))} if key_id else limits
+        commits = [job_factory.make_create_commit(job_factory.NOON, team, **budget) for _ in range(job_count)]
         outcomes = await job_factory.gather_all(self._store.commit(commit) for commit in commits)
         return dict(Counter(type(outcome).__name__ for outcome in outcomes))
 

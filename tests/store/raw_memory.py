@@ -65,9 +65,9 @@ class RawMemory:
     def delete_job(self, job_id: str) -> None:
         del self._state.jobs[job_id]
 
-    def change_balance(self, team: str, window: str, held: int = 0, spent: int = 0) -> None:
-        assert (team, window) in self._state.ledger.balances
-        self._state.ledger.change_balance(team, window, held, spent)
+    def change_balance(self, owner: str, window: str, held: int = 0, spent: int = 0) -> None:
+        assert (owner, window) in self._state.ledger.balances
+        self._state.ledger.change_balance(owner, window, held, spent)
 
     def delete_ledger_entries(self, job_id: str) -> int:
         ledger = self._state.ledger

@@ -5,6 +5,7 @@ from typing import Any
 import msgspec
 import redis
 
+from gateway.jobs.budgets import split_owner
 from gateway.jobs.commit import LedgerEntry
 from gateway.store.ledger_totals import BudgetBalance
 from gateway.store.partitions import PARTITIONS, job_partition, team_partition
@@ -121,8 +122,8 @@ class RawRedis:
     def delete_job(self, job_id: str) -> None:
         assert self.client.delete(_make_keys(job_id).job(job_id)) == 1
 
-    def change_balance(self, team: str, window: str, held: int = 0, spent: int = 0) -> None:
-        key = PartitionKeys(team_partition(team)).budget(team, window)
+    def change_balance(self, owner: str, window: str, held: int = 0, spent: int = 0) -> None:
+        key = PartitionKeys(team_partition(split_owner(owner)[0])).budget(owner, window)
         self.client.hincrby(key, "held", held)
         self.client.hincrby(key, "spent", spent)
 
@@ -162,8 +163,8 @@ def _make_keys(job_id: str) -> PartitionKeys:
 
 
 def _parse_budget_key(key: bytes) -> tuple[str, str]:
-    team, _, window = key.decode().partition(":budget:")[2].rpartition(":")
-    return team, window
+    owner, _, window = key.decode().partition(":budget:")[2].rpartition(":")
+    return owner, window
 
 
 def _to_comparable(kind: bytes, value: Any) -> Any:

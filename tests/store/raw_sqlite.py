@@ -55,8 +55,8 @@ class RawSqlite:
         return dict(self.connection.execute("SELECT job_id, due_at FROM due").fetchall())
 
     def read_balances(self) -> dict[tuple[str, str], BudgetBalance]:
-        rows = self.connection.execute("SELECT team, window, held, spent FROM budgets")
-        return {(team, window): BudgetBalance(held=held, spent=spent) for team, window, held, spent in rows}
+        rows = self.connection.execute("SELECT owner, window, held, spent FROM budgets")
+        return {(owner, window): BudgetBalance(held=held, spent=spent) for owner, window, held, spent in rows}
 
     def read_ledger(self) -> tuple[LedgerEntry, ...]:
         return tuple(
@@ -81,9 +81,9 @@ class RawSqlite:
     def delete_job(self, job_id: str) -> None:
         self._change_one_row("DELETE FROM jobs WHERE id = ?", job_id)
 
-    def change_balance(self, team: str, window: str, held: int = 0, spent: int = 0) -> None:
-        change = "UPDATE budgets SET held = held + ?, spent = spent + ? WHERE team = ? AND window = ?"
-        self._change_one_row(change, held, spent, team, window)
+    def change_balance(self, owner: str, window: str, held: int = 0, spent: int = 0) -> None:
+        change = "UPDATE budgets SET held = held + ?, spent = spent + ? WHERE owner = ? AND window = ?"
+        self._change_one_row(change, held, spent, owner, window)
 
     def delete_ledger_entries(self, job_id: str) -> int:
         found = self.connection.execute(_SELECT_ENTRIES).fetchall()

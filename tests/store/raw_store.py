@@ -22,7 +22,7 @@ class RawStore(Protocol):
         """Returns the due time of each job that has one."""
 
     def read_balances(self) -> dict[tuple[str, str], BudgetBalance]:
-        """Returns the balances of all teams and windows."""
+        """Returns the balances of all owners and windows."""
 
     def read_ledger(self) -> tuple[LedgerEntry, ...]:
         """Returns the entries of all days."""
@@ -41,7 +41,7 @@ class RawStore(Protocol):
 
     def delete_job(self, job_id: str) -> None: ...
 
-    def change_balance(self, team: str, window: str, held: int = 0, spent: int = 0) -> None: ...
+    def change_balance(self, owner: str, window: str, held: int = 0, spent: int = 0) -> None: ...
 
     def delete_ledger_entries(self, job_id: str) -> int:
         """Deletes the job's ledger entries and returns their number."""

@@ -9,7 +9,8 @@ from typing import Any, ClassVar
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from gateway.jobs.commit import Commit, IdempotencyRecord, list_budget_windows
+from gateway.jobs.budgets import BudgetLimits, KeyBudget, list_budget_windows
+from gateway.jobs.commit import Commit, IdempotencyRecord
 from gateway.store.base import ClaimedDelivery
 from gateway.store.job_watch import JobWatchers
 from gateway.store.ledger_totals import BudgetBalance
@@ -44,8 +45,15 @@ BUDGET_LIMITS: tuple[dict[str, int], ...] = (
     {},
     {},
     {"day": 400_000},
+    {"week": 500_000},
     {"month": 700_000},
-    {"day": 150_000, "month": 600_000},
+    {"day": 150_000, "month": 600_000, "lifetime": 650_000},
+)
+KEY_BUDGETS = (
+    None,
+    None,
+    KeyBudget("k1", BudgetLimits(week=200_000)),
+    KeyBudget("k2", BudgetLimits(day=100_000, lifetime=150_000)),
 )
 RANDOM_INDEX = st.integers(0, 2**30)
 OWNER = LeaseOwner("one", LEASE_SECONDS)
@@ -82,10 +90,25 @@ class StoreStateMachine(RuleBasedStateMachine):
         team=st.sampled_from(TEAMS),
         n=st.integers(1, 3),
         limits=st.sampled_from(BUDGET_LIMITS),
+        key_budget=st.sampled_from(KEY_BUDGETS),
         key=st.sampled_from(IDEMPOTENCY_RECORDS),
     )
-    def create_job(self, team: str, n: int, limits: dict[str, int], key: IdempotencyRecord | None) -> None:
-        self.commit_to_both(self.harness.make_create_commit(team, n=n, idempotency=key, has_webhook=n == 1, **limits))
+    def create_job(
+        self,
+        team: str,
+        n: int,
+        limits: dict[str, int],
+        key_budget: KeyBudget | None,
+        key: IdempotencyRecord | None,
+    ) -> None:
+        changes: dict[str, Any] = {
+            "n": n,
+            "idempotency": key,
+            "key_budget": key_budget,
+            "has_webhook": n == 1,
+            **limits,
+        }
+        self.commit_to_both(self.harness.make_create_commit(team, **changes))
 
     @rule(team=st.sampled_from(TEAMS))
     def find_jobs_by_idempotency(self, team: str) -> None:

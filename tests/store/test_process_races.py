@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from gateway.jobs.budgets import WindowKind
 from gateway.store.ledger_totals import BudgetBalance
 from tests.store import job_factory
 from tests.store.job_factory import CEILING, DAY, MONTH
@@ -77,17 +78,21 @@ def continue_both(racers: tuple[RacingProcess, RacingProcess]) -> None:
 
 
 @pytest.mark.thorough
+@pytest.mark.parametrize("key_id", ["", "k1"], ids=["team", "key"])
+@pytest.mark.parametrize("kind", WindowKind)
 def test_budget_for_a_hundred_jobs_admits_exactly_a_hundred(
-    harness: StoreHarness, racers: tuple[RacingProcess, RacingProcess]
+    harness: StoreHarness, racers: tuple[RacingProcess, RacingProcess], kind: WindowKind, key_id: str
 ) -> None:
+    limits = {kind.value: JOBS_IN_BUDGET * CEILING}
     for number in range(ROUNDS):
         team = f"team-{number}"
         for racer in racers:
-            racer.send_command("create_jobs", team=team, job_count=JOBS_PER_PROCESS, day=JOBS_IN_BUDGET * CEILING)
+            racer.send_command("create_jobs", team=team, job_count=JOBS_PER_PROCESS, limits=limits, key_id=key_id)
         outcomes = sum((Counter(reply) for reply in read_both_replies(racers)), Counter())
         assert outcomes == {"Applied": JOBS_IN_BUDGET, "BudgetExceeded": 2 * JOBS_PER_PROCESS - JOBS_IN_BUDGET}
         held = BudgetBalance(held=JOBS_IN_BUDGET * CEILING)
-        assert harness.run_async(harness.store.load_balances(team, DAY, MONTH)) == {DAY: held, MONTH: held}
+        balances = harness.run_async(harness.store.load_balances(team, DAY, MONTH, key_id=key_id))
+        assert balances == {DAY: held, MONTH: held}
         assert len(harness.raw_store.read_due_times()) == (number + 1) * JOBS_IN_BUDGET
 
 

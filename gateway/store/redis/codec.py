@@ -1,6 +1,6 @@
 """Encodes commits for the Lua scripts and decodes their replies and stored values."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Any
@@ -8,6 +8,7 @@ from urllib.parse import quote, unquote
 
 import msgspec
 
+from gateway.jobs.budgets import list_budget_windows, list_owners
 from gateway.jobs.commit import (
     Commit,
     IdempotencyRecord,
@@ -15,13 +16,13 @@ from gateway.jobs.commit import (
     Milestone,
     WebhookDelivery,
     get_hour,
-    list_budget_windows,
 )
 from gateway.store import decision_record_pages
 from gateway.store.base import (
     MAX_EARLY_CRASHES,
     MAX_LEASE_SECONDS,
     MAX_REMEMBERED_COMMITS,
+    MIN_BUDGET_SECONDS,
     RENEWALS_PER_LEASE,
     Applied,
     BudgetExceeded,
@@ -41,6 +42,8 @@ from gateway.store.partitions import get_job_day
 from gateway.store.redis.keys import CHANGES_CHANNEL, CLOSED_MARK_PREFIX, REPLICA_CHANNEL_PREFIX, PartitionKeys
 from gateway.store.statistics import LifetimeTotal, OpenState, get_open_state
 
+# The keys that every commit has.
+COMMON_KEY_COUNT = 18
 # Longer than any time is, and short enough that scores are exact to the millisecond.
 _STATE_SECONDS = 1e11
 pack = msgspec.msgpack.Encoder().encode
@@ -79,8 +82,9 @@ def encode_settings(replica_id: str, lease: float, retention: Retention, is_sing
 
 
 def commit_keys(commit: Commit, keys: PartitionKeys) -> tuple[str, ...]:
+    """Returns the keys of a commit: those of every commit, then those of balances."""
     job = commit.job
-    day, month = list_budget_windows(job.created_at)
+    day, _ = list_budget_windows(job.created_at)
     return (
         keys.job(job.id),
         keys.due,
@@ -89,12 +93,10 @@ def commit_keys(commit: Commit, keys: PartitionKeys) -> tuple[str, ...]:
         keys.milestones(job.id),
         keys.ledger(day),
         keys.totals(day),
-        keys.budget(job.team, day),
-        keys.budget(job.team, month),
         keys.outbox,
         keys.webhooks,
         _record_key(commit, keys),
-        keys.teams,
+        keys.owners,
         keys.retention,
         keys.decision_records(get_job_day(job.id)),
         keys.audit,
@@ -102,7 +104,16 @@ def commit_keys(commit: Commit, keys: PartitionKeys) -> tuple[str, ...]:
         keys.open_states,
         keys.totals(format_hour(day, get_hour(job.created_at))),
         keys.irregular_entries(day),
+        *(keys.budget(owner, window) for owner, window in _list_balances(commit)),
     )
+
+
+def _list_balances(commit: Commit) -> dict[tuple[str, str], int]:
+    """Returns owner and window of each balance that a commit reads or changes, with the index of its key in Lua."""
+    balances = [(change.owner, change.window) for change in commit.budget_changes]
+    for limit in commit.budget_limits:
+        balances += [(limit.owner, part) for part in limit.window.parts]
+    return {balance: index for index, balance in enumerate(dict.fromkeys(balances), COMMON_KEY_COUNT + 1)}
 
 
 def _record_key(commit: Commit, keys: PartitionKeys) -> str:
@@ -117,6 +128,7 @@ def _record_key(commit: Commit, keys: PartitionKeys) -> str:
 def encode_commit(commit: Commit, retention: Retention) -> bytes:
     job = commit.job
     day, _ = list_budget_windows(job.created_at)
+    balances = _list_balances(commit)
     message: dict[str, Any] = {
         "job_id": job.id,
         "commit_id": commit.commit_id,
@@ -129,11 +141,10 @@ def encode_commit(commit: Commit, retention: Retention) -> bytes:
         "ledger": [encode_entry(entry) for entry in commit.ledger_entries],
         "budget": [
             {
-                "kind": "day" if change.window == day else "month",
-                "window": change.window,
+                "key": balances[change.owner, change.window],
                 "hold": change.hold,
                 "spend": change.spend,
-                **({} if change.limit is None else {"limit": change.limit}),
+                **encode_budget_expiry(change.window, retention),
             }
             for change in commit.budget_changes
         ],
@@ -149,22 +160,27 @@ def encode_commit(commit: Commit, retention: Retention) -> bytes:
         is_body_key = job.body_key is not None
         message |= {"idempotency_ttl": commit.idempotency_ttl, "is_body_key": is_body_key}
         message |= {"may_be_charged": commit.may_be_charged, "is_refused": commit.is_refused}
-    if commit.ledger_entries or commit.budget_changes:
+    if commit.ledger_entries:
         message |= {
             "ledger_expires_at": compute_expiry(day, retention.ledger),
             "totals_expire_at": compute_expiry(day, retention.totals),
             "ledger_day": day,
         }
     if commit.expected_version == 0:
-        message |= _encode_new_job(commit, retention)
+        message |= _encode_new_job(commit, balances, retention)
     return pack(message)
 
 
-def _encode_new_job(commit: Commit, retention: Retention) -> dict[str, Any]:
+def _encode_new_job(commit: Commit, balances: Mapping[tuple[str, str], int], retention: Retention) -> dict[str, Any]:
     job = commit.job
     oldest_member = max(0.0, job.created_at - retention.jobs - 2 * 86_400)
     message: dict[str, Any] = {
-        "team": job.team,
+        "owners": list_owners(job.team, job.budget_key),
+        "hold": job.hold,
+        "limits": [
+            {"amount": limit.amount, "keys": [balances[limit.owner, part] for part in limit.window.parts]}
+            for limit in commit.budget_limits
+        ],
         "list_member": format_list_member(job.created_at, job.id),
         "oldest_member": format_list_member(oldest_member, ""),
     }
@@ -214,6 +230,12 @@ def compute_expiry(day: str, retention_seconds: float) -> float:
     return month_end.timestamp() + retention_seconds
 
 
+def encode_budget_expiry(window: str, retention: Retention) -> dict[str, float]:
+    """Encodes when a balance expires. Those of months never do: lifetime budgets are their sums."""
+    is_day = len(window) == len("YYYY-MM-DD")
+    return {"expires_at": compute_expiry(window, max(retention.totals, MIN_BUDGET_SECONDS))} if is_day else {}
+
+
 def format_list_member(created_at: float, job_id: str) -> str:
     """Returns the member for a job in its team's list, which sorts by time and then by id."""
     return f"{created_at:017.6f}:{job_id}"
@@ -224,7 +246,7 @@ def parse_list_member(member: bytes) -> JobPosition:
     return JobPosition(float(created_at), job_id)
 
 
-def decode_outcome(reply: list[bytes]) -> CommitOutcome:
+def decode_outcome(commit: Commit, reply: list[bytes]) -> CommitOutcome:
     match reply:
         case [b"applied"]:
             return Applied()
@@ -236,8 +258,9 @@ def decode_outcome(reply: list[bytes]) -> CommitOutcome:
             return DuplicateRequest(job_id.decode())
         case [b"key_reused", job_id]:
             return IdempotencyKeyReused(job_id.decode())
-        case [b"budget_exceeded", window, limit, spent, held]:
-            return BudgetExceeded(window=window.decode(), limit=int(limit), spent=int(spent), held=int(held))
+        case [b"budget_exceeded", index, spent, held]:
+            limit = commit.budget_limits[int(index) - 1]
+            return BudgetExceeded(limit=limit, spent=int(spent), held=int(held))
     raise ValueError(f"Unexpected reply of the commit script: {reply!r}")
 
 
@@ -314,8 +337,8 @@ def decode_lifetime_totals(reply: "list[bytes] | dict[bytes, bytes]") -> tuple[L
 def decode_balances(fields: "list[bytes]") -> dict[tuple[str, str], BudgetBalance]:
     """Decodes balances: four values for each."""
     return {
-        (team.decode(), window.decode()): BudgetBalance(held=int(held), spent=int(spent))
-        for team, window, held, spent in zip(*(fields[offset::4] for offset in range(4)), strict=True)
+        (owner.decode(), window.decode()): BudgetBalance(held=int(held), spent=int(spent))
+        for owner, window, held, spent in zip(*(fields[offset::4] for offset in range(4)), strict=True)
     }
 
 

@@ -49,7 +49,8 @@ class PartitionKeys:
         self.uncounted_days = f"{self.prefix}uncounted_days"
         self.outbox = f"{self.prefix}outbox"
         self.webhooks = f"{self.prefix}webhooks"
-        self.teams = f"{self.prefix}teams"
+        # Teams and API keys with balances.
+        self.owners = f"{self.prefix}owners"
         self.retention = f"{self.prefix}retention"
         self.audit = f"{self.prefix}audit"
         # A placeholder for scripts that need no idempotency record.
@@ -81,8 +82,8 @@ class PartitionKeys:
     def decision_records(self, day: str) -> str:
         return f"{self.prefix}decisions:{day}"
 
-    def budget(self, team: str, window: str) -> str:
-        return f"{self.prefix}budget:{team}:{window}"
+    def budget(self, owner: str, window: str) -> str:
+        return f"{self.prefix}budget:{owner}:{window}"
 
     def idempotency_record(self, team: str, key: str, is_body_key: bool) -> str:
         """Returns the key of an idempotency record. It contains the length of the team's name, so that keys of two

@@ -22,7 +22,7 @@ async def sum_totals(
         codec.pack(periods[start : start + MAX_SCRIPT_PERIODS]) for start in range(0, len(periods), MAX_SCRIPT_PERIODS)
     ]
     calls = [
-        client.run_script(scripts.SUM_TOTALS, [keys.teams], keys.prefix, batch, query.period_length)
+        client.run_script(scripts.SUM_TOTALS, [keys.owners], keys.prefix, batch, query.period_length)
         for keys in partitions
         for batch in batches
     ]

@@ -107,9 +107,15 @@ class PartitionAuditor:
         periods += [hour for day in days for hour in list_day_hours(day)]
         reply = await self._client.run_script(
             scripts.FINISH_SNAPSHOT,
-            [keys.audit, keys.due, keys.open, keys.teams],
+            [keys.audit, keys.due, keys.open, keys.owners],
             *(self._token, AUDIT_TTL_SECONDS, keys.prefix),
-            *_pack_arguments(days, read_counts, periods, (*days, *months), {job.team for job in self._jobs.values()}),
+            *_pack_arguments(
+                days,
+                read_counts,
+                periods,
+                (*days, *months),
+                {owner for job in self._jobs.values() for owner in job.budget_owners},
+            ),
         )
         changed_jobs, ledgers, totals, budgets = self._require_reply(reply)
         self._merge_changed_jobs(changed_jobs, extra_jobs, now)
@@ -223,10 +229,10 @@ class PartitionAuditor:
             ],
             "budget_drifts": [
                 {
-                    "key": keys.get_index(self._keys.budget(drift.team, drift.window)),
+                    "key": keys.get_index(self._keys.budget(drift.owner, drift.window)),
                     "held": drift.held,
                     "spent": drift.spent,
-                    "expires_at": codec.compute_expiry(f"{drift.window[:7]}-01", self._retention.totals),
+                    **codec.encode_budget_expiry(drift.window, self._retention),
                 }
                 for drift in report.budget_drifts
             ],

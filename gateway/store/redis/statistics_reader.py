@@ -61,7 +61,7 @@ class RedisStatistics(Struct, frozen=True):
     async def list_balances(self, *windows: str) -> Mapping[tuple[str, str], BudgetBalance]:
         packed = codec.pack(windows)
         replies = await self._run_on_partitions(
-            lambda keys: self.client.run_script(scripts.LIST_BALANCES, [keys.teams], keys.prefix, packed)
+            lambda keys: self.client.run_script(scripts.LIST_BALANCES, [keys.owners], keys.prefix, packed)
         )
         return {key: balance for fields in replies for key, balance in codec.decode_balances(fields).items()}
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from time import time
 from typing import Self
 
+from gateway.jobs.budgets import make_owner
 from gateway.jobs.commit import Commit, IdempotencyRecord, LedgerEntry, Milestone, list_delivery_ids
 from gateway.jobs.job import Job
 from gateway.store.audit import AuditReport
@@ -164,7 +165,7 @@ class RedisStore:
         reply = await self._client.run_script(
             script, codec.commit_keys(commit, keys), payload, self._script_settings, *documents
         )
-        return codec.decode_outcome(reply)
+        return codec.decode_outcome(commit, reply)
 
     async def announce_job(self, job_id: str, timeout_seconds: float) -> None:
         await self._client.run_script(
@@ -280,9 +281,9 @@ class RedisStore:
         lines = await self._client.execute("LRANGE", keys.milestones(job_id), max(after_number, 0), -1)
         return codec.decode_milestones(lines)
 
-    async def load_balances(self, team: str, *windows: str) -> Mapping[str, BudgetBalance]:
-        keys = self._key_space[team_partition(team)]
-        calls = [self._client.execute("HMGET", keys.budget(team, window), "held", "spent") for window in windows]
+    async def load_balances(self, team: str, *windows: str, key_id: str = "") -> Mapping[str, BudgetBalance]:
+        keys, owner = self._key_space[team_partition(team)], make_owner(team, key_id)
+        calls = [self._client.execute("HMGET", keys.budget(owner, window), "held", "spent") for window in windows]
         return {
             window: BudgetBalance(held=int(held or 0), spent=int(spent or 0))
             for window, (held, spent) in zip(windows, await asyncio.gather(*calls), strict=True)

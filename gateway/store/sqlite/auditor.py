@@ -145,4 +145,4 @@ def repair(db: Connection, result: AuditResult, now: float) -> None:
     db.executemany(_DELETE_MISSING_DUE, [(job_id,) for job_id in report.missing_jobs])
     insert_entries(db, report.missing_entries)
     add_totals(db, report.total_corrections)
-    update_budgets(db, ((drift.window, drift.team, drift.held, drift.spent) for drift in report.budget_drifts))
+    update_budgets(db, ((drift.window, drift.owner, drift.held, drift.spent) for drift in report.budget_drifts))

@@ -25,7 +25,13 @@ from gateway.store.repeated_request_matching import BodyEntry
 from gateway.store.sqlite import read_queries
 from gateway.store.sqlite.decision_record_rows import write_decision_record
 from gateway.store.sqlite.due_time_rows import delete_due, set_due
-from gateway.store.sqlite.ledger_rows import JSON_ENCODER, add_totals, insert_entries, update_budgets
+from gateway.store.sqlite.ledger_rows import (
+    JSON_ENCODER,
+    add_totals,
+    insert_entries,
+    sum_balance,
+    update_budgets,
+)
 from gateway.store.sqlite.repeated_request_rows import BodyKey, add_entry, attach_caller, end_entry, load_entries
 from gateway.store.statistics import get_open_state
 
@@ -42,7 +48,6 @@ _UPSERT_KEY = """INSERT INTO idempotency_keys (team, key, fingerprint, job_id, e
 ON CONFLICT (team, key) DO UPDATE
 SET fingerprint = excluded.fingerprint, job_id = excluded.job_id, expires_at = excluded.expires_at"""
 _SET_KEY_EXPIRY = "UPDATE idempotency_keys SET expires_at = ? WHERE team = ? AND key = ? AND job_id = ?"
-_SELECT_BALANCE = "SELECT held, spent FROM budgets WHERE window = ? AND team = ?"
 _INSERT_MILESTONE = "INSERT OR REPLACE INTO milestones (job_number, number, entry) VALUES (?, ?, ?)"
 _INSERT_DELIVERY = "INSERT OR IGNORE INTO outbox (job_id, delivery_id, due_at, entry) VALUES (?, ?, ?, ?)"
 _INSERT_DOCUMENT = "INSERT OR IGNORE INTO documents (job_number, name, content) VALUES (?, ?, ?)"
@@ -163,19 +168,17 @@ def _find_duplicate(
 
 
 def _check_budget(db: Connection, commit: Commit) -> CommitOutcome | None:
-    for change in commit.budget_changes:
-        if change.limit is None:
-            continue
-        held, spent = db.execute(_SELECT_BALANCE, (change.window, commit.job.team)).fetchone() or (0, 0)
-        if held + spent + change.hold > change.limit:
-            return BudgetExceeded(window=change.window, limit=change.limit, spent=spent, held=held)
+    for limit in commit.budget_limits:
+        balance = sum_balance(db, limit.owner, limit.window.parts)
+        if balance.held + balance.spent + commit.job.hold > limit.amount:
+            return BudgetExceeded(limit=limit, spent=balance.spent, held=balance.held)
     return None
 
 
 def _write_money(db: Connection, commit: Commit) -> None:
     if commit.budget_changes:
         update_budgets(
-            db, ((change.window, commit.job.team, change.hold, change.spend) for change in commit.budget_changes)
+            db, ((change.window, change.owner, change.hold, change.spend) for change in commit.budget_changes)
         )
     if commit.ledger_entries:
         insert_entries(db, commit.ledger_entries)

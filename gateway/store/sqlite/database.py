@@ -156,6 +156,8 @@ _CORRECTIONS = """
 CREATE TABLE corrections (id TEXT PRIMARY KEY, day TEXT NOT NULL) WITHOUT ROWID;
 CREATE INDEX corrections_by_day ON corrections (day);
 """
+# The owner of a balance is a team or one of its API keys (`jobs/budgets.py`).
+_BUDGET_OWNERS = "ALTER TABLE budgets RENAME COLUMN team TO owner;"
 # Each script migrates from the schema before it. Only append to this.
 MIGRATIONS = (
     _SCHEMA,
@@ -166,6 +168,7 @@ MIGRATIONS = (
     _LEDGER_REPORTS,
     _JOB_NUMBERS,
     _CORRECTIONS,
+    _BUDGET_OWNERS,
 )
 # All connections share a file of 32 kB next to the database. The first connection creates it.
 _SHARED_MEMORY_ERRORS = frozenset(

@@ -20,9 +20,10 @@ SET amount = amount + excluded.amount, images = images + excluded.images, is_unc
 _ADD_HOUR_TOTAL = """INSERT INTO hour_totals (hour, account, key_id, team, amount, images) VALUES (?, ?, ?, ?, ?, ?)
 ON CONFLICT (hour, account, key_id) DO UPDATE
 SET amount = amount + excluded.amount, images = images + excluded.images"""
-_ADD_BUDGET = """INSERT INTO budgets (window, team, held, spent) VALUES (?, ?, ?, ?)
-ON CONFLICT (window, team) DO UPDATE SET held = held + excluded.held, spent = spent + excluded.spent"""
-_SELECT_BALANCES = "SELECT team, window, held, spent FROM budgets WHERE window IN (SELECT value FROM json_each(?))"
+_ADD_BUDGET = """INSERT INTO budgets (window, owner, held, spent) VALUES (?, ?, ?, ?)
+ON CONFLICT (window, owner) DO UPDATE SET held = held + excluded.held, spent = spent + excluded.spent"""
+_SELECT_BALANCES = "SELECT owner, window, held, spent FROM budgets WHERE window IN (SELECT value FROM json_each(?))"
+_SELECT_BALANCE = "SELECT held, spent FROM budgets WHERE window = ? AND owner = ?"
 
 
 def insert_entries(db: Connection, entries: Iterable[LedgerEntry]) -> None:
@@ -55,11 +56,17 @@ def decode_total(row: tuple[str, str, str, int, int]) -> LedgerTotal:
 
 
 def update_budgets(db: Connection, changes: Iterable[tuple[str, str, int, int]]) -> None:
-    """Adds to budgets. Each change is a window, a team, and the amounts to add to held and spent."""
+    """Adds to budgets. Each change is a window, an owner, and the amounts to add to held and spent."""
     db.executemany(_ADD_BUDGET, list(changes))
 
 
 def select_balances(db: Connection, windows: Iterable[str]) -> Mapping[tuple[str, str], BudgetBalance]:
-    """Reads the balances of all teams in these windows."""
+    """Reads the balances of all teams and API keys in these windows."""
     rows = db.execute(_SELECT_BALANCES, (JSON_ENCODER.encode(list(windows)).decode(),)).fetchall()
-    return {(team, window): BudgetBalance(held=held, spent=spent) for team, window, held, spent in rows}
+    return {(owner, window): BudgetBalance(held=held, spent=spent) for owner, window, held, spent in rows}
+
+
+def sum_balance(db: Connection, owner: str, windows: Iterable[str]) -> BudgetBalance:
+    """Sums the balances of one owner in these windows. Runs in a transaction."""
+    rows = [db.execute(_SELECT_BALANCE, (window, owner)).fetchone() or (0, 0) for window in windows]
+    return BudgetBalance(held=sum([held for held, _ in rows]), spent=sum([spent for _, spent in rows]))

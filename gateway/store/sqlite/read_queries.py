@@ -14,7 +14,7 @@ from gateway.jobs.job import Job
 from gateway.store.base import IdempotencyMatch, match_fingerprint
 from gateway.store.job_decoder import JobDecoder
 from gateway.store.job_pages import JobFilter, JobPage, JobPosition, PageBuilder
-from gateway.store.ledger_totals import BudgetBalance, LedgerTotal, list_days
+from gateway.store.ledger_totals import EMPTY_BALANCE, BudgetBalance, LedgerTotal, list_days
 from gateway.store.sqlite.ledger_rows import ENTRY_DECODER, decode_total
 
 _FAR_FUTURE = 1e15
@@ -29,7 +29,7 @@ WHERE team = ? AND (created_at, id) < (?, ?) AND created_at >= ? ORDER BY create
 _SELECT_MILESTONES = """SELECT entry FROM milestones
 WHERE job_number = (SELECT number FROM jobs WHERE id = ?) AND number > ? ORDER BY number"""
 _SELECT_BALANCES = """SELECT window, held, spent FROM budgets
-WHERE team = ? AND window IN (SELECT value FROM json_each(?))"""
+WHERE owner = ? AND window IN (SELECT value FROM json_each(?))"""
 _SELECT_ENTRIES = "SELECT entry FROM ledger WHERE day = ? AND (?2 IS NULL OR team = ?2) ORDER BY number"
 _SELECT_IRREGULAR_ENTRIES = """SELECT entry FROM ledger
 WHERE day = ? AND is_irregular = 1 AND (?2 IS NULL OR team = ?2) ORDER BY number"""
@@ -73,11 +73,11 @@ def list_milestones(db: Connection, job_id: str, after_number: int) -> tuple[Mil
     )
 
 
-def load_balances(db: Connection, team: str, windows: tuple[str, ...]) -> Mapping[str, BudgetBalance]:
-    """Loads the balances of budgets. A window without entries has an empty balance."""
-    rows = db.execute(_SELECT_BALANCES, (team, msgspec.json.encode(windows).decode())).fetchall()
+def load_balances(db: Connection, owner: str, windows: tuple[str, ...]) -> Mapping[str, BudgetBalance]:
+    """Loads the balances of an owner. A window without entries has an empty balance."""
+    rows = db.execute(_SELECT_BALANCES, (owner, msgspec.json.encode(windows).decode())).fetchall()
     balances = {window: BudgetBalance(held=held, spent=spent) for window, held, spent in rows}
-    return {window: balances.get(window, BudgetBalance()) for window in windows}
+    return {window: balances.get(window, EMPTY_BALANCE) for window in windows}
 
 
 def list_ledger_entries(db: Connection, day: str, team: str | None, is_irregular: bool) -> tuple[LedgerEntry, ...]:

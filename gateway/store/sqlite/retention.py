@@ -5,7 +5,7 @@ from datetime import UTC, date, datetime, timedelta
 from functools import partial
 from sqlite3 import Connection
 
-from gateway.store.base import SIGNAL_TTL_SECONDS, Retention
+from gateway.store.base import MIN_BUDGET_SECONDS, SIGNAL_TTL_SECONDS, Retention
 from gateway.store.decision_record_pages import first_kept_day
 from gateway.store.sqlite.api_key_rows import DELETE_OLD_EVENTS
 from gateway.store.sqlite.decision_record_rows import DELETE_OLD_RECORDS
@@ -35,9 +35,9 @@ _DELETE_OLD_TOTALS = """DELETE FROM totals WHERE (day, account, key_id) IN
 _DELETE_OLD_HOURS = """DELETE FROM hour_totals WHERE (hour, account, key_id) IN
 (SELECT hour, account, key_id FROM hour_totals WHERE hour < ? LIMIT ?)"""
 _DELETE_OLD_CORRECTIONS = "DELETE FROM corrections WHERE id IN (SELECT id FROM corrections WHERE day < ? LIMIT ?)"
-# A month sorts before its own days, so it is excluded until it is over.
-_DELETE_OLD_BUDGETS = """DELETE FROM budgets WHERE (window, team) IN
-(SELECT window, team FROM budgets WHERE window < ? AND window <> substr(?1, 1, 7) LIMIT ?2)"""
+# Months are kept, since lifetime budgets are their sums.
+_DELETE_OLD_BUDGETS = """DELETE FROM budgets WHERE (window, owner) IN
+(SELECT window, owner FROM budgets WHERE window < ? AND length(window) = 10 LIMIT ?2)"""
 _DELETE_EXPIRED_KEYS = """DELETE FROM idempotency_keys WHERE (team, key) IN
 (SELECT team, key FROM idempotency_keys WHERE expires_at <= ? LIMIT ?)"""
 _DELETE_EXPIRED_BODIES = """DELETE FROM body_entries WHERE (team, key, number) IN
@@ -95,7 +95,7 @@ def _delete_money(db: Connection, retention: Retention, now: float) -> bool:
         (_DELETE_OLD_HOURS, entries_before),
         (_DELETE_OLD_CORRECTIONS, entries_before),
         (_DELETE_OLD_TOTALS, totals_before),
-        (_DELETE_OLD_BUDGETS, totals_before),
+        (_DELETE_OLD_BUDGETS, min(totals_before, _to_date(now - MIN_BUDGET_SECONDS).isoformat())),
     )
     return any([_delete_rows(db, sql, before) for sql, before in deletions])
 

@@ -15,6 +15,7 @@ from typing import Self, TypeVar
 
 from msgspec import Struct
 
+from gateway.jobs.budgets import make_owner
 from gateway.jobs.commit import Commit, IdempotencyRecord, LedgerEntry, Milestone
 from gateway.jobs.job import Job
 from gateway.store.audit import AuditReport
@@ -245,8 +246,9 @@ class SqliteStore:
 
     # --- money
 
-    async def load_balances(self, team: str, *windows: str) -> Mapping[str, BudgetBalance]:
-        return await self._run_read(lambda db: read_queries.load_balances(db, team, windows))
+    async def load_balances(self, team: str, *windows: str, key_id: str = "") -> Mapping[str, BudgetBalance]:
+        owner = make_owner(team, key_id)
+        return await self._run_read(lambda db: read_queries.load_balances(db, owner, windows))
 
     async def list_ledger_entries(
         self, day: str, team: str | None = None, *, is_irregular: bool = False

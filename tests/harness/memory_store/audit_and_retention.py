@@ -2,8 +2,9 @@
 
 from datetime import UTC, datetime
 
+from gateway.jobs.budgets import split_owner
 from gateway.store.audit import AuditReport, PartitionSnapshot, find_discrepancies, list_audit_days, summarize_job
-from gateway.store.base import SIGNAL_TTL_SECONDS, Retention
+from gateway.store.base import MIN_BUDGET_SECONDS, SIGNAL_TTL_SECONDS, Retention
 from gateway.store.partitions import job_partition
 from tests.harness.memory_store.memory_state import MemoryState
 
@@ -39,9 +40,9 @@ def _take_snapshot(state: MemoryState, partition: int, now: float) -> PartitionS
             if total.day[:7] in months and state.get_partition(total.account.team) == partition
         ),
         balances={
-            (team, window): balance
-            for (team, window), balance in state.ledger.balances.items()
-            if window in {*days, *months} and state.get_partition(team) == partition
+            (owner, window): balance
+            for (owner, window), balance in state.ledger.balances.items()
+            if window in {*days, *months} and state.get_partition(split_owner(owner)[0]) == partition
         },
     )
 
@@ -62,7 +63,7 @@ def _repair_partition(state: MemoryState, report: AuditReport, now: float) -> No
     state.ledger.entries += report.missing_entries
     state.ledger.add_totals(report.total_corrections)
     for drift in report.budget_drifts:
-        state.ledger.change_balance(drift.team, drift.window, drift.held, drift.spent)
+        state.ledger.change_balance(drift.owner, drift.window, drift.held, drift.spent)
 
 
 def list_deletable_jobs(state: MemoryState, retention: Retention, limit: int, now: float) -> tuple[str, ...]:
@@ -79,9 +80,11 @@ def list_deletable_jobs(state: MemoryState, retention: Retention, limit: int, no
 def delete_expired(state: MemoryState, retention: Retention, now: float) -> None:
     """Deletes expired money, decision records, keys and signals. Keeps days that are still audited and their months."""
     first_audited_day = list_audit_days(now, [summarize_job(stored.job, now) for stored in state.open_jobs])[0]
+    first_total_day = min(f"{first_audited_day[:7]}-01", _format_day(now - retention.totals))
     state.ledger.delete_before(
         min(first_audited_day, _format_day(now - retention.ledger)),
-        min(f"{first_audited_day[:7]}-01", _format_day(now - retention.totals)),
+        first_total_day,
+        min(first_total_day, _format_day(now - MIN_BUDGET_SECONDS)),
     )
     state.decision_records.delete_expired(retention.decisions, now)
     state.request_keys.delete_expired(now)

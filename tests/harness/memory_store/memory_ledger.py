@@ -5,15 +5,25 @@ from collections.abc import Collection, Iterable
 
 from msgspec.structs import replace
 
-from gateway.jobs.commit import Commit, LedgerEntry, list_budget_windows
+from gateway.jobs.budgets import list_budget_windows, list_owners
+from gateway.jobs.commit import Commit, LedgerEntry
 from gateway.jobs.job import Job
 from gateway.jobs.transition_tables import LedgerLine
 from gateway.store.base import BudgetExceeded
 from gateway.store.ledger_sums import LineSum, SumCollector, TotalsQuery
-from gateway.store.ledger_totals import BudgetBalance, Correction, EntryTotals, LedgerAccount, LedgerTotal, sum_entries
+from gateway.store.ledger_totals import (
+    EMPTY_BALANCE,
+    BudgetBalance,
+    Correction,
+    EntryTotals,
+    LedgerAccount,
+    LedgerTotal,
+    sum_balances,
+    sum_entries,
+)
 from gateway.store.statistics import LifetimeTotal
 
-EMPTY_BALANCE = BudgetBalance()
+MONTH_FORMAT = "YYYY-MM"
 
 
 class MemoryLedger:
@@ -28,15 +38,15 @@ class MemoryLedger:
         self.lifetime_totals: dict[LedgerAccount, LifetimeTotal] = {}
 
     def find_exceeded_budget(self, commit: Commit) -> BudgetExceeded | None:
-        for change in commit.budget_changes:
-            balance = self.balances.get((commit.job.team, change.window), EMPTY_BALANCE)
-            if change.limit is not None and balance.held + balance.spent + change.hold > change.limit:
-                return BudgetExceeded(window=change.window, limit=change.limit, spent=balance.spent, held=balance.held)
+        for limit in commit.budget_limits:
+            balance = sum_balances(self.load_balances(limit.owner, limit.window.parts).values())
+            if balance.held + balance.spent + commit.job.hold > limit.amount:
+                return BudgetExceeded(limit=limit, spent=balance.spent, held=balance.held)
         return None
 
     def book_commit(self, commit: Commit) -> None:
         for change in commit.budget_changes:
-            self.change_balance(commit.job.team, change.window, change.hold, change.spend)
+            self.change_balance(change.owner, change.window, change.hold, change.spend)
         if commit.ledger_entries:
             self.entries += commit.ledger_entries
             self.add_totals(sum_entries(commit.ledger_entries).values())
@@ -49,10 +59,10 @@ class MemoryLedger:
         self.add_totals(sum_entries(correction.entries).values())
         return True
 
-    def change_balance(self, team: str, window: str, held: int, spent: int) -> None:
+    def change_balance(self, owner: str, window: str, held: int, spent: int) -> None:
         """Adds the amounts to a balance."""
-        balance = self.balances.get((team, window), EMPTY_BALANCE)
-        self.balances[team, window] = BudgetBalance(held=balance.held + held, spent=balance.spent + spent)
+        balance = self.balances.get((owner, window), EMPTY_BALANCE)
+        self.balances[owner, window] = BudgetBalance(held=balance.held + held, spent=balance.spent + spent)
 
     def add_totals(self, totals: Iterable[LedgerTotal]) -> None:
         for total in totals:
@@ -82,8 +92,8 @@ class MemoryLedger:
     def list_balances(self, windows: Collection[str]) -> dict[tuple[str, str], BudgetBalance]:
         return {key: balance for key, balance in self.balances.items() if key[1] in windows}
 
-    def load_balances(self, team: str, windows: Iterable[str]) -> dict[str, BudgetBalance]:
-        return {window: self.balances.get((team, window), EMPTY_BALANCE) for window in windows}
+    def load_balances(self, owner: str, windows: Iterable[str]) -> dict[str, BudgetBalance]:
+        return {window: self.balances.get((owner, window), EMPTY_BALANCE) for window in windows}
 
     def list_entries(self, day: str, team: str | None) -> tuple[LedgerEntry, ...]:
         return tuple(entry for entry in self.entries if entry.day == day and team in (None, entry.team))
@@ -100,9 +110,9 @@ class MemoryLedger:
         collector.add_totals(total for total in self.totals.values() if total.period in periods)
         return collector.list_sums()
 
-    def delete_before(self, first_entry_day: str, first_total_day: str) -> None:
-        """Deletes entries and hours before the one day, and days and budgets before the other. A month sorts before its
-        own days, and is kept until it is over."""
+    def delete_before(self, first_entry_day: str, first_total_day: str, first_balance_day: str) -> None:
+        """Deletes entries and hours, the totals of days, and the balances of days, each before its day. The balances of
+        months are kept."""
         self.entries = [entry for entry in self.entries if entry.day >= first_entry_day]
         self.corrections = {name: day for name, day in self.corrections.items() if day >= first_entry_day}
         self.update_lifetime_totals()
@@ -113,9 +123,9 @@ class MemoryLedger:
         }
         self.counted_totals = {key: total for key, total in self.totals.items() if not total.is_hourly}
         self.balances = {
-            (team, window): balance
-            for (team, window), balance in self.balances.items()
-            if window >= first_total_day or window == first_total_day[:7]
+            (owner, window): balance
+            for (owner, window), balance in self.balances.items()
+            if window >= first_balance_day or len(window) == len(MONTH_FORMAT)
         }
 
 
@@ -124,10 +134,12 @@ def compute_balances(jobs: Iterable[Job], entries: Iterable[LedgerEntry]) -> dic
     held: Counter[tuple[str, str]] = Counter()
     spent: Counter[tuple[str, str]] = Counter()
     for job in jobs:
-        for window in list_budget_windows(job.created_at):
-            held[job.team, window] += job.hold
+        for owner in list_owners(job.team, job.budget_key):
+            for window in list_budget_windows(job.created_at):
+                held[owner, window] += job.hold
     for entry in entries:
         if entry.line is LedgerLine.CAPTURE:
-            for window in (entry.day, entry.day[:7]):
-                spent[entry.team, window] += entry.amount
+            for owner in list_owners(entry.team, entry.budget_key):
+                for window in (entry.day, entry.day[:7]):
+                    spent[owner, window] += entry.amount
     return {key: BudgetBalance(held=held[key], spent=spent[key]) for key in held.keys() | spent.keys()}

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Self, TypeVar
 
+from gateway.jobs.budgets import make_owner
 from gateway.jobs.commit import Commit, IdempotencyRecord, LedgerEntry, Milestone
 from gateway.jobs.job import Job
 from gateway.store.audit import AuditReport
@@ -224,9 +225,10 @@ class MemoryStore:
 
     # --- money
 
-    async def load_balances(self, team: str, *windows: str) -> Mapping[str, BudgetBalance]:
+    async def load_balances(self, team: str, *windows: str, key_id: str = "") -> Mapping[str, BudgetBalance]:
+        owner = make_owner(team, key_id)
         return await self._run(
-            "load_balances", (team, *windows), lambda _: self.state.ledger.load_balances(team, windows)
+            "load_balances", (owner, *windows), lambda _: self.state.ledger.load_balances(owner, windows)
         )
 
     async def list_ledger_entries(

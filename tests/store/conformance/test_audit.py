@@ -164,7 +164,7 @@ async def test_changed_budget_is_repaired(harness: StoreHarness, window: str, he
     before = await harness.store.load_balances("acme", DAY, MONTH)
     harness.raw_store.change_balance("acme", window, held, spent)
     assert await audit_and_repair(harness) == AuditReport(
-        budget_drifts=(BudgetDrift(team="acme", window=window, held=-held, spent=-spent),)
+        budget_drifts=(BudgetDrift(owner="acme", window=window, held=-held, spent=-spent),)
     )
     assert await harness.store.load_balances("acme", DAY, MONTH) == before
 
@@ -174,7 +174,7 @@ async def test_hold_without_jobs_is_released(harness: StoreHarness) -> None:
     await harness.create_settled_job()
     harness.raw_store.change_balance("acme", DAY, held=7)
     assert await audit_and_repair(harness) == AuditReport(
-        budget_drifts=(BudgetDrift(team="acme", window=DAY, held=-7, spent=0),)
+        budget_drifts=(BudgetDrift(owner="acme", window=DAY, held=-7, spent=0),)
     )
 
 

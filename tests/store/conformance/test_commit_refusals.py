@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 
+from gateway.jobs.budgets import WindowKind
 from gateway.jobs.job_update_types import CallbackReceived, CancelRequested, ResponseLost
 from gateway.store.base import (
     Applied,
@@ -15,7 +16,7 @@ from gateway.store.base import (
 )
 from gateway.store.partitions import new_job_id
 from tests.store import job_factory
-from tests.store.job_factory import CEILING, DAY, MONTH, PRICE
+from tests.store.job_factory import CEILING, DAY, PRICE
 from tests.store.store_harness import LEASE_SECONDS, StoreHarness
 
 
@@ -76,29 +77,27 @@ async def test_fact_needs_no_lease(harness: StoreHarness) -> None:
     )
 
 
-@pytest.mark.parametrize(("name", "window"), [("day", DAY), ("month", MONTH)])
-async def test_budget_exceeded_reports_its_figures(harness: StoreHarness, name: str, window: str) -> None:
+@pytest.mark.parametrize("kind", WindowKind)
+async def test_budget_exceeded_reports_its_figures(harness: StoreHarness, kind: WindowKind) -> None:
     await harness.create_settled_job()
     await harness.create_job()
     full = PRICE + 2 * CEILING
     extras = {"has_webhook": True, "idempotency": job_factory.make_client_key(), "documents": {"request": b"{}"}}
-    over_budget = harness.make_create_commit(**{name: full - 1}, **extras)
-    expected = BudgetExceeded(window=window, limit=full - 1, spent=PRICE, held=CEILING)
+    over_budget = harness.make_create_commit(**{kind.value: full - 1}, **extras)
+    expected = job_factory.make_exceeded(kind, full - 1, spent=PRICE, held=CEILING)
     assert await harness.commit_without_effect(over_budget) == [expected]
-    assert await harness.try_create_job(**{name: full}, **extras) == Applied()
+    assert await harness.try_create_job(**{kind.value: full}, **extras) == Applied()
 
 
 async def test_job_over_budget_does_not_use_up_its_key(harness: StoreHarness) -> None:
     over_budget = harness.make_create_commit(day=CEILING - 1, idempotency=job_factory.make_client_key())
-    assert await harness.commit_without_effect(over_budget) == [
-        BudgetExceeded(window=DAY, limit=CEILING - 1, spent=0, held=0)
-    ]
+    assert await harness.commit_without_effect(over_budget) == [job_factory.make_exceeded(WindowKind.DAY, CEILING - 1)]
     assert await harness.try_create_job(day=CEILING, idempotency=job_factory.make_client_key()) == Applied()
 
 
 async def test_budget_of_zero_refuses_every_job(harness: StoreHarness) -> None:
     assert await harness.commit_without_effect(harness.make_create_commit(day=0)) == [
-        BudgetExceeded(window=DAY, limit=0, spent=0, held=0)
+        job_factory.make_exceeded(WindowKind.DAY, 0)
     ]
 
 
@@ -183,7 +182,7 @@ async def test_fifty_concurrent_requests_with_one_key_create_one_job(harness: St
 async def test_fifty_concurrent_jobs_never_exceed_the_budget(harness: StoreHarness) -> None:
     outcomes = await asyncio.gather(*(harness.try_create_job(day=7 * CEILING) for _ in range(50)))
     assert outcomes.count(Applied()) == 7
-    assert outcomes.count(BudgetExceeded(window=DAY, limit=7 * CEILING, spent=0, held=7 * CEILING)) == 43
+    assert outcomes.count(job_factory.make_exceeded(WindowKind.DAY, 7 * CEILING, held=7 * CEILING)) == 43
 
 
 async def test_one_of_many_concurrent_updates_is_applied(harness: StoreHarness) -> None:

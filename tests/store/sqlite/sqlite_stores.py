@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from gateway.jobs.commit import list_budget_windows
+from gateway.jobs.budgets import list_budget_windows
 from gateway.jobs.job import Job
 from gateway.store.sqlite import SqliteStore
 

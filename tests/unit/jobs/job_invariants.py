@@ -2,7 +2,8 @@
 
 from collections import Counter
 
-from gateway.jobs.commit import Commit, decode_job, list_budget_windows
+from gateway.jobs.budgets import list_budget_windows, list_owners
+from gateway.jobs.commit import Commit, decode_job
 from gateway.jobs.job import Attempt, Job, PartState, SellerResponse
 from gateway.jobs.job_outcome import decode_job_outcome
 from gateway.jobs.next_actions import (
@@ -35,8 +36,8 @@ class CommitTotals:
     def __init__(self, first_commit: Commit) -> None:
         self.job: Job | None = None
         self.max_attempts = first_commit.job.max_attempts
-        self.holds: Counter[str] = Counter()
-        self.spends: Counter[str] = Counter()
+        self.holds: Counter[tuple[str, str]] = Counter()
+        self.spends: Counter[tuple[str, str]] = Counter()
         self.ledger_amounts: Counter[tuple[int, LedgerLine]] = Counter()
         self.ledger_images: Counter[LedgerLine] = Counter()
         self.milestones: list[tuple[str, int | None]] = []
@@ -51,8 +52,8 @@ class CommitTotals:
     def add_commit(self, commit: Commit) -> None:
         """Adds a commit, and checks it against all commits before it."""
         for change in commit.budget_changes:
-            self.holds[change.window] += change.hold
-            self.spends[change.window] += change.spend
+            self.holds[change.owner, change.window] += change.hold
+            self.spends[change.owner, change.window] += change.spend
         for entry in commit.ledger_entries:
             self.ledger_amounts[entry.attempt, entry.line] += entry.amount
             self.ledger_images[entry.line] += entry.images
@@ -93,9 +94,10 @@ class CommitTotals:
         assert job.hold + job.captured_amount <= before, (
             "more of a budget is used than was there when the job was accepted"
         )
-        assert {change.window for change in commit.budget_changes} <= set(windows)
-        for window in windows:
-            assert (self.holds[window], self.spends[window]) == (job.hold, job.captured_amount)
+        balances = {(owner, window) for owner in list_owners(job.team, job.budget_key) for window in windows}
+        assert {(change.owner, change.window) for change in commit.budget_changes} <= balances
+        for balance in balances:
+            assert (self.holds[balance], self.spends[balance]) == (job.hold, job.captured_amount)
 
     def _check_ledger(self, commit: Commit) -> None:
         job = commit.job

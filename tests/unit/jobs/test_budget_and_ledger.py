@@ -8,7 +8,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from gateway.jobs.commit import BudgetChange, BudgetLimits, IdempotencyRecord
+from gateway.jobs.budgets import BudgetChange, BudgetLimit, BudgetLimits, KeyBudget, WindowKind, get_window, make_owner
+from gateway.jobs.commit import IdempotencyRecord
 from gateway.jobs.first_commit import NewJob, OrderCost, build_first_commit
 from gateway.jobs.job import JobState, PartState
 from gateway.jobs.job_update_types import CancelRequested, ImagesStored, JobExpired, OrderFailed
@@ -25,31 +26,50 @@ from tests.unit.jobs.job_scenario import (
     make_route_entry,
 )
 
+TEAM = make_new_job().team
 DAY, MONTH = "2026-11-21", "2026-11"
 
 
 def test_hold_is_taken_from_day_and_month_within_limits() -> None:
-    commit = build_first_commit(make_new_job(n=2, budget_limits=BudgetLimits(day=5, month=None)), START)
+    commit = build_first_commit(make_new_job(n=2, budget_limits=BudgetLimits(day=5, week=7)), START)
     assert commit.budget_changes == (
-        BudgetChange(window=DAY, hold=2 * CEILING, limit=5),
-        BudgetChange(window=MONTH, hold=2 * CEILING),
+        BudgetChange(owner=TEAM, window=DAY, hold=2 * CEILING),
+        BudgetChange(owner=TEAM, window=MONTH, hold=2 * CEILING),
     )
-    monthly_commit = build_first_commit(make_new_job(n=2, budget_limits=BudgetLimits(month=9)), START)
-    assert [change.limit for change in monthly_commit.budget_changes] == [None, 9]
+    assert commit.budget_limits == (
+        BudgetLimit(TEAM, get_window(WindowKind.WEEK, START), 7),
+        BudgetLimit(TEAM, get_window(WindowKind.DAY, START), 5),
+    )
+
+
+def test_job_of_a_limited_key_is_held_and_booked_for_its_key_as_well() -> None:
+    key_budget = KeyBudget("k1", BudgetLimits(month=9))
+    scenario = JobScenario(make_new_job(key_budget=key_budget, budget_limits=BudgetLimits(day=5)))
+    key = make_owner(TEAM, "k1")
+    assert scenario.commits[0].budget_limits == (
+        BudgetLimit(key, get_window(WindowKind.MONTH, START), 9),
+        BudgetLimit(TEAM, get_window(WindowKind.DAY, START), 5),
+    )
+    scenario.start_attempt()
+    commit = scenario.store_images(cost=90_000)
+    assert [(change.owner, change.window) for change in commit.budget_changes] == [
+        (owner, window) for owner in (TEAM, key) for window in (DAY, MONTH)
+    ]
+    assert [entry.budget_key for entry in commit.ledger_entries] == ["k1"]
 
 
 def test_limits_apply_to_new_jobs_only() -> None:
     scenario = JobScenario(make_new_job(budget_limits=BudgetLimits(day=10_000_000, month=10_000_000)))
     scenario.receive_ticket()
-    assert {change.limit for change in scenario.store_images().budget_changes} == {None}
+    assert scenario.store_images().budget_limits == ()
 
 
 def test_delivery_turns_hold_into_spend_per_image() -> None:
     scenario = JobScenario(make_new_job(n=3))
     scenario.start_attempt(images=(0,))
     assert scenario.store_images((0,), cost=90_000).budget_changes == (
-        BudgetChange(window=DAY, hold=-CEILING, spend=90_000),
-        BudgetChange(window=MONTH, hold=-CEILING, spend=90_000),
+        BudgetChange(owner=TEAM, window=DAY, hold=-CEILING, spend=90_000),
+        BudgetChange(owner=TEAM, window=MONTH, hold=-CEILING, spend=90_000),
     )
     assert scenario.job.hold == 2 * CEILING
 
@@ -64,8 +84,8 @@ def test_failover_keeps_hold() -> None:
 def test_end_of_job_releases_remaining_hold() -> None:
     scenario = JobScenario(make_new_job(n=2))
     assert scenario.apply(CancelRequested()).budget_changes == (
-        BudgetChange(window=DAY, hold=-2 * CEILING),
-        BudgetChange(window=MONTH, hold=-2 * CEILING),
+        BudgetChange(owner=TEAM, window=DAY, hold=-2 * CEILING),
+        BudgetChange(owner=TEAM, window=MONTH, hold=-2 * CEILING),
     )
 
 
@@ -118,8 +138,8 @@ def test_money_is_booked_on_day_and_month_of_hold(created_at: datetime, day: str
     assert scenario.get_outcome() == (JobState.COMPLETED, True)
     assert [change.window for change in scenario.commits[-1].budget_changes] == [day, day[:7]]
     assert {entry.day for entry in scenario.commits[-1].ledger_entries} == {day}
-    assert dict(scenario.totals.holds) == {day: 0, day[:7]: 0}
-    assert dict(scenario.totals.spends) == {day: PRICE, day[:7]: PRICE}
+    assert dict(scenario.totals.holds) == {(TEAM, day): 0, (TEAM, day[:7]): 0}
+    assert dict(scenario.totals.spends) == {(TEAM, day): PRICE, (TEAM, day[:7]): PRICE}
 
 
 @pytest.mark.parametrize("zone", ["America/Los_Angeles", "Asia/Tokyo"])

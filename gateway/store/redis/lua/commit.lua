@@ -7,10 +7,10 @@ local settings = cmsgpack.unpack(ARGV[2])
 --include derived_totals
 local commit = cmsgpack.unpack(ARGV[1])
 local job, due, open_jobs, team_jobs, milestones = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
-local ledger, totals, budgets = KEYS[6], KEYS[7], {day = KEYS[8], month = KEYS[9]}
-local outbox, webhooks, record_key, teams, retention = KEYS[10], KEYS[11], KEYS[12], KEYS[13], KEYS[14]
-local decision_records, audit, uncounted, open_states = KEYS[15], KEYS[16], KEYS[17], KEYS[18]
-local hour_totals, irregular = KEYS[19], KEYS[20]
+local ledger, totals, outbox, webhooks, record_key = KEYS[6], KEYS[7], KEYS[8], KEYS[9], KEYS[10]
+local owners, retention, decision_records, audit = KEYS[11], KEYS[12], KEYS[13], KEYS[14]
+local uncounted, open_states, hour_totals, irregular = KEYS[15], KEYS[16], KEYS[17], KEYS[18]
+-- The keys of balances follow. Changes and limits name them by their indexes.
 
 local existing = redis.call('HMGET', job, 'version', 'fence', 'owner', 'commit_ids')
 local commit_ids, owner = existing[4] or '', existing[3] or ''
@@ -33,12 +33,14 @@ local function find_refusal()
       return {stored[1] == request.fingerprint and 'duplicate_request' or 'key_reused', stored[2]}
     end
   end
-  for _, change in ipairs(commit.budget) do
-    local balance = redis.call('HMGET', budgets[change.kind], 'held', 'spent')
-    local held, spent = tonumber(balance[1] or 0), tonumber(balance[2] or 0)
-    if change.limit and held + spent + change.hold > change.limit then
-      local numbers = {format_integer(change.limit), format_integer(spent), format_integer(held)}
-      return {'budget_exceeded', change.window, unpack(numbers)}
+  for index, limit in ipairs(commit.limits) do
+    local held, spent = 0, 0
+    for _, key in ipairs(limit.keys) do
+      local balance = redis.call('HMGET', KEYS[key], 'held', 'spent')
+      held, spent = held + tonumber(balance[1] or 0), spent + tonumber(balance[2] or 0)
+    end
+    if held + spent + commit.hold > limit.amount then
+      return {'budget_exceeded', format_integer(index), format_integer(spent), format_integer(held)}
     end
   end
 end
@@ -88,7 +90,7 @@ end
 
 for _, milestone in ipairs(commit.milestones) do redis.call('RPUSH', milestones, milestone) end
 if is_new then
-  redis.call('SADD', teams, commit.team)
+  redis.call('SADD', owners, unpack(commit.owners))
   redis.call('ZADD', team_jobs, 0, commit.list_member)
   redis.call('ZREMRANGEBYLEX', team_jobs, '-', '(' .. commit.oldest_member)
   redis.call('EXPIRE', team_jobs, format_integer(settings.keep_jobs + 172800))
@@ -129,7 +131,7 @@ if #commit.ledger > 0 then
   redis.call('EXPIREAT', hour_totals, format_integer(commit.ledger_expires_at))
 end
 for _, change in ipairs(commit.budget) do
-  add_to_budget(budgets[change.kind], change.hold, change.spend, commit.totals_expire_at)
+  add_to_budget(KEYS[change.key], change.hold, change.spend, change.expires_at)
 end
 -- Last of all: after a crash of the server, a settled job that is missing here may be half written and is audited.
 if not commit.due_in_seconds then

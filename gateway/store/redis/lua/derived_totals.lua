@@ -11,5 +11,6 @@ end
 local function add_to_budget(budget, held, spent, expires_at)
   redis.call('HINCRBY', budget, 'held', format_integer(held))
   redis.call('HINCRBY', budget, 'spent', format_integer(spent))
-  redis.call('EXPIREAT', budget, format_integer(expires_at))
+  -- Months do not expire, since lifetime budgets are their sums.
+  if expires_at then redis.call('EXPIREAT', budget, format_integer(expires_at)) end
 end

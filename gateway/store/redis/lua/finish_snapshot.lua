@@ -1,11 +1,11 @@
 -- Finishes the snapshot of an audit: reads what changed since its pages were read, and all derived numbers, in one step.
--- KEYS: audit, due, open, teams. ARGV: the audit's token, its time to live, the prefix of the partition's keys, the days,
--- how many ledger entries of each were read, the periods of the totals, the budget windows, teams of jobs. The script
--- builds all key names from the prefix, so that it does not miss a team that was added a moment ago.
+-- KEYS: audit, due, open, owners. ARGV: the audit's token, its time to live, the prefix of the partition's keys, the days,
+-- how many ledger entries of each were read, the periods of the totals, the budget windows, owners of balances. The script
+-- builds all key names from the prefix, so that it does not miss an owner that was added a moment ago.
 --include budgets
-local audit, due, open, teams_key, token, ttl_seconds, prefix = KEYS[1], KEYS[2], KEYS[3], KEYS[4], ARGV[1], ARGV[2], ARGV[3]
+local audit, due, open, owners_key, token, ttl_seconds, prefix = KEYS[1], KEYS[2], KEYS[3], KEYS[4], ARGV[1], ARGV[2], ARGV[3]
 local days, read_counts, periods = cmsgpack.unpack(ARGV[4]), cmsgpack.unpack(ARGV[5]), cmsgpack.unpack(ARGV[6])
-local windows, extra_teams = cmsgpack.unpack(ARGV[7]), cmsgpack.unpack(ARGV[8])
+local windows, extra_owners = cmsgpack.unpack(ARGV[7]), cmsgpack.unpack(ARGV[8])
 if redis.call('SISMEMBER', audit, token) == 0 then return false end
 local changed_jobs, ledgers, totals = {}, {}, {}
 for _, job_id in ipairs(redis.call('SMEMBERS', audit)) do
@@ -20,8 +20,8 @@ for index, day in ipairs(days) do
   ledgers[#ledgers + 1] = redis.call('LRANGE', prefix .. 'ledger:' .. day, read_counts[index], -1)
 end
 for _, period in ipairs(periods) do totals[#totals + 1] = redis.call('HGETALL', prefix .. 'totals:' .. period) end
-local teams = redis.call('SMEMBERS', teams_key)
-for _, team in ipairs(extra_teams) do
-  if redis.call('SISMEMBER', teams_key, team) == 0 then teams[#teams + 1] = team end
+local owners = redis.call('SMEMBERS', owners_key)
+for _, owner in ipairs(extra_owners) do
+  if redis.call('SISMEMBER', owners_key, owner) == 0 then owners[#owners + 1] = owner end
 end
-return {changed_jobs, ledgers, totals, read_budgets(prefix, teams, windows)}
+return {changed_jobs, ledgers, totals, read_budgets(prefix, owners, windows)}
