@@ -56,7 +56,7 @@ WHAT_TO_DO = {
     "image_too_large": "Scale or compress the image.",
     "images_unavailable": "Retry; operators: check the image storage.",
     "insufficient_scope": "Use a key with the scope that the message names.",
-    "insufficient_quota": "Wait for the next day or month, or raise the team's budget in `teams.yaml`.",
+    "insufficient_quota": "Wait until the budget that the message names returns, or raise it ([budgets](budgets.md)).",
     "internal_error": "Report the `x-request-id`; the log has the cause. With a job id, read the job.",
     "invalid_api_key": "Use a key of `teams.yaml`, or one that `image-gateway keys new` made.",
     "invalid_base64_image": "Send the base64 of the image's bytes, with or without `data:image/png;base64,`.",

@@ -9,6 +9,7 @@ from msgspec.structs import replace
 from gateway.access.key_tokens import NewToken, TokenDigester, make_token
 from gateway.catalogue import Catalogue
 from gateway.config.schema import RateLimits
+from gateway.jobs.budgets import NO_BUDGET_LIMITS, BudgetLimits, serialize_limits
 from gateway.store.api_keys import (
     AdminEvent,
     AdminEventPage,
@@ -67,6 +68,7 @@ class KeyOptions(CommonKeyOptions, frozen=True, kw_only=True):
     """The options of a new API key. `lifetime_seconds`: None if it does not expire."""
 
     lifetime_seconds: float | None = None
+    budget: BudgetLimits = NO_BUDGET_LIMITS
 
 
 class CreatedKey(Struct, frozen=True):
@@ -133,6 +135,7 @@ class KeyAdministration:
             expires_at=expires_at,
             policies=options.policies,
             limits=options.limits,
+            budget=options.budget,
         )
         event = self._make_event("key_created", admin, key, _describe_key(key))
         await self._change_table(lambda _: (key,), event)
@@ -222,7 +225,7 @@ class KeyAdministration:
             source=admin.source,
             key_id=key.id,
             team=key.team,
-            details={name: value for name, value in details.items() if value not in (None, "", ())},
+            details={name: value for name, value in details.items() if value not in (None, "", (), {})},
         )
 
     def _check_options(self, options: KeyOptions) -> None:
@@ -271,6 +274,7 @@ def _describe_key(key: ApiKey) -> dict[str, Any]:
         "name": key.name,
         "scopes": [str(scope) for scope in key.scopes],
         "policies": list(key.policies) if key.policies is not None else None,
+        "budget": serialize_limits(key.budget),
         "expires_at": format_time(key.expires_at),
         "replaces": key.replaces,
     }

@@ -5,6 +5,7 @@ from msgspec import Struct
 from gateway.access.rate_limiter import LimitedOwner, has_limits
 from gateway.catalogue import Catalogue, ConfiguredKey
 from gateway.config.schema import RateLimits
+from gateway.jobs.budgets import NO_BUDGET_LIMITS, BudgetLimits, KeyBudget
 from gateway.store.api_keys import ApiKey, Scope
 
 TEAM_SCOPES = frozenset((Scope.GENERATE, Scope.READ))
@@ -15,7 +16,7 @@ class Principal(Struct, frozen=True, kw_only=True):
     """The API key of a request, and what it permits. `team`: None for an admin key, which has no other scope.
 
     `policies`: the policies that the key may request, of those of its team; None for all of them.
-    `limits`: those of the key alone, besides its team's. `limits_id`: the id under which they are counted.
+    `limits`, `budget`: those of the key alone, besides its team's. `limits_id`: the id under which they are counted.
     """
 
     key_id: str
@@ -24,6 +25,11 @@ class Principal(Struct, frozen=True, kw_only=True):
     policies: tuple[str, ...] | None = None
     limits: RateLimits = RateLimits()
     limits_id: str = ""
+    budget: BudgetLimits = NO_BUDGET_LIMITS
+
+    @property
+    def key_budget(self) -> KeyBudget | None:
+        return None if self.budget.is_empty else KeyBudget(self.limits_id, self.budget)
 
 
 def make_configured_principal(key: ConfiguredKey) -> Principal:
@@ -40,6 +46,7 @@ def make_stored_principal(key: ApiKey) -> Principal:
         policies=key.policies,
         limits=key.limits,
         limits_id=key.limits_id,
+        budget=key.budget,
     )
 
 

@@ -5,6 +5,7 @@ from typing import Any
 
 from msgspec import Struct
 
+from gateway.access.principal import Principal
 from gateway.api.api_context import ApiContext, HttpRequest
 from gateway.api.api_errors import ApiError
 from gateway.api.bracketed_form_decoder import parse_form_fields
@@ -19,6 +20,7 @@ from gateway.api.parameter_table import AUTO, ParamsT
 from gateway.api.request_body_reader import limit_body, parse_json_object, read_body, to_struct
 from gateway.api.request_parser_thread import run_off_loop
 from gateway.catalogue import Catalogue
+from gateway.jobs.budgets import KeyBudget
 from gateway.jobs.commit import IdempotencyRecord
 from gateway.routing.routing_request import RequestedParams
 from providers.orders import Operation
@@ -68,7 +70,8 @@ def _make_job_request(
     presence = ClientPresence(context.store.replica_id, state.get("client_connection"))
     record = make_idempotency_record(headers, fingerprint, presence.client_id, catalogue.gateway.jobs.deadline_seconds)
     trace = state["traceparent"], state["tracestate"]
-    caller = Caller(state["team"], state["principal"].key_id, record, presence, *trace)
+    principal: Principal = state["principal"]
+    caller = Caller(state["team"], principal.key_id, principal.key_budget, record, presence, *trace)
     return make_job_request(catalogue, caller, body_type, fields)
 
 
@@ -78,6 +81,7 @@ class Caller(Struct, frozen=True):
 
     team: str
     key_id: str
+    key_budget: KeyBudget | None
     idempotency: IdempotencyRecord
     presence: ClientPresence
     traceparent: str | None = None
@@ -95,6 +99,7 @@ def make_job_request(
     return JobRequest(
         team=caller.team,
         key_id=caller.key_id,
+        key_budget=caller.key_budget,
         params=params,
         operation=getattr(params, "operation", Operation.GENERATE),
         idempotency=caller.idempotency,

@@ -9,12 +9,14 @@ from typing import Any, ParamSpec, TypeVar
 
 import click
 
-from gateway.access.key_requests import DEFAULT_OVERLAP, CreateKeyRequest
+from gateway.access.key_requests import DEFAULT_OVERLAP, BudgetAmounts, CreateKeyRequest
 from gateway.commands.config_helpers import CONFIG_HELP
 from gateway.commands.key_admin_clients import Json, KeyAdmin, open_key_admin
 from gateway.commands.option_types import GatewayUrlType, VisibleTextType
 from gateway.commands.text_tables import print_table
 from gateway.config.schema import RateLimits
+from gateway.jobs.budgets import WindowKind
+from gateway.money import MICROS_PER_USD, format_usd
 from gateway.store.api_keys import Scope
 
 ResultT = TypeVar("ResultT")
@@ -85,6 +87,10 @@ def run_admin(connection: dict[str, Any], perform: Callable[[KeyAdmin], Awaitabl
 @click.option("--requests-per-minute", type=click.IntRange(1), help="[default: only the team's limit]")
 @click.option("--images-per-minute", type=click.IntRange(1), help="[default: only the team's limit]")
 @click.option("--concurrent-jobs", type=click.IntRange(1), help="[default: only the team's limit]")
+@click.option("--budget-day", metavar="USD", help="Maximum per day (UTC), like 5.00.  [default: only the team's]")
+@click.option("--budget-week", metavar="USD", help="Maximum per week, Monday to Sunday (UTC).")
+@click.option("--budget-month", metavar="USD", help="Maximum per month (UTC).")
+@click.option("--budget-lifetime", metavar="USD", help="Maximum of all time, of the key and its successors.")
 @click.option("--json", "wants_json", is_flag=True, help="Print the key with its options, as JSON.")
 @connection_options
 def new_key(team: str | None, wants_json: bool, **options: Any) -> None:
@@ -98,6 +104,7 @@ def new_key(team: str | None, wants_json: bool, **options: Any) -> None:
       image-gateway keys new design --name "nightly build" --expires 90d
       image-gateway keys new design --scope read --json
       image-gateway keys new design --policy cheapest --images-per-minute 60 --concurrent-jobs 5
+      image-gateway keys new design --name trainee --budget-day 2.00 --budget-lifetime 50.00
       image-gateway keys new --scope admin --name ops --url http://127.0.0.1:8080
     """
     request = CreateKeyRequest(
@@ -107,6 +114,7 @@ def new_key(team: str | None, wants_json: bool, **options: Any) -> None:
         expires_in=options["expires"],
         policies=options["policies"] or None,
         limits=RateLimits(**{name: options[name] for name in LIMIT_UNITS if options[name] is not None}),
+        budget=BudgetAmounts(**{kind.value: options[f"budget_{kind}"] for kind in WindowKind}),
     )
     print_created(run_admin(options, lambda admin: admin.create_key(request)), wants_json)
 
@@ -205,10 +213,19 @@ def print_json(value: Any) -> None:
 
 
 def _format_key(key: Json) -> tuple[str, ...]:
-    limits = ", ".join(f"{count} {LIMIT_UNITS.get(name, name)}" for name, count in key["limits"].items() if count)
+    limits = [f"{count} {LIMIT_UNITS.get(name, name)}" for name, count in key["limits"].items() if count]
+    limits += [f"${format_usd(round(amount * MICROS_PER_USD))}/{window}" for window, amount in key["budget"].items()]
     times = (key["created_at"], key["expires_at"], key["last_used_at"])
     formatted_times = [_format_time(timestamp) for timestamp in times]
-    return (key["id"], key["name"], key["team"] or "", ",".join(key["scopes"]), key["status"], *formatted_times, limits)
+    return (
+        key["id"],
+        key["name"],
+        key["team"] or "",
+        ",".join(key["scopes"]),
+        key["status"],
+        *formatted_times,
+        ", ".join(limits),
+    )
 
 
 def _format_event(event: Json) -> tuple[str, ...]:

@@ -12,7 +12,8 @@ from enum import StrEnum
 from msgspec import Struct, field
 from msgspec.structs import replace
 
-from gateway.jobs.commit import LedgerEntry, get_hour, list_budget_windows
+from gateway.jobs.budgets import list_budget_windows
+from gateway.jobs.commit import LedgerEntry, get_hour
 from gateway.jobs.job import Job, order_reference
 from gateway.jobs.transition_tables import LedgerLine
 from gateway.ledger.invoice_file import SellerCharge
@@ -225,6 +226,7 @@ class Reconciliation:
             seller=self._seller,
             cell=job.route_entry(attempt).cell if job and attempt else UNKNOWN_CELL,
             key_id=job.key_id if job else "",
+            budget_key=job.budget_key if job else "",
         )
 
     def _make_correction(self, entries: list[LedgerEntry], order: LedgerOrder | None) -> Correction | None:

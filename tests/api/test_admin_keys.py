@@ -17,8 +17,8 @@ from tests.harness.ports import reserve_port
 
 EVENTS_PATH, TEAMS_PATH = "/v1/admin/events", "/v1/admin/teams"
 KEY_FIELDS = {
-    *("object", "id", "name", "team", "status", "scopes", "policies", "limits", "created_at", "expires_at"),
-    *("revoked_at", "last_used_at", "replaces"),
+    *("object", "id", "name", "team", "status", "scopes", "policies", "limits", "budget", "created_at", "expires_at"),
+    *("budget", "revoked_at", "last_used_at", "replaces"),
 }
 
 

@@ -67,7 +67,7 @@ def _parse_line(context: ApiContext, batch: Batch, line: InputLine) -> BatchLine
     custom_id = _read_custom_id(fields)
     _require_fields(fields, batch)
     record = _make_record(batch, line.number, data)
-    caller = Caller(batch.team, batch.key_id, record, ClientPresence(context.store.replica_id, None))
+    caller = Caller(batch.team, batch.key_id, batch.key_budget, record, ClientPresence(context.store.replica_id, None))
     request: AnyJobRequest = make_job_request(context.catalogue(), caller, ENDPOINTS[batch.endpoint], fields["body"])
     if request.params.stream:
         message = "Invalid value for 'stream': a batch has no stream of images. Omit it."

@@ -63,6 +63,7 @@ async def create_batch(request: HttpRequest) -> Response[bytes]:
         policies=principal.policies,
         limits=principal.limits,
         limits_id=principal.limits_id,
+        budget=principal.budget,
         created_at=now,
         expires_at=now + context.timing.api.batch_window_seconds,
         endpoint=params.endpoint,
