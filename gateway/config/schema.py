@@ -9,13 +9,13 @@ from typing import Annotated, Any, ClassVar, Literal
 from msgspec import Meta, Struct
 
 from gateway.config.account_proxy import ProxyRef
+from gateway.config.budget_schema import BudgetConfig
 from gateway.config.model_schema import ModelConfig
 from gateway.config.offer_schema import OfferFile
 from gateway.config.schema_base import ConfigStruct, Count, NonEmptyText, OneOrMore, PositiveSeconds, option_help
 from gateway.config.timing_options import TimingConfig
 from gateway.config.value_types import BaseUrl, Percent, SecretRef, Usd, WebOrigin
 from gateway.config.webhook_schema import WebhooksConfig
-from gateway.jobs.budgets import BudgetLimits, WindowKind
 from providers.orders import Operation
 
 # --- gateway.yaml
@@ -319,19 +319,6 @@ class PoliciesFile(ConfigStruct, frozen=True, kw_only=True):
 
 
 # --- teams.yaml
-
-
-class BudgetConfig(ConfigStruct, frozen=True, kw_only=True):
-    """Budget of a team in USD, in any of four windows (UTC). Amounts held for running jobs count."""
-
-    day: Annotated[Usd | None, option_help("Maximum USD per day (UTC). Default no limit.")] = None
-    week: Annotated[Usd | None, option_help("Maximum USD per week, Monday to Sunday (UTC). Default no limit.")] = None
-    month: Annotated[Usd | None, option_help("Maximum USD per month (UTC). Default no limit.")] = None
-    lifetime: Annotated[Usd | None, option_help("Maximum USD of all time. Default no limit.")] = None
-
-    def to_limits(self) -> BudgetLimits:
-        amounts = {kind.value: getattr(self, kind) for kind in WindowKind}
-        return BudgetLimits(**{name: int(amount) for name, amount in amounts.items() if amount is not None})
 
 
 Limit = Annotated[int, Meta(ge=1, le=1_000_000)]

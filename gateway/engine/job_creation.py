@@ -14,7 +14,7 @@ from gateway.assets.image_header import ImageHeader
 from gateway.assets.object_keys import make_object_key, make_object_prefix
 from gateway.assets.storage import StorageError
 from gateway.catalogue import Catalogue
-from gateway.config.schema import BudgetConfig
+from gateway.config.budget_schema import BudgetConfig
 from gateway.engine.engine_context import EngineContext
 from gateway.engine.job_documents import (
     WEBHOOK,

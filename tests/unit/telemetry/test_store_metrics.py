@@ -6,7 +6,8 @@ from collections.abc import Iterable
 
 import pytest
 
-from gateway.config.schema import BudgetConfig, TeamConfig
+from gateway.config.budget_schema import BudgetConfig
+from gateway.config.schema import TeamConfig
 from gateway.config.value_types import Usd
 from gateway.jobs.transition_tables import LedgerLine
 from gateway.store.base import StoreUnavailable

@@ -1,0 +1,20 @@
+"""The budget of a team in teams.yaml."""
+
+from typing import Annotated
+
+from gateway.config.schema_base import ConfigStruct, option_help
+from gateway.config.value_types import Usd
+from gateway.jobs.budgets import BudgetLimits, WindowKind
+
+
+class BudgetConfig(ConfigStruct, frozen=True, kw_only=True):
+    """Budget of a team in USD, in any of four windows (UTC). Amounts held for running jobs count."""
+
+    day: Annotated[Usd | None, option_help("Maximum USD per day (UTC). Default no limit.")] = None
+    week: Annotated[Usd | None, option_help("Maximum USD per week, Monday to Sunday (UTC). Default no limit.")] = None
+    month: Annotated[Usd | None, option_help("Maximum USD per month (UTC). Default no limit.")] = None
+    lifetime: Annotated[Usd | None, option_help("Maximum USD of all time. Default no limit.")] = None
+
+    def to_limits(self) -> BudgetLimits:
+        amounts = {kind.value: getattr(self, kind) for kind in WindowKind}
+        return BudgetLimits(**{name: int(amount) for name, amount in amounts.items() if amount is not None})
