@@ -3,6 +3,7 @@
 import re
 import secrets
 import time
+from base64 import b32encode
 from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -10,9 +11,6 @@ from zlib import crc32
 
 PARTITIONS = 64
 _BASE32_DIGITS = "abcdefghijklmnopqrstuvwxyz234567"
-# Makes a digit of the lowest five bits of a byte.
-_DIGITS_BY_BYTE = _BASE32_DIGITS.encode() * 8
-_RANDOM_DIGITS = 22
 _JOB, FILE, BATCH = "job_", "file-", "batch_"
 _JOB_ID = re.compile(r"job_(\d\d)[0-9a-z]{26}", re.ASCII)
 # Only jobs and files have stored objects.
@@ -33,18 +31,12 @@ def new_job_id(
 def new_resource_id(kind: str, team: str, draw_bytes: Callable[[int], bytes], now: Callable[[], float]) -> str:
     """Creates the id of a job, a file or a batch: the partition, by which a job is found, the hour, by which stored
     objects are found, and 110 random bits, so that no id can be guessed."""
-    digits = draw_bytes(_RANDOM_DIGITS).translate(_DIGITS_BY_BYTE).decode()
-    return f"{kind}{team_partition(team):02}{encode_hour(now())}{digits}"
+    return f"{kind}{team_partition(team):02}{encode_hour(now())}{_encode_base32(draw_bytes(14))[:22]}"
 
 
 def encode_hour(at: float) -> str:
     """Encodes the hour of a time in four letters and digits."""
-    return _encode_hour_number(int(at // 3600))
-
-
-@lru_cache(maxsize=256)
-def _encode_hour_number(hour: int) -> str:
-    return "".join(_BASE32_DIGITS[hour >> shift & 31] for shift in (15, 10, 5, 0))
+    return _encode_base32((int(at // 3600) << 4).to_bytes(3, "big"))[:4]
 
 
 def get_job_hour(job_id: str) -> str:
@@ -63,6 +55,10 @@ def _decode_day(hour: str) -> str:
     for character in hour:
         hours = hours * len(_BASE32_DIGITS) + max(0, _BASE32_DIGITS.find(character))
     return datetime.fromtimestamp(hours * 3_600, UTC).date().isoformat()
+
+
+def _encode_base32(data: bytes) -> str:
+    return b32encode(data).decode().lower()
 
 
 def is_job_id(text: str) -> bool:
