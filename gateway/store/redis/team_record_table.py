@@ -52,9 +52,9 @@ class RedisTeamRecords:
         return await self._load_all(member.decode().partition(":")[2] for member in members)
 
     async def list_due(self, kind: RecordKind, limit: int = 100) -> tuple[TeamRecord, ...]:
-        due_key = make_record_due_key(kind)
-        reply = await self._client.run_script(scripts.LIST_DUE, [due_key], self._get_settings(), limit)
-        return await self._load_all(record_id for _, record_id in codec.decode_scores(reply))
+        arguments = (self._get_settings(), make_record_key(""), limit, *_FIELDS)
+        reply = await self._client.run_script(scripts.LIST_DUE_RECORDS, [make_record_due_key(kind)], *arguments)
+        return tuple(_decode_record(record_id.decode(), values) for record_id, values in reply if values[0] is not None)
 
     async def _load_all(self, record_ids: Iterable[str]) -> tuple[TeamRecord, ...]:
         records = await asyncio.gather(*(self.load(record_id) for record_id in record_ids))

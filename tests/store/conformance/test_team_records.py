@@ -121,3 +121,18 @@ async def test_one_of_many_claims_succeeds(harness: StoreHarness) -> None:
     claims = [save(harness, replace(record, version=2, content=b"%d" % number), 15.0) for number in range(8)]
     assert sorted(await asyncio.gather(*claims)) == [False] * 7 + [True]
     assert await list_due(harness, RecordKind.BATCH) == []
+
+
+async def test_claimed_record_is_not_listed_as_due(shared_harness: StoreHarness) -> None:
+    """Also if another replica claims it during the listing."""
+    async with shared_harness.open_another("two") as two:
+        for number in range(200):
+            record = make_record(number)
+            assert await save(shared_harness, record, 0.0)
+
+            async def claim(record: TeamRecord = record, number: int = number) -> None:
+                await asyncio.sleep(number % 20 / 20_000)
+                assert await save(shared_harness, replace(record, version=2), 60.0)
+
+            page, _ = await asyncio.gather(two.team_records.list_due(RecordKind.FILE), claim())
+            assert page in ((record,), ())
