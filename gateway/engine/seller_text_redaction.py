@@ -18,7 +18,7 @@ MIN_WORD_CHARACTERS = 4
 # Contains no letter or digit, so that it cannot be a word of the prompt.
 PROMPT_REDACTED = "[…]"
 
-_URL = re.compile(r"[a-z][a-z0-9+.-]*:(?://|\\/\\/)\S*|data:\S*|www\.\S+", re.IGNORECASE)
+_URL = re.compile(r"\w[\w+.-]*:(?://|\\/\\/)\S*|data:\S*|www\.\S+", re.IGNORECASE)
 _HOST = re.compile(
     r"\S+@\S+\.\S+|(?<![\w.-])(?:[a-z0-9-]+\.)+(?:com|net|org|io|ai|dev|app|cloud|co|example|internal|local)\b\S*"
     r"|(?<![\w.])(?:\d{1,3}\.){3}\d{1,3}\b\S*",

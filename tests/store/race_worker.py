@@ -10,6 +10,8 @@ from gateway.jobs.budgets import BudgetLimits, KeyBudget
 from gateway.jobs.job_update_types import CallbackReceived
 from gateway.store.base import FIRST_FENCE
 from gateway.store.redis import RedisStore
+from gateway.timeouts_and_intervals import StoreTiming
+from tests.harness.wait import GUARD_SECONDS
 from tests.store import job_factory
 
 
@@ -56,7 +58,9 @@ async def exchange_message(reply: object) -> dict[str, Any] | None:
 
 
 async def main(url: str, replica_id: str, now: float) -> None:
-    store = await RedisStore(url, replica_id=replica_id, clock=lambda: now).open()
+    # A busy machine must not end the race.
+    timing = StoreTiming(command_timeout_seconds=GUARD_SECONDS)
+    store = await RedisStore(url, replica_id=replica_id, clock=lambda: now, timing=timing).open()
     worker = RaceWorker(store)
     reply: object = "ready"
     try:

@@ -261,7 +261,7 @@ def test_repaired_totals_keep_their_expiry(single_server: RedisServer) -> None:
         async with open_store(single_server.url) as store:
             await _create_settled_job(store)
             partition = next(
-                number for number in range(64) if single_server.execute("EXISTS", f"igw:{{{number:02}}}:teams")
+                number for number in range(64) if single_server.execute("EXISTS", f"igw:{{{number:02}}}:owners")
             )
             prefix = f"igw:{{{partition:02}}}:"
             keys = [f"{prefix}totals:{job_factory.DAY}", f"{prefix}budget:acme:{job_factory.DAY}"]

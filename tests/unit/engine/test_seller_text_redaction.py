@@ -79,6 +79,7 @@ def texts_about_prompts(draw: st.DrawFn) -> tuple[str, str]:
 @example((PROMPT, f"refused: {PROMPT[5:18]}, {PROMPT[28:48]}"), False)
 @example((PROMPT, r"refused: Caf\u00e9 Gr\u00f6\u00dfe, order A7-x99"), False)
 @example(("(hidden) (hidden) x (hidden) y", f"(hidden) {KEY} x {KEY} y"), False)
+@example(("a kite", "0://a.example"), False)
 @example(("[…] lighthouse […] lighthouse […]", "[…] lighthouse […] lighthouse […]"), True)
 def test_no_url_key_or_long_part_of_prompt_survives(prompt_and_text: tuple[str, str], is_refusal: bool) -> None:
     prompt, text = prompt_and_text
