@@ -43,11 +43,16 @@ def fill_path(gateway: RunningGateway, path: str) -> str:
 
 
 def wait_until_nothing_changes(gateway: RunningGateway) -> None:
-    """Waits until no job is in flight and no batch is worked on: a list differs between two requests until then."""
+    """Waits until no job is in flight, no batch is worked on and each webhook had its first attempt: a list differs
+    between two requests until then."""
     gateway.wait_until_idle()
     wait_until(
         lambda: all(BatchStatus(batch["status"]).has_ended for batch in gateway.http.get("/v1/batches").json()["data"]),
         "all batches have ended",
+    )
+    wait_until(
+        lambda: all(entry["attempts"] for entry in gateway.http.get("/v1/webhooks/deliveries").json()["data"]),
+        "all webhooks were attempted",
     )
 
 

@@ -63,6 +63,7 @@ def assert_ordered_once(
     gateway: GatewayProcess, redis_setup: StoreSetup, sandbox: RunningSandbox, delivered_jobs: list[str]
 ) -> None:
     assert len(set(delivered_jobs)) == CLIENT_COUNT, "each client got its own image"
+    gateway.wait_until_idle()
     assert gateway.stays_idle(LEASE_SECONDS + 1.5)
     assert len(sandbox.list_charges()) == CLIENT_COUNT
     snapshot = store_audit.read_snapshot(redis_setup.make_store)

@@ -59,6 +59,7 @@ def test_retries_without_key_after_a_kill_return_the_same_jobs(
         sandbox.release_orders()
         is_up.set()
         delivered = {future.result() for future in futures}
+        other_gateway.wait_until_idle()
         assert other_gateway.stays_idle(LEASE_SECONDS + 1.5)
     assert (len(delivered), len(sandbox.list_charges())) == (REQUEST_COUNT, REQUEST_COUNT)
 
@@ -82,5 +83,6 @@ def test_retry_after_a_kill_returns_the_job_whose_response_was_not_read(
         retry = _post_generation(other_gateway)
         assert retry.status_code == 200, retry.text
         assert retry.headers.get("idempotent-replayed") == ("true" if is_killed else None)
+        other_gateway.wait_until_idle()
         assert other_gateway.stays_idle(LEASE_SECONDS + 1.5)
     assert len(sandbox.list_charges()) == (1 if is_killed else 2)

@@ -160,6 +160,7 @@ def test_client_that_retries_in_time_is_served_once(
             ]
         assert {answer.status_code for answer in retries} == {200}, [answer.text[:300] for answer in retries]
         assert all(future.result().data for future in futures)
+        gateway.wait_until_idle()
         assert gateway.stays_idle(LEASE_SECONDS + 1.5)
         gateway.stop()
     store_audit.audit_store(redis_setup.make_store, sandbox, [])
