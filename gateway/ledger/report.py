@@ -37,11 +37,11 @@ class LedgerReport(Struct, frozen=True):
 
 
 def build_report(query: TotalsQuery, sums: Iterable[LineSum]) -> LedgerReport:
-    """Groups in which everything was reversed are left out."""
+    """Builds the rows in the order of the sums. Groups in which everything was reversed are left out."""
     amounts: dict[tuple[str, ...], dict[LedgerLine, LineSum]] = {}
     for line_sum in sums:
         amounts.setdefault(line_sum.values, {})[line_sum.line] = line_sum
-    rows = [_build_row(values, lines) for values, lines in sorted(amounts.items())]
+    rows = [_build_row(values, lines) for values, lines in amounts.items()]
     rows = [row for row in rows if row.images or row.spend or row.orphaned or row.suspected or row.excess]
     fields = ("spend", "images", "orphaned", "suspected", "excess")
     total = ReportRow(**{name: sum(getattr(row, name) for row in rows) for name in fields})

@@ -1,6 +1,6 @@
 """Sums of ledger totals by team, API key, seller, model, cell, day or hour."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from enum import StrEnum
 
@@ -11,7 +11,7 @@ from gateway.store.ledger_totals import DAY_LENGTH, LedgerAccount, LedgerTotal, 
 from providers.orders import Cell
 
 HOUR_LENGTH = len("2026-11-28T09")
-MAX_HOURS = 31 * 24
+MAX_HOURS = 7 * 24
 
 
 class Dimension(StrEnum):
@@ -24,6 +24,9 @@ class Dimension(StrEnum):
     CELL = "cell"
     DAY = "day"
     HOUR = "hour"
+
+
+PERIOD_DIMENSIONS = (Dimension.DAY, Dimension.HOUR)
 
 
 class TotalsQuery(Struct, frozen=True, kw_only=True):
@@ -70,50 +73,49 @@ class SumCollector:
     """Adds totals up to the groups of a query."""
 
     def __init__(self, query: TotalsQuery) -> None:
-        self._query = query
+        self._dimensions, self._team = query.dimensions, query.team
+        self._period_lengths = [
+            (index, DAY_LENGTH if dimension is Dimension.DAY else HOUR_LENGTH)
+            for index, dimension in enumerate(query.dimensions)
+            if dimension in PERIOD_DIMENSIONS
+        ]
         self._sums: dict[tuple[tuple[str, ...], LedgerLine], list[int]] = {}
 
-    def make_group(self, period: str, account: LedgerAccount, key_id: str) -> list[int]:
-        """Returns the amount and the number of images of a group, to be added to."""
-        values = tuple(
-            [_get_value(dimension, period, account, key_id) for dimension in self._query.dimensions],
-        )
-        return self._sums.setdefault((values, account.line), [0, 0])
+    def add(self, period: str, values: Sequence[str], line: LedgerLine, amount: int, images: int) -> None:
+        """Adds to a group. `values`: those of the dimensions besides the day and the hour."""
+        if self._period_lengths:
+            values = list(values)
+            for index, length in self._period_lengths:
+                values.insert(index, period[:length])
+        group = self._sums.setdefault((tuple(values), line), [0, 0])
+        group[0] += amount
+        group[1] += images
+
+    def list_values(self, account: LedgerAccount, key_id: str) -> list[str]:
+        """Lists the values of the dimensions besides the day and the hour."""
+        values = {
+            Dimension.TEAM: account.team,
+            Dimension.KEY: key_id,
+            Dimension.SELLER: account.seller,
+            Dimension.MODEL: account.model,
+            Dimension.CELL: format_cell(account.cell),
+        }
+        return [values[dimension] for dimension in self._dimensions if dimension in values]
 
     def add_totals(self, totals: Iterable[LedgerTotal]) -> None:
         """Adds those of the team. Their periods must be those of the query."""
         for total in totals:
-            if self._query.team in (None, total.account.team):
-                group = self.make_group(total.period, total.account, total.key_id)
-                group[0] += total.amount
-                group[1] += total.images
+            if self._team in (None, total.account.team):
+                values = self.list_values(total.account, total.key_id)
+                self.add(total.period, values, total.account.line, total.amount, total.images)
 
     def list_sums(self) -> tuple[LineSum, ...]:
-        return tuple(
-            sorted(LineSum(values, line, amount, images) for (values, line), (amount, images) in self._sums.items())
-        )
+        """Lists the sums in the order of their values."""
+        return tuple([LineSum(*key, *self._sums[key]) for key in sorted(self._sums)])
 
 
 def format_cell(cell: Cell) -> str:
     return f"{cell.operation}/{cell.resolution}/{cell.quality}"
-
-
-def _get_value(dimension: Dimension, period: str, account: LedgerAccount, key_id: str) -> str:
-    match dimension:
-        case Dimension.TEAM:
-            return account.team
-        case Dimension.KEY:
-            return key_id
-        case Dimension.SELLER:
-            return account.seller
-        case Dimension.MODEL:
-            return account.model
-        case Dimension.CELL:
-            return format_cell(account.cell)
-        case Dimension.DAY:
-            return period[:DAY_LENGTH]
-        case Dimension.HOUR:
-            return period
 
 
 def _parse_hour(period: str) -> datetime:

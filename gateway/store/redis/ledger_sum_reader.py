@@ -1,16 +1,21 @@
 """Sums of ledger totals in Redis: scripts add them up in each partition, so that few numbers are sent and decoded."""
 
 import asyncio
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Any
+from urllib.parse import unquote
 
-from gateway.store.ledger_sums import LineSum, SumCollector, TotalsQuery
+import msgspec
+
+from gateway.jobs.transition_tables import LedgerLine
+from gateway.store.ledger_sums import PERIOD_DIMENSIONS, Dimension, LineSum, SumCollector, TotalsQuery
 from gateway.store.redis import codec, scripts
 from gateway.store.redis.keys import PartitionKeys
 from gateway.store.redis.redis_client import RedisClient
 
 # A script reads this many days or hours, so that other commands need not wait for a long one.
 MAX_SCRIPT_PERIODS = 48
+_decode_group = msgspec.msgpack.Decoder(list[str]).decode
 
 
 async def sum_totals(
@@ -21,27 +26,24 @@ async def sum_totals(
     batches = [
         codec.pack(periods[start : start + MAX_SCRIPT_PERIODS]) for start in range(0, len(periods), MAX_SCRIPT_PERIODS)
     ]
+    dimensions = [dimension for dimension in query.dimensions if dimension not in PERIOD_DIMENSIONS]
+    arguments = (query.period_length, codec.pack(dimensions), query.team or "")
     calls = [
-        client.run_script(scripts.SUM_TOTALS, [keys.owners], keys.prefix, batch, query.period_length)
+        client.run_script(scripts.SUM_TOTALS, [keys.owners], keys.prefix, batch, *arguments)
         for keys in partitions
         for batch in batches
     ]
     collector = SumCollector(query)
     for reply in await asyncio.gather(*calls):
-        for period, fields in zip(reply[::2], reply[1::2], strict=True):
-            _add_fields(collector, query, period.decode(), fields)
+        for period, groups in zip(reply[::2], reply[1::2], strict=True):
+            _add_groups(collector, dimensions, period.decode(), groups)
     return collector.list_sums()
 
 
-def _add_fields(collector: SumCollector, query: TotalsQuery, period: str, fields: list[Any]) -> None:
-    for number, text, value in _split_fields(fields):
-        account, key_id = codec.decode_total_account(text)
-        if query.team in (None, account.team):
-            collector.make_group(period, account, key_id)[number] += value
-
-
-def _split_fields(fields: list[Any]) -> Iterator[tuple[int, bytes, int]]:
-    """Yields 0 for an amount and 1 for a number of images, whose it is, and the number."""
-    for field, value in zip(fields[::2], fields[1::2], strict=True):
-        name, _, text = field.partition(b":")
-        yield int(name == b"images"), text, int(value)
+def _add_groups(collector: SumCollector, dimensions: list[Dimension], period: str, groups: list[Any]) -> None:
+    key_index = dimensions.index(Dimension.KEY) if Dimension.KEY in dimensions else None
+    for group, amount, images in zip(groups[::3], groups[1::3], groups[2::3], strict=True):
+        line, *values = _decode_group(group)
+        if key_index is not None and values[key_index]:
+            values[key_index] = unquote(values[key_index])
+        collector.add(period, values, LedgerLine(line), int(amount), int(images))

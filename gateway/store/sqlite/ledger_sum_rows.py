@@ -1,46 +1,66 @@
-"""Sums of ledger totals, grouped by SQLite: its rows are ten times as many as the groups of most reports."""
+"""Sums of ledger totals, grouped by SQLite as far as that is faster than in Python."""
 
+from functools import lru_cache
 from sqlite3 import Connection
-
-import msgspec
+from typing import Any
 
 from gateway.jobs.transition_tables import LedgerLine
-from gateway.store.ledger_sums import Dimension, LineSum, TotalsQuery, format_cell
-from gateway.store.ledger_totals import DAY_LENGTH
-from providers.orders import Cell
+from gateway.store.ledger_sums import Dimension, LineSum, SumCollector, TotalsQuery
+from gateway.store.ledger_totals import LedgerAccount
+from gateway.store.sqlite.ledger_rows import ACCOUNT_DECODER
 
-_CELL_DECODER = msgspec.json.Decoder(Cell)
-# An account is stored as a JSON array.
-_EXPRESSIONS = {
-    Dimension.TEAM: "team",
-    Dimension.KEY: "key_id",
-    Dimension.SELLER: "account ->> 1",
-    Dimension.MODEL: "account ->> 2",
-    Dimension.CELL: "account ->> 3",
-    Dimension.DAY: f"substr({{period}}, 1, {DAY_LENGTH})",
-    Dimension.HOUR: "{period}",
-}
+_ACCOUNT_DIMENSIONS = {Dimension.SELLER, Dimension.MODEL, Dimension.CELL}
 
 
 def sum_totals(db: Connection, query: TotalsQuery) -> tuple[LineSum, ...]:
     """Sums the totals of the query. Raises ValueError if its periods are invalid or too many."""
     query.list_periods()
+    collector = SumCollector(query)
+    if _ACCOUNT_DIMENSIONS.isdisjoint(query.dimensions):
+        _collect_lines(db, query, collector)
+    else:
+        _collect_accounts(db, query, collector)
+    return collector.list_sums()
+
+
+def _collect_lines(db: Connection, query: TotalsQuery, collector: SumCollector) -> None:
+    """Groups by team, API key and period: the account is needed only for its line, which SQLite reads from its JSON."""
+    names = {Dimension.TEAM: "team", Dimension.KEY: "key_id"}
+    columns = [names[dimension] for dimension in query.dimensions if dimension in names]
+    for period, line, *values, amount, images in _select_sums(db, query, ["account ->> 4", *columns]):
+        collector.add(period, values, _decode_line(line), amount, images)
+
+
+def _collect_accounts(db: Connection, query: TotalsQuery, collector: SumCollector) -> None:
+    """Groups by account. Accounts are few, so each is decoded once."""
+    values_by_account: dict[tuple[str, str], tuple[list[str], LedgerLine]] = {}
+    for period, text, key_id, amount, images in _select_sums(db, query, ["account", "key_id"]):
+        found = values_by_account.get((text, key_id))
+        if found is None:
+            account = _decode_account(text)
+            found = collector.list_values(account, key_id), account.line
+            values_by_account[text, key_id] = found
+        collector.add(period, *found, amount, images)
+
+
+def _select_sums(db: Connection, query: TotalsQuery, columns: list[str]) -> list[tuple[Any, ...]]:
+    """Selects the beginning of the period that is kept apart, the columns, the amount and the number of images."""
     table, period = ("hour_totals", "hour") if query.is_hourly else ("totals", "day")
-    columns = [_EXPRESSIONS[dimension].format(period=period) for dimension in query.dimensions] + ["account ->> 4"]
+    beginning = f"substr({period}, 1, {query.period_length})" if query.period_length else "''"
     # Only names of this module are part of the statement.
     statement = (
-        f"SELECT {', '.join(columns)}, sum(amount), sum(images) FROM {table} "  # noqa: S608
+        f"SELECT {beginning}, {', '.join(columns)}, sum(amount), sum(images) FROM {table} "  # noqa: S608
         f"WHERE {period} BETWEEN ? AND ? AND (?3 IS NULL OR team = ?3) "
-        f"GROUP BY {', '.join(str(number + 1) for number in range(len(columns)))}"
+        f"GROUP BY {', '.join(str(number + 1) for number in range(len(columns) + 1))}"
     )
-    rows = db.execute(statement, (query.first_period, query.last_period, query.team)).fetchall()
-    cell_index = query.dimensions.index(Dimension.CELL) if Dimension.CELL in query.dimensions else None
-    return tuple(sorted(_decode_row(row, cell_index) for row in rows))
+    return db.execute(statement, (query.first_period, query.last_period, query.team)).fetchall()
 
 
-def _decode_row(row: tuple[str | int, ...], cell_index: int | None) -> LineSum:
-    *texts, line, amount, images = row
-    values = [str(text) for text in texts]
-    if cell_index is not None:
-        values[cell_index] = format_cell(_CELL_DECODER.decode(values[cell_index]))
-    return LineSum(tuple(values), LedgerLine(str(line)), int(amount), int(images))
+@lru_cache(maxsize=65_536)
+def _decode_account(text: str) -> LedgerAccount:
+    return ACCOUNT_DECODER.decode(text)
+
+
+@lru_cache(maxsize=16)
+def _decode_line(text: str) -> LedgerLine:
+    return LedgerLine(text)

@@ -38,6 +38,7 @@ SURPRISES = {
     "cheaper": ReconciliationOutcome.PRICE_DIFFERS,
     "twice": ReconciliationOutcome.MISSING_HERE,
 }
+WEEKS = [(f"2040-05-{first:02}", f"2040-05-{min(first + 6, DAYS):02}") for first in range(1, DAYS + 1, 7)]
 AUDITOR = Auditor("cli:tester", "testhost", lambda length: bytes(length))
 
 
@@ -114,18 +115,32 @@ async def expect_agreement(harness: StoreHarness) -> Counter[LedgerLine]:
     days = await harness.store.list_day_totals("2040-05-01", "2040-05-31")
     expected = {key: total for key, total in sum_entries(entries).items() if not total.is_hourly}
     assert {total.key: total for total in days} == expected
-    for group_by in ((), ("team", "key"), tuple(Dimension), ("hour",), ("seller", "model", "cell")):
-        options = ReportOptions(since="2040-05-01", until="2040-05-31", group_by=group_by)
-        query = options.to_query(harness.now)
-        total = build_report(query, await harness.store.sum_totals(query)).total
-        assert (total.spend, total.orphaned, total.suspected, total.excess) == tuple(
-            lines[line] for line in (LedgerLine.CAPTURE, LedgerLine.ORPHAN, LedgerLine.SUSPECTED, LedgerLine.EXCESS)
-        )
+    for group_by in ((), ("team", "key"), ("day", "seller", "model", "cell")):
+        assert await read_usage(harness, group_by, ("2040-05-01", "2040-05-31")) == lines
+    for group_by in (("hour",), tuple(Dimension)):
+        usage: Counter[LedgerLine] = Counter()
+        for week in WEEKS:
+            usage.update(await read_usage(harness, group_by, week))
+        assert usage == lines
     spent = [(await harness.store.load_balances(team, "2040-05"))["2040-05"].spent for team in TEAMS]
     assert sum(spent) == lines[LedgerLine.CAPTURE]
     reports = [await harness.store.audit(partition, repair=False) for partition in harness.store.partitions]
     assert [list(report.describe()) for report in reports if report.discrepancy_count] == []
     return lines
+
+
+async def read_usage(harness: StoreHarness, group_by: tuple[str, ...], period: tuple[str, str]) -> Counter[LedgerLine]:
+    """Returns the total of a report, by line."""
+    query = ReportOptions(since=period[0], until=period[1], group_by=group_by).to_query(harness.now)
+    total = build_report(query, await harness.store.sum_totals(query)).total
+    return Counter(
+        {
+            LedgerLine.CAPTURE: total.spend,
+            LedgerLine.ORPHAN: total.orphaned,
+            LedgerLine.SUSPECTED: total.suspected,
+            LedgerLine.EXCESS: total.excess,
+        }
+    )
 
 
 def sum_lines(entries: Iterable[LedgerEntry]) -> Counter[LedgerLine]:

@@ -9,12 +9,12 @@ from gateway.store.ledger_sums import Dimension, LineSum, TotalsQuery
 
 QUERY = TotalsQuery(first_period="2026-11-01", last_period="2026-11-28", dimensions=(Dimension.TEAM, Dimension.KEY))
 SUMS = (
-    LineSum(("design", ""), LedgerLine.CAPTURE, 100_000, 3),
     LineSum(("acme", "abcdefghij"), LedgerLine.CAPTURE, 80_000, 2),
     LineSum(("acme", "abcdefghij"), LedgerLine.ORPHAN, 40_000, 1),
     LineSum(("acme", "abcdefghij"), LedgerLine.SUSPECTED, 0, 0),
     LineSum(("acme", "abcdefghij"), LedgerLine.EXCESS, 7, 2),
     LineSum(("acme", "reversed"), LedgerLine.SUSPECTED, 0, 0),
+    LineSum(("design", ""), LedgerLine.CAPTURE, 100_000, 3),
 )
 
 
