@@ -57,7 +57,7 @@ check: setup ## Check format, lint, types, names, layers and generated pages
 words: setup ## Count how plainly the code is named and written
 	$(BIN)/python docs/words.py
 
-bench: setup ## Measure requests, their calls, plans, commits, hostile bodies, large answers, audits and kills
+bench: setup ## Measure requests, their calls, plans, commits, hostile bodies, large answers, audits, reports and kills
 	@deploy/setup.sh bench
 	$(BIN)/python -m bench.end_to_end
 	$(BIN)/python -m bench.trips
@@ -69,6 +69,7 @@ bench: setup ## Measure requests, their calls, plans, commits, hostile bodies, l
 	$(BIN)/python -m bench.base64_answers
 	$(BIN)/python -m bench.event_loop_stalls
 	$(BIN)/python -m bench.audit_stalls
+	$(BIN)/python -m bench.ledger_reports
 	$(BIN)/python -m bench.reclaim_delay
 
 sbom: setup ## Write the software bill of materials (CycloneDX) of the pinned packages to dist/sbom.cdx.json

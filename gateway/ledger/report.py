@@ -8,7 +8,7 @@ from gateway.jobs.transition_tables import LedgerLine
 from gateway.store.ledger_sums import LineSum, TotalsQuery
 
 
-class ReportRow(Struct, frozen=True, kw_only=True):
+class ReportRow(Struct, frozen=True, kw_only=True, gc=False):
     """One group, in micro-USD. `values`: what it has for each dimension.
 
     `spend`: for delivered images, paid by the team. `orphaned`: charged, not delivered; `suspected`: possibly charged;

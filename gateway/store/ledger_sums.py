@@ -60,7 +60,7 @@ class TotalsQuery(Struct, frozen=True, kw_only=True):
         return [(start + timedelta(hours=offset)).isoformat()[:HOUR_LENGTH] for offset in range(count)]
 
 
-class LineSum(Struct, frozen=True, order=True):
+class LineSum(Struct, frozen=True, order=True, gc=False):
     """The sum of one ledger line in one group. `values`: what the group has for each dimension of the query."""
 
     values: tuple[str, ...]

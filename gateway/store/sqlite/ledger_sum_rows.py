@@ -46,7 +46,9 @@ def _collect_accounts(db: Connection, query: TotalsQuery, collector: SumCollecto
 def _select_sums(db: Connection, query: TotalsQuery, columns: list[str]) -> list[tuple[Any, ...]]:
     """Selects the beginning of the period that is kept apart, the columns, the amount and the number of images."""
     table, period = ("hour_totals", "hour") if query.is_hourly else ("totals", "day")
-    beginning = f"substr({period}, 1, {query.period_length})" if query.period_length else "''"
+    # Whole periods are in the order of the primary key, so they need not be sorted.
+    is_whole = query.period_length == len(query.first_period)
+    beginning = period if is_whole else f"substr({period}, 1, {query.period_length})" if query.period_length else "''"
     # Only names of this module are part of the statement.
     statement = (
         f"SELECT {beginning}, {', '.join(columns)}, sum(amount), sum(images) FROM {table} "  # noqa: S608
