@@ -10,6 +10,7 @@ from typing import Generic, TypeVar
 from msgspec import Struct
 
 from providers.account_status import AccountStatus
+from providers.charge_list import ChargePage, ChargeQuery
 from providers.faults import Fault
 from providers.order_status import NoAnswer, Progress
 from providers.orders import Capabilities, ImageBytes, ImageUrl, Order, OrderReference, Ticket
@@ -126,6 +127,7 @@ class Adapter(Struct, frozen=True, kw_only=True):
 
     `docs_url` and `checked_on`: the documentation that the adapter implements, and when both were last compared.
     `check`: a free query that shows whether the API key is valid, with the balance if the seller has one.
+    `list_charges`: a free query of what the seller charged.
     """
 
     name: str
@@ -138,6 +140,7 @@ class Adapter(Struct, frozen=True, kw_only=True):
     poll: Endpoint[Ticket, Progress] | None = None
     search: Endpoint[OrderReference, Progress] | None = None
     check: Endpoint[None, AccountStatus | NoAnswer] | None = None
+    list_charges: Endpoint[ChargeQuery, ChargePage | NoAnswer] | None = None
     callback: CallbackSpec | None = None
     input_transports: tuple[InputTransport, ...] = ()
     has_idempotency_key: bool = False

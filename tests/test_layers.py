@@ -41,7 +41,16 @@ HEALTH_IMPORTS = {
     "gateway.timeouts_and_intervals",
 } | {"providers"}
 CONTRACT_MODULES = {
-    *("adapter", "orders", "order_status", "account_status", "faults", "image_sizes", "callback_signatures"),
+    *(
+        "adapter",
+        "orders",
+        "order_status",
+        "account_status",
+        "charge_list",
+        "faults",
+        "image_sizes",
+        "callback_signatures",
+    ),
     *("call_builders", "parsing"),
 }
 SANDBOX_SELLERS = {path.parent.name for path in (ROOT / "sandbox").glob("*/__init__.py")}

@@ -12,10 +12,12 @@ from typing import Any
 import click
 import msgspec
 
-from gateway.commands.config_helpers import CONFIG_HELP
+from gateway.commands.config_helpers import CONFIG_HELP, load_config
 from gateway.commands.ledger_sources import open_configured_store
 from gateway.commands.option_types import parse_pairs
 from gateway.commands.text_tables import print_table
+from gateway.config.default_config import find_config_folder
+from gateway.ledger.charge_list_reader import list_charges
 from gateway.ledger.invoice_file import FIELDS, InvalidInvoice, SellerCharge, read_invoice
 from gateway.ledger.reconciliation import OrderFinding, ReconciliationOutcome, count_outcomes
 from gateway.ledger.reconciliation_runner import (
@@ -27,6 +29,7 @@ from gateway.ledger.reconciliation_runner import (
 )
 from gateway.money import format_usd
 from gateway.store.base import DAY_SECONDS
+from gateway.upstream.seller_client import SellerClient
 
 COLUMNS = ("outcome", "order", "charged", "booked", "suspected", "job")
 MAX_INVOICE_BYTES = 512 * 1024 * 1024
@@ -46,7 +49,8 @@ class DayType(click.ParamType[float]):
 
 @click.command("reconcile")
 @click.argument("seller")
-@click.option("--invoice", type=click.Path(path_type=Path, exists=True, dir_okay=False), required=True, help="CSV.")
+@click.option("--invoice", type=click.Path(path_type=Path, exists=True, dir_okay=False), help="A CSV file.")
+@click.option("--from-seller", is_flag=True, help="Read the seller's own list of charges instead; needs --since.")
 @click.option(
     "--column", "columns", multiple=True, callback=parse_pairs, help=f"FIELD=NAME, of {', '.join(FIELDS)}; repeatable."
 )
@@ -57,7 +61,7 @@ class DayType(click.ParamType[float]):
 @click.option("--config", type=click.Path(path_type=Path), help=CONFIG_HELP)
 @click.option("--data", type=click.Path(path_type=Path), help="Folder of SQLite.")
 def reconcile(
-    seller: str, invoice: Path, columns: dict[str, str], wants_apply: bool, wants_json: bool, **options: Any
+    seller: str, invoice: Path | None, columns: dict[str, str], wants_apply: bool, wants_json: bool, **options: Any
 ) -> None:
     """Compare the invoice of SELLER with the ledger, order by order.
 
@@ -77,12 +81,15 @@ def reconcile(
     \b
     Examples:
       image-gateway reconcile runapi --invoice november.csv
+      image-gateway reconcile runflow --from-seller --since 2026-11-01
       image-gateway reconcile runapi --invoice november.csv --column order="Task" --column amount="Cost (USD)" --apply
     """
     if unknown := set(columns) - set(FIELDS):
         raise click.UsageError(f"--column {sorted(unknown)[0]}: the fields are {', '.join(FIELDS)}")
+    if (invoice is None) != options["from_seller"]:
+        raise click.UsageError("choose --invoice FILE or --from-seller")
     try:
-        charges = _read_file(invoice, columns)
+        charges = _read_file(invoice, columns) if invoice else _read_from_seller(seller, options)
         until = options["until"]
         last_at = None if until is None else until + DAY_SECONDS - 1
         period = select_period(charges, time.time(), options["since"], last_at)
@@ -105,12 +112,41 @@ def _read_file(invoice: Path, columns: dict[str, str]) -> tuple[SellerCharge, ..
         raise InvalidInvoice("The invoice is not text in UTF-8.") from None
 
 
+def _read_from_seller(seller: str, options: dict[str, Any]) -> tuple[SellerCharge, ...]:
+    if options["since"] is None:
+        raise click.UsageError("--from-seller needs --since: the day from which charges are listed")
+    catalogue = load_config(find_config_folder(options["config"])).catalogue
+    offers = catalogue.iter_offers() if catalogue else ()
+    found = next((offer.seller for offer in offers if offer.seller.name == seller), None)
+    if found is None:
+        raise click.ClickException(f"'{seller}' is not a configured seller. Run image-gateway check")
+    endpoint = found.adapter.list_charges
+    if endpoint is None:
+        raise click.ClickException(f"{seller} has no route that lists charges. Use --invoice.")
+
+    async def fetch() -> tuple[SellerCharge, ...]:
+        async with SellerClient() as client:
+            return await list_charges(client, found, endpoint, options["since"])
+
+    return asyncio.run(fetch())
+
+
+def _list_sellers_of_account(seller: str, options: dict[str, Any]) -> list[str]:
+    """Lists the sellers whose orders may be on the invoice: those with the same account, this one first."""
+    catalogue = load_config(find_config_folder(options["config"]), with_secrets=False).catalogue
+    sellers = [offer.seller for offer in catalogue.iter_offers()] if catalogue else []
+    accounts = {found.account.name for found in sellers if found.name == seller}
+    others = {found.name for found in sellers if found.account.name in accounts and found.name != seller}
+    return [seller, *sorted(others)]
+
+
 async def _compare_and_book(
     seller: str, charges: tuple[SellerCharge, ...], period: Period, wants_apply: bool, options: dict[str, Any]
 ) -> tuple[tuple[OrderFinding, ...], int]:
     async with open_configured_store(options["config"], options["data"]) as store:
         now = time.time()
-        findings = await compare_charges(store, seller, charges, period, now)
+        sellers = _list_sellers_of_account(seller, options)
+        findings = await compare_charges(store, sellers, charges, period, now)
         auditor = Auditor(f"cli:{getpass.getuser()}", socket.gethostname(), secrets.token_bytes)
         return findings, await book_corrections(store, seller, findings, auditor, now) if wants_apply else 0
 

@@ -1,7 +1,7 @@
 """Reconciles a seller's charges with the ledger of a store, and books the corrections."""
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 
 from msgspec import Struct
@@ -55,13 +55,17 @@ def select_period(
 
 
 async def compare_charges(
-    store: Store, seller: str, charges: Iterable[SellerCharge], period: Period, now: float
+    store: Store, sellers: Sequence[str], charges: Iterable[SellerCharge], period: Period, now: float
 ) -> tuple[OrderFinding, ...]:
-    """Compares the charges of the period with the ledger. Changes nothing."""
+    """Compares the charges of the period with the ledger. Changes nothing.
+
+    `sellers`: those with the same account, whose orders may be on the same invoice. Charges that the ledger does not
+    have belong to the first one.
+    """
     compared = [charge for charge in charges if period.contains(charge)]
-    orders = group_orders([entry for entry in await _list_entries(store, period) if entry.seller == seller])
+    orders = group_orders([entry for entry in await _list_entries(store, period) if entry.seller in sellers])
     jobs = await _load_jobs(store, compared)
-    reconciliation = Reconciliation(seller, orders, jobs, now)
+    reconciliation = Reconciliation(sellers[0], orders, jobs, now)
     return tuple(reconciliation.compare(compared, period.first_at, period.last_at))
 
 

@@ -78,6 +78,7 @@ ADAPTER = Adapter(
     submit=Endpoint(build_call=to_run, read_answer=make_submit_reader(from_ordered, shared_wire_format.parse_error)),
     poll=shared_wire_format.POLL,
     check=shared_wire_format.CHECK,
+    list_charges=shared_wire_format.LIST_CHARGES,
     search=Endpoint(build_call=to_search, read_answer=make_query_reader(from_search, shared_wire_format.parse_error)),
     callback=CallbackSpec(
         verify=lambda headers, body, secrets, _now: verify_runflow_signature(headers, body, secrets),

@@ -1,12 +1,15 @@
 """Code that both Runflow adapters share: error bodies, run statuses, images in a run."""
 
+from datetime import UTC, datetime, timedelta
 from typing import Any
+from urllib.parse import urlencode
 
 from msgspec.structs import replace
 
 from providers import parsing
 from providers.account_status import AccountStatus
 from providers.adapter import Answer, Call, Endpoint
+from providers.charge_list import ChargePage, ChargeQuery, ListedCharge
 from providers.faults import Fault, FaultKind, detect_content_refusal, fault_kind_from_status
 from providers.order_status import Accepted, Failed, InProgress, NoAnswer, Progress, Ready
 from providers.orders import (
@@ -207,6 +210,43 @@ def _from_check(answer: Answer) -> AccountStatus:
     )
 
 
+def _to_charge_list(query: ChargeQuery) -> Call:
+    """Builds the call for a page of runs, the oldest first."""
+    since = (datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=query.first_at)).isoformat(timespec="seconds")
+    parameters = {"q": f"created_at>={since}", "limit": "500", "sort_by": "created_at:asc"}
+    parameters |= {"pq": query.cursor} if query.cursor else {}
+    return Call(method="GET", location=f"/v1/runs?{urlencode(parameters)}")
+
+
+def _from_charge_list(answer: Answer) -> ChargePage:
+    """Parses the finished runs of a page. Two pages of the documentation name the cursor differently."""
+    body = parsing.parse_json_object(answer.body)
+    if not isinstance(body.get("items"), list):
+        raise ParseError(FaultKind.UNREADABLE, message="the answer has no list of runs")
+    charges = [charge for run in body["items"] if isinstance(run, dict) and (charge := _parse_charge(run))]
+    cursor = parsing.parse_text(body.get("next")) or parsing.parse_text(body.get("next_pq"))
+    return ChargePage(tuple(charges), cursor or "")
+
+
+def _parse_charge(run: JsonObject) -> ListedCharge | None:
+    """Parses a run; None while it is in progress. A successful run without a cost is an error, not a free one."""
+    run_id, amount = parsing.parse_order_id(run.get("id")), parsing.parse_cost(run.get("cost"))[0]
+    state = STATES_BY_STATUS.get(parsing.parse_code(run.get("status_code")) or "")
+    if run_id is None or state not in (SUCCEEDED, FAILED, CANCELLED):
+        return None
+    if amount is None and state is SUCCEEDED:
+        raise ParseError(FaultKind.UNREADABLE, message="the list does not show what a successful run cost")
+    return ListedCharge(
+        order_id=run_id,
+        amount=amount or 0,
+        reference=parsing.parse_text(run.get("client_ref")) or "",
+        charged_at=parsing.parse_timestamp(run.get("completed_at") or run.get("created_at")),
+    )
+
+
+LIST_CHARGES: Endpoint[ChargeQuery, ChargePage | NoAnswer] = Endpoint(
+    build_call=_to_charge_list, read_answer=make_query_reader(_from_charge_list, parse_error)
+)
 CHECK: Endpoint[None, AccountStatus | NoAnswer] = Endpoint(
     build_call=_to_check, read_answer=make_query_reader(_from_check, parse_error)
 )

@@ -52,6 +52,7 @@ ADAPTER = Adapter(
     submit=Endpoint(build_call=to_order, read_answer=make_submit_reader(from_order, shared_wire_format.parse_error)),
     poll=shared_wire_format.POLL,
     check=shared_wire_format.CHECK,
+    list_charges=shared_wire_format.LIST_CHARGES,
     input_transports=INPUT_TRANSPORTS,
     has_idempotency_key=True,
     is_synchronous=True,

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from sandbox.charges import format_usd
 from sandbox.runflow.http_helpers import RunflowError, build_field_error, format_timestamp, validation_error
 from sandbox.runflow.runs import RunflowRun
 
@@ -116,7 +117,9 @@ def build_page(runs: list[RunflowRun], query: RunQuery, cursors: str) -> dict[st
 
 def _serialize_entry(run: RunflowRun) -> dict[str, Any]:
     """Serializes a run for a list: without its output."""
+    charged = run.order.charged_micros if run.order.is_settled else 0
     return {
+        "cost": format_usd(charged) if charged else None,
         "id": run.order.id,
         "target_type": "model",
         "status_code": run.get_status(),

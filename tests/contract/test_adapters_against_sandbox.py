@@ -7,6 +7,7 @@ import pytest
 from msgspec import structs
 
 from providers import ADAPTERS
+from providers.charge_list import ChargePage, ChargeQuery
 from providers.faults import ChargeStatus, FaultKind
 from providers.image_sizes import RATIO_TOLERANCE, RATIOS, compute_ratio_error, parse_ratio
 from providers.order_status import Accepted, NoAnswer, Ready
@@ -161,3 +162,19 @@ def test_runapi_header_names_task_of_truncated_body(sandbox: RunningSandbox) -> 
     accepted = driver.adapter.submit.read_answer(structs.replace(answer, body=answer.body[:-5]))
     assert isinstance(accepted, Accepted)
     assert accepted.id == driver.submit(make_order(driver.adapter)).id
+
+
+@pytest.mark.parametrize("name", [name for name in list_simulated_sellers() if ADAPTERS[name].list_charges])
+@pytest.mark.parametrize("cursors", ["first", "next_pq"])
+def test_listed_charges_are_those_of_the_invoice(sandbox: RunningSandbox, name: str, cursors: str) -> None:
+    driver = make_driver(sandbox, name)
+    assert driver.adapter.list_charges is not None
+    for number in (1, 2, 3):
+        driver.submit_and_poll(make_order(driver.adapter, number))
+    charged = {line["id"]: line["usd_micros"] for line in sandbox.list_charges()}
+    with sandbox.override_switches("runflow", cursors=cursors):
+        page = driver.call_endpoint(driver.adapter.list_charges, ChargeQuery(0.0))
+        assert isinstance(page, ChargePage)
+        assert {charge.order_id: charge.amount for charge in page.charges} == charged
+        later = driver.call_endpoint(driver.adapter.list_charges, ChargeQuery(4e9))
+    assert (len(charged), later) == (3, ChargePage(()))

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from providers.account_status import AccountStatus
 from providers.adapter import Adapter, Answer, Upload, UploadDone, UploadGrant
+from providers.charge_list import ChargePage
 from providers.faults import Fault, FaultKind
 from providers.order_status import Accepted, Failed, InProgress, NoAnswer, Progress, Ready, SearchResult, StatusNote
 from providers.orders import ImageBytes, ImageUrl
@@ -147,6 +148,14 @@ def check_account_status(status: AccountStatus | NoAnswer) -> None:
         assert status.balance is None or type(status.balance) is int
 
 
+def check_charges(page: ChargePage | NoAnswer) -> None:
+    if isinstance(page, NoAnswer):
+        check_fault(page.fault)
+    else:
+        assert all(type(charge.amount) is int and charge.order_id for charge in page.charges)
+        assert isinstance(page.next_cursor, str)
+
+
 def read_with_every_endpoint(adapter: Adapter, answer: Answer) -> None:
     check_order_status(adapter.submit.read_answer(answer))
     check_fault(adapter.parse_error(answer))
@@ -156,6 +165,8 @@ def read_with_every_endpoint(adapter: Adapter, answer: Answer) -> None:
         check_order_status(adapter.search.read_answer(answer))
     if adapter.check:
         check_account_status(adapter.check.read_answer(answer))
+    if adapter.list_charges:
+        check_charges(adapter.list_charges.read_answer(answer))
     if adapter.callback:
         assert isinstance(adapter.callback.parse_order_id(answer.body), str | None)
     for route in adapter.input_transports:

@@ -157,7 +157,7 @@ async def test_month_agrees_with_the_invoice_after_corrections(harness: StoreHar
     assert traffic.surprises.keys() == {*SURPRISES.values()}, "the seed is too tame"
     assert before.total() - before[LedgerLine.SUSPECTED] != invoiced
     period = select_period(traffic.charges, harness.now, FIRST_MOMENT, MONTH_END)
-    findings = await compare_charges(harness.store, SELLER, traffic.charges, period, harness.now)
+    findings = await compare_charges(harness.store, [SELLER], traffic.charges, period, harness.now)
     counts = count_outcomes(findings)
     assert {outcome: counts[outcome] for outcome in traffic.surprises} == traffic.surprises
     assert await book_corrections(harness.store, SELLER, findings, AUDITOR, harness.now) == traffic.surprises.total()
@@ -170,7 +170,7 @@ async def test_month_agrees_with_the_invoice_after_corrections(harness: StoreHar
     # Once more: the same corrections, and a new comparison.
     stored = harness.raw_store.dump_everything()
     assert await book_corrections(harness.store, SELLER, findings, AUDITOR, harness.now) == 0
-    findings = await compare_charges(harness.store, SELLER, traffic.charges, period, harness.now)
+    findings = await compare_charges(harness.store, [SELLER], traffic.charges, period, harness.now)
     assert count_outcomes(findings) == {ReconciliationOutcome.MATCHED: len(traffic.charges)}
     assert await book_corrections(harness.store, SELLER, findings, AUDITOR, harness.now) == 0
     assert harness.raw_store.dump_everything() == stored
@@ -183,7 +183,7 @@ async def test_audit_accepts_corrections_of_an_open_job(harness: StoreHarness) -
     assert not job.is_settled
     charge = SellerCharge(order_id="run-1", reference=f"{job.id}-9", amount=5, charged_at=harness.now)
     period = select_period([charge], harness.now, harness.now, harness.now)
-    findings = await compare_charges(harness.store, SELLER, [charge], period, harness.now)
+    findings = await compare_charges(harness.store, [SELLER], [charge], period, harness.now)
     assert await book_corrections(harness.store, SELLER, findings, AUDITOR, harness.now) == 1
     (entry,) = await harness.store.list_ledger_entries(job_factory.DAY, is_irregular=True)
     assert (entry.job, entry.team, entry.amount) == (job.id, "acme", 5)
