@@ -140,7 +140,7 @@ def _serialize_quote(
         "runner_up": ranked[1] if len(ranked) > 1 else None,
         "ranked": ranked,
         "excluded": [_serialize_excluded_offer(offer) for offer in plan.excluded],
-        "warnings": [*warnings, *(f"{entry.name}: {entry.detail}" for entry in substitutions)],
+        "warnings": [*warnings, *plan.warnings, *(f"{entry.name}: {entry.detail}" for entry in substitutions)],
     }
 
 

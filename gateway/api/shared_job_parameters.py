@@ -47,7 +47,8 @@ class JobOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         Annotated[float, Meta(gt=0, le=86_400)] | None,
         Parameter(
             APPLIED,
-            "Only sellers that deliver nine in ten images within so many seconds.",
+            "Only sellers that deliver nine in ten images within so many seconds. With the rank `deadline`: its "
+            "deadline, if shorter; slower sellers come last.",
             90,
             fix_spelling=read_number,
         ),

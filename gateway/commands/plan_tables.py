@@ -31,6 +31,8 @@ def print_plan(console: Console, catalogue: Catalogue, plan: Plan) -> None:
     else:
         console.print(Text("no seller can fulfil this request", style="bold red"))
     console.print(_make_reasons_table(plan))
+    for warning in plan.warnings:
+        console.print(Text(warning, style="yellow"))
 
 
 def _to_row(position: int, ranked: RankedOffer) -> tuple[str | Text, ...]:

@@ -111,9 +111,11 @@ def _check_rank(policy: PolicyConfig) -> Iterator[tuple[str, str]]:
         yield "All weights are zero", "weights"
     if policy.rank == "listed" and not has_list:
         yield "Rank 'listed' needs 'sellers'", "rank"
-    if policy.within and policy.rank not in ("cost", "latency"):
+    if policy.rank == "deadline" and policy.max_seconds is None:
+        yield "Rank 'deadline' needs 'max_seconds'", "rank"
+    if policy.within and policy.rank not in ("cost", "latency", "deadline"):
         yield f"'within' has no effect with rank '{policy.rank}'", "within"
-    if policy.then == "weighted" or (policy.then == "listed" and not has_list):
+    if policy.then in ("weighted", "deadline") or (policy.then == "listed" and not has_list):
         yield f"Invalid value '{policy.then}' for 'then' in this policy", "then"
 
 

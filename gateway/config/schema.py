@@ -214,7 +214,7 @@ class AccountsFile(ConfigStruct, frozen=True, kw_only=True):
 
 # --- policies.yaml
 
-Rank = Literal["cost", "latency", "listed", "weighted"]
+Rank = Literal["cost", "latency", "deadline", "listed", "weighted"]
 Regions = Annotated[tuple[NonEmptyText, ...], Meta(min_length=1)]
 
 
@@ -231,12 +231,13 @@ class FailoverConfig(ConfigStruct, frozen=True, kw_only=True):
 class PolicyConfig(ConfigStruct, frozen=True, kw_only=True):
     """A policy: how sellers are ranked, and which limits exclude sellers."""
 
-    EXTRA_CONSTRAINTS: ClassVar[dict[str, Any]] = {"properties": {"then": {"not": {"const": "weighted"}}}}
+    EXTRA_CONSTRAINTS: ClassVar[dict[str, Any]] = {"properties": {"then": {"enum": ["cost", "latency", "listed"]}}}
 
     rank: Annotated[
         Rank,
         option_help(
-            "Ranks by quote (cost), expected time (latency), order of 'sellers' (listed) or random (weighted)."
+            "Ranks by quote (cost), expected time (latency), quote of the sellers that are ready within 'max_seconds' "
+            "(deadline), order of 'sellers' (listed) or random (weighted)."
         ),
     ]
     sellers: Annotated[
@@ -249,7 +250,9 @@ class PolicyConfig(ConfigStruct, frozen=True, kw_only=True):
     ] = None
     within: Annotated[
         Percent,
-        option_help("Sellers this close to the best tie with it, like 5%. Default 0%; for cost and latency only."),
+        option_help(
+            "Sellers this close to the best tie with it, like 5%. Default 0%; for cost, latency and deadline only."
+        ),
     ] = Percent(0)
     then: Annotated[Rank, option_help("How ties are ordered. Default latency.")] = "latency"
     fidelity: Annotated[
@@ -258,7 +261,10 @@ class PolicyConfig(ConfigStruct, frozen=True, kw_only=True):
     failover: Annotated[FailoverConfig, option_help("What happens if an order fails.")] = FailoverConfig()
     max_price: Annotated[Usd | None, option_help("Maximum USD per image. Default no limit.")] = None
     max_cost: Annotated[Usd | None, option_help("Maximum USD per request. Default no limit.")] = None
-    max_seconds: Annotated[PositiveSeconds | None, option_help("Maximum p90 in seconds. Default no limit.")] = None
+    max_seconds: Annotated[
+        PositiveSeconds | None,
+        option_help("Maximum p90 in seconds; for rank 'deadline' slower sellers come last. Default no limit."),
+    ] = None
     only: Annotated[tuple[NonEmptyText, ...] | None, option_help("Only these sellers. Default all.")] = None
     ignore: Annotated[tuple[NonEmptyText, ...], option_help("Excludes these sellers. Default none.")] = ()
     regions: Annotated[Regions | None, option_help("Only sellers of accounts in these regions. Default all.")] = None

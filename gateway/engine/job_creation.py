@@ -229,7 +229,7 @@ def _make_new_job(context: EngineContext, catalogue: Catalogue, command: CreateJ
         reorder_on_unknown=plan.failover.on_unknown == "reorder",
         config_hash=plan.config_hash,
         has_webhook=command.webhook is not None or bool(team and team.webhooks.targets and not command.batch_id),
-        warnings=merge_warnings((), command.warnings),
+        warnings=merge_warnings((), (*command.warnings, *plan.warnings)),
         budget_limits=budget.to_limits(),
         key_budget=command.key_budget,
         idempotency=command.idempotency,

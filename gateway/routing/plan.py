@@ -47,11 +47,13 @@ class RoutingQuery(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class RankedOffer(Struct, frozen=True):
-    """An offer that can be ordered, and its position in the plan, best first."""
+    """An offer that can be ordered, and its position in the plan, best first. `deadline`: in seconds, of a policy of
+    rank deadline."""
 
     candidate: Candidate
     position: int
     rank: Rank
+    deadline: float | None = None
 
     @property
     def fit(self) -> Fit:
@@ -74,9 +76,14 @@ class RankedOffer(Struct, frozen=True):
         return self.candidate.signals
 
     @property
+    def is_late(self) -> bool:
+        """Whether less than nine tenths of the orders are ready within the deadline."""
+        return self.deadline is not None and self.candidate.p90_seconds > self.deadline
+
+    @property
     def reasons(self) -> tuple[str, ...]:
         """Why the offer has this position. Computed on access, since reasons are rarely needed."""
-        return tuple(_ranking_reasons(self.candidate, self.position, self.rank))
+        return tuple(_ranking_reasons(self))
 
 
 class ExcludedOffer(Struct, frozen=True):
@@ -100,6 +107,17 @@ class Plan(Struct, frozen=True, kw_only=True):
     rule_number: int | None
     failover: FailoverConfig
     config_hash: str
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Warnings for the client, before anything is ordered."""
+        if not self.ranked or not (first := self.ranked[0]).is_late:
+            return ()
+        seconds = first.candidate.p90_seconds
+        return (
+            f"deadline_unlikely: no available seller is ready within {first.deadline:g} s in nine of ten orders; the "
+            f"first needs {seconds:g} s",
+        )
 
 
 def make_plan(catalogue: Catalogue, query: RoutingQuery, signals: Signals, draw: float = 0.0) -> Plan:
@@ -131,9 +149,12 @@ def make_plan_with_policy(
             excluded.append(ExcludedOffer(seller, reasons, candidate))
         else:
             candidates.append(candidate)
-    ranked = rank_candidates(candidates, policy, draw)
+    deadline = limits.max_seconds if policy.rank == "deadline" else None
+    ranked = rank_candidates(candidates, policy, draw, deadline)
     return Plan(
-        ranked=tuple(RankedOffer(candidate, position, policy.rank) for position, candidate in enumerate(ranked)),
+        ranked=tuple(
+            RankedOffer(candidate, position, policy.rank, deadline) for position, candidate in enumerate(ranked)
+        ),
         excluded=tuple(excluded),
         policy=name,
         rule_number=rule_number,
@@ -251,8 +272,9 @@ def _limit_exclusion_reasons(candidate: Candidate, policy: PolicyConfig, limits:
         yield f"${format_usd(quote.per_image)} per image is above ${format_usd(limits.max_price)}"
     if limits.max_cost is not None and quote.total > limits.max_cost:
         yield f"${format_usd(quote.total)} is above ${format_usd(limits.max_cost)}"
-    if limits.max_seconds is not None and candidate.p90_seconds > limits.max_seconds:
-        yield f"p90 of {candidate.p90_seconds:g} s exceeds max_seconds of {limits.max_seconds:g} s"
+    max_seconds = limits.max_seconds if policy.rank != "deadline" else None
+    if max_seconds is not None and candidate.p90_seconds > max_seconds:
+        yield f"p90 of {candidate.p90_seconds:g} s exceeds max_seconds of {max_seconds:g} s"
     if policy.fidelity == "exact":
         yield from _inexact_reasons(candidate)
 
@@ -264,8 +286,11 @@ def _inexact_reasons(candidate: Candidate) -> Iterator[str]:
         yield f"not exact: {candidate.signals.conformance_text}"
 
 
-def _ranking_reasons(candidate: Candidate, position: int, rank: Rank) -> Iterator[str]:
-    yield f"{'first' if position == 0 else f'number {position + 1}'} by {rank}"
+def _ranking_reasons(ranked: RankedOffer) -> Iterator[str]:
+    candidate, position = ranked.candidate, ranked.position
+    yield f"{'first' if position == 0 else f'number {position + 1}'} by {ranked.rank}"
+    if ranked.deadline is not None:
+        yield _format_deadline_reason(ranked)
     if candidate.signals.load >= 1:
         yield "at its concurrency limit, ranked after sellers that are not"
     yield from _conformance_reasons(candidate.signals)
@@ -273,6 +298,14 @@ def _ranking_reasons(candidate: Candidate, position: int, rank: Rank) -> Iterato
         yield "unhealthy, ranked after healthy sellers"
     if candidate.fit.needs_conversion:
         yield "images are converted by the gateway"
+
+
+def _format_deadline_reason(ranked: RankedOffer) -> str:
+    source = "configured" if ranked.signals.p90 is None else "measured"
+    p90 = f"{source} p90 of {ranked.candidate.p90_seconds:g} s"
+    if ranked.is_late:
+        return f"{p90} exceeds the deadline of {ranked.deadline:g} s, ranked after sellers in time, fastest first"
+    return f"{p90} is within the deadline of {ranked.deadline:g} s"
 
 
 def _conformance_reasons(signals: CellSignals) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""Ranks candidates by a policy: cost, latency, list order or weight."""
+"""Ranks candidates by a policy: cost, latency, cost within a deadline, list order or weight."""
 
 from collections.abc import Callable, Mapping, Sequence
 from operator import eq
@@ -39,8 +39,11 @@ class SortKey(NamedTuple):
     is_equal: Callable[[float, float], bool] = eq
 
 
-def rank_candidates(candidates: Sequence[Candidate], policy: PolicyConfig, draw: float) -> Ranking:
-    """Ranks candidates by the policy's rank. `draw` in [0, 1) is the random value for a weighted policy.
+def rank_candidates(
+    candidates: Sequence[Candidate], policy: PolicyConfig, draw: float, deadline: float | None = None
+) -> Ranking:
+    """Ranks candidates by the policy's rank. `draw` in [0, 1) is the random value for a weighted policy. `deadline`: in
+    seconds, for a policy of rank deadline.
 
     Cells that deliver something else than ordered come after those that do not, unhealthy cells last. Each group is
     ranked by itself, and no candidate is excluded.
@@ -49,17 +52,21 @@ def rank_candidates(candidates: Sequence[Candidate], policy: PolicyConfig, draw:
         return list(candidates)
     health_ranks = sorted({candidate.signals.health_rank for candidate in candidates})
     if len(health_ranks) < 2:
-        return _rank_group(candidates, policy, draw)
+        return _rank_group(candidates, policy, draw, deadline)
     groups = (
         [candidate for candidate in candidates if candidate.signals.health_rank == health_rank]
         for health_rank in health_ranks
     )
-    return [candidate for group in groups for candidate in _rank_group(group, policy, draw)]
+    return [candidate for group in groups for candidate in _rank_group(group, policy, draw, deadline)]
 
 
-def _rank_group(candidates: Sequence[Candidate], policy: PolicyConfig, draw: float) -> Ranking:
+def _rank_group(candidates: Sequence[Candidate], policy: PolicyConfig, draw: float, deadline: float | None) -> Ranking:
     if policy.rank == "weighted":
         ranked = rank_by_weight(candidates, policy.weights or {}, draw)
+    elif policy.rank == "deadline" and deadline is not None:
+        in_time = [candidate for candidate in candidates if candidate.p90_seconds <= deadline]
+        late = [candidate for candidate in candidates if candidate.p90_seconds > deadline]
+        ranked = [*rank_with_ties(in_time, _sort_keys(policy)), *rank_with_ties(late, LATE_KEYS)]
     else:
         ranked = rank_with_ties(candidates, _sort_keys(policy))
     # An order at a seller at its limit would have to wait, so these sellers come last.
@@ -136,6 +143,8 @@ TIE_BREAK_KEYS = (
     SortKey(_conformance_value),
     SortKey(lambda candidate: candidate.fit.offer.position),
 )
+# Of sellers that are not ready within the deadline, the fastest first.
+LATE_KEYS = (SortKey(lambda candidate: candidate.p90_seconds), *TIE_BREAK_KEYS)
 
 
 def rank_by_weight(candidates: Sequence[Candidate], weights: Mapping[str, float], draw: float) -> Ranking:

@@ -55,8 +55,8 @@ SECRET_ENVIRON = {
 
 
 class GatewaySetup(Struct, frozen=True, kw_only=True):
-    """One test module's changes: times, limits and regions of accounts and of the team `flow`, its webhooks, jobs'
-    settings and retention of `gateway.yaml`."""
+    """One test module's changes: times, limits and regions of accounts and of the team `flow`, its webhooks and further
+    policies, jobs' settings and retention of `gateway.yaml`."""
 
     timing: Timing = FAST_TIMINGS
     account_limits: dict[str, dict[str, int]] = {}
@@ -64,6 +64,7 @@ class GatewaySetup(Struct, frozen=True, kw_only=True):
     account_regions: dict[str, str] = {}
     team_regions: tuple[str, ...] = ()
     webhooks: dict[str, Any] = {}
+    policies: dict[str, Any] = {}
     job_settings: dict[str, float] = {}
     retention: dict[str, float] = {}
     hooks: tuple[Hook, ...] = ()
@@ -96,7 +97,7 @@ def write_config(folder: Path, sandbox_url: str, callback_secret_path: Path, set
     for name, region in setup.account_regions.items():
         accounts[name]["region"] = region
     _write_json(folder / "accounts.yaml", {"accounts": accounts})
-    _write_json(folder / "policies.yaml", {"policies": _build_policies(), "default": "cheapest"})
+    _write_json(folder / "policies.yaml", {"policies": _build_policies() | setup.policies, "default": "cheapest"})
     _write_json(folder / "teams.yaml", {"teams": _build_teams(setup)})
     gateway_settings = {"reload": {"watch": False}, "jobs": setup.job_settings, "retention": setup.retention}
     _write_json(folder / "gateway.yaml", gateway_settings)
@@ -148,7 +149,7 @@ def _build_teams(setup: GatewaySetup) -> dict[str, Any]:
     return {
         "flow": {
             "keys": ["env:IGW_FLOW_KEY"],
-            "policies": policies,
+            "policies": [*policies, *setup.policies],
             "limits": setup.team_limits,
             **({"regions": setup.team_regions} if setup.team_regions else {}),
             "webhooks": {"secrets": ["env:IGW_FLOW_WEBHOOK_SECRET"], **setup.webhooks},

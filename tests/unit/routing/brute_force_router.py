@@ -117,7 +117,8 @@ def is_admitted(bid: Bid, policy: PolicyConfig, team: TeamConfig) -> bool:
     is_allowed = is_allowed and (policy.max_price is None or total / bid.request.n <= policy.max_price)
     is_allowed = is_allowed and (team.max_cost is None or total <= team.max_cost)
     is_allowed = is_allowed and (team.max_price is None or total / bid.request.n <= team.max_price)
-    is_allowed = is_allowed and (policy.max_seconds is None or bid.p90_seconds <= policy.max_seconds)
+    is_too_slow = policy.max_seconds is not None and bid.p90_seconds > policy.max_seconds
+    is_allowed = is_allowed and (policy.rank == "deadline" or not is_too_slow)
     for regions in (policy.regions, team.regions):
         is_allowed = is_allowed and (regions is None or bid.offer.seller.account.region in regions)
     if policy.fidelity == "exact":
@@ -137,7 +138,18 @@ def find_winner(bids: list[Bid], policy: PolicyConfig, team: TeamConfig) -> Bid 
     below_limit = [bid for bid in candidates if bid.signals.load < 1]
     # Sellers at their limit come last, but all sellers are ranked together.
     ranked = _rank_bids(candidates, policy)
+    if policy.rank == "deadline" and policy.max_seconds is not None:
+        late = [bid for bid in candidates if bid.p90_seconds > policy.max_seconds]
+        in_time = [bid for bid in candidates if bid not in late]
+        ranked = [*_rank_bids(in_time, policy), *_rank_late_bids(late)]
     return next(bid for bid in ranked if not below_limit or bid in below_limit)
+
+
+def _rank_late_bids(bids: list[Bid]) -> list[Bid]:
+    fastest = min((bid.p90_seconds for bid in bids), default=0.0)
+    groups = [[bid for bid in bids if bid.p90_seconds == fastest], [bid for bid in bids if bid.p90_seconds != fastest]]
+    cheapest = PolicyConfig(rank="cost")
+    return [*_rank_bids(groups[0], cheapest), *(_rank_late_bids(groups[1]) if groups[1] else [])]
 
 
 def _rank_bids(candidates: list[Bid], policy: PolicyConfig) -> list[Bid]:
@@ -179,7 +191,7 @@ def _split_ties(group: list[Bid], value: Callable[[Bid], Any], share: Fraction, 
 
 
 def _get_value(bid: Bid, rank: str, policy: PolicyConfig) -> Fraction:
-    if rank == "cost":
+    if rank in ("cost", "deadline"):
         return Fraction(bid.total)
     if rank == "latency":
         return Fraction(bid.p50_seconds)

@@ -80,6 +80,7 @@ def make_policies(source: random.Random, names: list[str]) -> dict[str, PolicyCo
         "steady": PolicyConfig(rank="listed", sellers=tuple(source.sample(names, 8))),
         "split": PolicyConfig(rank="weighted", weights={name: source.uniform(0, 9) for name in names}),
         "exact": PolicyConfig(rank="cost", fidelity="exact"),
+        "punctual": PolicyConfig(rank="deadline", max_seconds=75.0),
         "narrow": PolicyConfig(rank="cost", max_cost=Usd(900_000), max_seconds=90.0, only=tuple(names[:6])),
     }
 

@@ -40,6 +40,8 @@ def make_policies(sellers: list[str]) -> dict[str, PolicyConfig]:
         "cheap or nothing": PolicyConfig(rank="latency", max_price=Usd(62_999)),
         "thrifty": PolicyConfig(rank="latency", max_cost=Usd(100_000), ignore=("seller-1",)),
         "patient": PolicyConfig(rank="cost", max_seconds=40.0, only=("seller-0", "seller-2", "seller-3")),
+        "punctual": PolicyConfig(rank="deadline", max_seconds=40.0),
+        "punctual-ish": PolicyConfig(rank="deadline", max_seconds=15.0, within=Percent(500)),
         "local": PolicyConfig(rank="cost", regions=("eu", "nowhere")),
     }
 

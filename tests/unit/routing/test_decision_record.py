@@ -95,7 +95,7 @@ def test_generated_requests_reach_every_rule_rank_and_exclusion() -> None:
             policies.add(plan.policy)
             reasons |= {reason.split()[0] for offer in plan.excluded for reason in offer.reasons}
     assert rules == {None, 0, 1, 2, 3, 4}
-    assert policies == {"cheapest", "fast", "steady", "split", "exact", "narrow"}
+    assert policies == {"cheapest", "fast", "steady", "split", "exact", "punctual", "narrow"}
     assert reasons >= {"account", "cannot", "no", "quality", "does", "supports", "excluded", "not", "p90"}
 
 
