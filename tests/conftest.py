@@ -23,26 +23,27 @@ settings.load_profile("tests")
 # Each of httpx's clients would load all certificates, which takes it 17 ms. Tests create thousands of clients.
 httpx._transports.default.create_ssl_context = cache(httpx._transports.default.create_ssl_context)
 
-# Tests that run on each kind of store run on these once in so many. With a gateway, the others run on SQLite; without
-# one, on SQLite, in memory, and on a Redis in cluster mode, which refuses all that a single one does.
-SAMPLED_PARAMETERS = {
-    **dict.fromkeys(("gateway_and_store", "store_setup", "store"), "redis"),
-    **dict.fromkeys(("store_kind", "shared_harness", "redis_harness"), "single"),
-}
-SAMPLE_SIZE = 10
-# Of the tests in these folders, which start gateways and sellers, a quick run has one in so many, besides those with
-# the marker `in_quick_run`.
+# Of the tests that run on each kind of store, a quick run has one in so many on these. The others run on SQLite and,
+# without a gateway, in memory. A Redis in cluster mode refuses all that a single one does.
+STORE_FIXTURES = ("gateway_and_store", "store_setup", "store", "store_kind", "shared_harness", "redis_harness")
+SAMPLED_STORES = {"redis": 10, "single": 10, "clustered": 3}
+# Of the tests in these folders, which start gateways, sellers and Redis, a quick run has one in so many, besides
+# those with the marker `in_quick_run`.
 SAMPLED_FOLDERS = {
-    "api": 2,
-    "chaos": 5,
-    "clients": 4,
-    "command_line": 3,
-    "deploy": 2,
-    "doctor": 3,
-    "flow": 3,
-    "sandbox": 2,
-    "traces": 2,
+    "api": 4,
+    "chaos": 8,
+    "clients": 8,
+    "command_line": 5,
+    "deploy": 3,
+    "doctor": 4,
+    "flow": 6,
+    "sandbox": 3,
+    "store/redis": 3,
+    "store/sqlite": 2,
+    "traces": 3,
 }
+# pytest asks schemathesis for the examples of each route to find this file's tests, which takes it ten seconds.
+SLOWLY_FOUND_FILE = "test_openapi_requests.py"
 TESTS_FOLDER = Path(__file__).parent
 
 
@@ -56,13 +57,21 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
         terminalreporter.write_line(f"Tests ran in random order: repeat it with --order {config.option.order}")
 
 
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    return True if collection_path.name == SLOWLY_FOUND_FILE and not has_all_tests(config) else None
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Selects and shuffles. Afterwards pytest groups the tests that share a parametrized fixture of a module."""
-    if not (config.option.all_tests or any(".py" in argument for argument in config.args)):
+    if not has_all_tests(config):
         leave_out_thorough_tests(config, items)
     if config.option.order:
         items[:] = shuffle_tests(items, config.option.order)
+
+
+def has_all_tests(config: pytest.Config) -> bool:
+    return config.option.all_tests or any(".py" in argument for argument in config.args)
 
 
 def shuffle_tests(items: list[pytest.Item], seed: str) -> list[pytest.Item]:
@@ -104,9 +113,10 @@ def get_sample_size(item: pytest.Item) -> int:
     if item.get_closest_marker("in_quick_run"):
         return 1
     parameters = item.callspec.params if isinstance(item, pytest.Function) and hasattr(item, "callspec") else {}
-    if any(parameters.get(name) == value for name, value in SAMPLED_PARAMETERS.items()):
-        return SAMPLE_SIZE
-    return SAMPLED_FOLDERS.get(item.path.relative_to(TESTS_FOLDER).parts[0], 1)
+    store = next((parameters[name] for name in STORE_FIXTURES if name in parameters), None)
+    if store in SAMPLED_STORES:
+        return SAMPLED_STORES[store]
+    return SAMPLED_FOLDERS.get(item.path.parent.relative_to(TESTS_FOLDER).as_posix(), 1)
 
 
 @pytest.fixture(scope="session")

@@ -16,6 +16,7 @@ RUNBOOK = ROOT / "docs" / "runbook.md"
 TEST_FILES = sorted((RULES_FOLDER.parent / "tests").glob("*.yaml"))
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("path", TEST_FILES, ids=lambda path: path.stem)
 def test_alerts_fire_as_listed(path: Path) -> None:
     result = run_promtool("test", "rules", str(path))

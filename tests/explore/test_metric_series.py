@@ -190,6 +190,7 @@ def list_events_of_full_use(catalogue: Catalogue) -> Iterator[Event]:
             yield replace(JOB_ENDED, team=team, model=model, state=JobState.FAILED, fault=fault)
 
 
+@pytest.mark.thorough
 def test_random_requests_and_full_use_create_few_series(tmp_path: Path) -> None:
     counts = run_in_virtual_time(count_series_after_random_requests(tmp_path))
     print(f"{counts.middle} series after half of the requests, {counts.end} after all, {counts.full_use} in full use")

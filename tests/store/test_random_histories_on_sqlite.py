@@ -8,6 +8,6 @@ from tests.store.random_histories import MIN_STEPS, run_state_machine
 from tests.store.store_harness import make_sqlite_harness
 
 
-@pytest.mark.parametrize("min_steps", [1_000, pytest.param(MIN_STEPS, marks=pytest.mark.thorough)])
+@pytest.mark.parametrize("min_steps", [300, pytest.param(MIN_STEPS, marks=pytest.mark.thorough)])
 def test_random_job_histories_on_sqlite(tmp_path: Path, min_steps: int) -> None:
     run_state_machine(lambda: make_sqlite_harness(tmp_path), min_steps)
