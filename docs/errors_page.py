@@ -56,6 +56,7 @@ WHAT_TO_DO = {
     "image_too_large": "Scale or compress the image.",
     "images_unavailable": "Retry; operators: check the image storage.",
     "insufficient_scope": "Use a key with the scope that the message names.",
+    "budget_override_not_found": "List the overrides in force: `image-gateway budgets`.",
     "insufficient_quota": "Wait until the budget that the message names returns, or raise it ([budgets](budgets.md)).",
     "internal_error": "Report the `x-request-id`; the log has the cause. With a job id, read the job.",
     "invalid_api_key": "Use a key of `teams.yaml`, or one that `image-gateway keys new` made.",

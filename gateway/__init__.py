@@ -19,6 +19,7 @@ All errors of `gateway` and `providers`. `tests/test_layers.py` checks that the 
     │       └── ForeignObject             the gateway did not store the object at this key
     ├── ApiKeyNotFound                    no API key has this id
     ├── ApiKeyInactive                    it has expired or was revoked
+    ├── OverrideNotFound                  no override of a budget has this id, or it has ended
     ├── RateLimitReached                  a request exceeds a limit of its team or API key
     ├── BatchLeaseLost                    another replica works on the batch now
     ├── LineJobDeleted                    the job of a line of a batch does not exist any more
@@ -55,7 +56,7 @@ All errors of `gateway` and `providers`. `tests/test_layers.py` checks that the 
     │   ├── UnsupportedFormat
     │   └── TooManyPixels
     ├── InvalidKey                        not a key of an image
-    ├── InvalidKeyOption                  an invalid option of a new API key, with its name
+    ├── InvalidKeyOption                  an invalid option of a new API key or budget override, with its name
     ├── InvalidInvoice                    a seller's invoice cannot be read
     ├── InvalidReportOption               an invalid option of a report of the ledger, with its name
     └── SettingsError                     invalid environment variables

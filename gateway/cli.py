@@ -28,6 +28,7 @@ COMMAND_MODULES = {
     "doctor": "doctor",
     "explain": "explain",
     "keys": "api_key_commands",
+    "budgets": "budget_commands",
     "ledger": "ledger_commands",
     "reconcile": "reconcile_command",
     "audit": "audit",

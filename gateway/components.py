@@ -8,11 +8,12 @@ import os
 import random
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from functools import partial
 
 from msgspec import Struct
 
+from gateway.access.budget_administration import BudgetAdministration
 from gateway.access.key_administration import KeyAdministration
 from gateway.access.key_registry import Clocks, KeyRegistry
 from gateway.access.key_tokens import TokenDigester
@@ -43,7 +44,7 @@ from gateway.store.sqlite import SqliteStore
 from gateway.task_supervisor import TaskSupervisor
 from gateway.telemetry.spans import DropCounter
 from gateway.telemetry.tracing import Tracer, make_tracer
-from gateway.timeouts_and_intervals import StoreTiming, Timing
+from gateway.timeouts_and_intervals import MaintenanceTiming, StoreTiming, Timing
 from gateway.upstream.input_fetcher import InputFetcher
 from gateway.upstream.seller_client import SellerClient
 from gateway.upstream.transport_pool import TransportPool, TransportPoolProtocol
@@ -162,6 +163,25 @@ def configure_accounts(components: Components, catalogue: Catalogue) -> None:
     context.health.configure(catalogue.accounts, context.wall_clock())
 
 
+def list_administration_tasks(
+    components: Components, catalogue: Callable[[], Catalogue], timing: MaintenanceTiming
+) -> dict[str, tuple[float, Callable[[], Awaitable[None]]]]:
+    """Lists what API keys and budgets need from time to time, by the names of tasks, with their intervals."""
+    context = components.api_context
+
+    async def delete_old_keys() -> None:
+        retention_seconds = catalogue().gateway.retention.admin_events_days * DAY_SECONDS
+        await context.key_administration.delete_old_keys(retention_seconds)
+
+    return {
+        "access.delete_old_keys": (timing.cleanup_interval_seconds, delete_old_keys),
+        "budgets.expire_overrides": (
+            timing.override_check_interval_seconds,
+            context.budget_administration.expire_overrides,
+        ),
+    }
+
+
 def _make_engine_context(environment: Environment) -> EngineContext:
     factories, callback_url = environment.factories, environment.callback_url
     health_timing = environment.timing.health
@@ -206,6 +226,9 @@ def _make_api_context(environment: Environment, engine: Engine) -> ApiContext:
     open_jobs = engine.context.open_jobs
     clocks = Clocks(wall_clock=factories.system_clock, monotonic=factories.monotonic)
     key_registry = KeyRegistry(api_keys, digester, clocks, factories.draw_bytes)
+    key_administration = KeyAdministration(
+        api_keys, digester, environment.catalogue, factories.system_clock, factories.draw_bytes
+    )
 
     def count_open_jobs(owner: str) -> int:
         successors = key_registry.list_successors(owner.removeprefix("key:")) if owner.startswith("key:") else ()
@@ -221,8 +244,14 @@ def _make_api_context(environment: Environment, engine: Engine) -> ApiContext:
         refused=RefusedRequestsAwaitingRetry(factories.system_clock),
         thumbnail_maker=ThumbnailMaker(environment.storage),
         key_registry=key_registry,
-        key_administration=KeyAdministration(
-            api_keys, digester, environment.catalogue, factories.system_clock, factories.draw_bytes
+        key_administration=key_administration,
+        budget_administration=BudgetAdministration(
+            store=environment.store,
+            keys=key_administration,
+            catalogue=environment.catalogue,
+            wall_clock=factories.system_clock,
+            draw_bytes=factories.draw_bytes,
+            emit=environment.emit,
         ),
         rate_limiter=RateLimiter(count_open_jobs, environment.wall_clock),
         catalogue=environment.catalogue,

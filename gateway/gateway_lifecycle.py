@@ -20,6 +20,7 @@ from gateway.components import (
     StoreOptions,
     build_components,
     configure_accounts,
+    list_administration_tasks,
 )
 from gateway.config.reloader import ConfigReloader, ReloadResult
 from gateway.config.timing_options import configure_timing, reload_timing
@@ -28,7 +29,7 @@ from gateway.engine.engine import Engine
 from gateway.events import ConfigReloaded, Event, make_error_event
 from gateway.settings import Settings, load_signing_secrets
 from gateway.slewing_clock import SlewingClock
-from gateway.store.base import DAY_SECONDS, Store
+from gateway.store.base import Store
 from gateway.task_supervisor import SupervisedTask, TaskSupervisor
 from gateway.telemetry.event_loop_monitor import EventLoopMonitor
 from gateway.telemetry.gauges import GaugeReader, GaugeSources
@@ -270,10 +271,6 @@ class Gateway:
         registry, maintenance = components.api_context.key_registry, self.timing.maintenance
         await registry.refresh()
 
-        async def delete_old_keys() -> None:
-            retention_seconds = self.catalogue().gateway.retention.admin_events_days * DAY_SECONDS
-            await components.api_context.key_administration.delete_old_keys(retention_seconds)
-
         async def refresh_keys() -> None:
             await registry.refresh()
             self.app.end_requests_of_keys(registry.revoked_key_ids)
@@ -282,7 +279,7 @@ class Gateway:
             "access.refresh_keys": (maintenance.key_refresh_interval_seconds, refresh_keys),
             "access.save_uses": (maintenance.key_use_interval_seconds, registry.save_uses),
             "access.share_counts": (maintenance.limit_share_interval_seconds, partial(self._share_counts, components)),
-            "access.delete_old_keys": (maintenance.cleanup_interval_seconds, delete_old_keys),
+            **list_administration_tasks(components, self.catalogue, maintenance),
         }
         exit_stack.push_async_callback(registry.save_last_uses)
         for name, (interval, function) in tasks.items():

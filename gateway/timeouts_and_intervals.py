@@ -163,6 +163,8 @@ class MaintenanceTiming(Struct, frozen=True, kw_only=True):
     key_use_interval_seconds: float = 60.0
     # How soon a replica counts what other replicas admitted within their rate limits.
     limit_share_interval_seconds: float = 1.0
+    # How late the end of a budget override is recorded. It stops to apply at its time, whether that is recorded or not.
+    override_check_interval_seconds: float = 5.0
     # The engine writes to the store every second. After this time without a successful write, the store counts as
     # unavailable for new jobs.
     max_write_gap_seconds: float = 5.0

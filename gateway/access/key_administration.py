@@ -40,7 +40,7 @@ class ApiKeyInactive(Exception):
 
 
 class InvalidKeyOption(ValueError):
-    """An option of a new API key is invalid. `option`: its name."""
+    """An option of a new API key or budget override is invalid. `option`: its name."""
 
     def __init__(self, option: str, message: str) -> None:
         super().__init__(message)
@@ -52,6 +52,13 @@ class Admin(Struct, frozen=True):
 
     actor: str
     source: str
+
+
+class EventMark(Struct, frozen=True):
+    """The id and the time of an event that may be saved again after a crash."""
+
+    id: str
+    at: float
 
 
 class CommonKeyOptions(Struct, frozen=True, kw_only=True):
@@ -215,7 +222,27 @@ class KeyAdministration:
 
     # --- events and checks
 
+    async def save_event(
+        self,
+        action: str,
+        admin: Admin,
+        owner: tuple[str | None, str | None],
+        details: Mapping[str, Any],
+        mark: EventMark | None = None,
+    ) -> None:
+        """Saves the event of an action that changes no API key. `owner`: its team and API key. With the same `mark` it
+        is saved once."""
+        event = self._make_owner_event(action, admin, owner, details)
+        if mark is not None:
+            event = replace(event, id=mark.id, at=mark.at)
+        await self._change_table(lambda _: (), event)
+
     def _make_event(self, action: str, admin: Admin, key: ApiKey, details: Mapping[str, Any]) -> AdminEvent:
+        return self._make_owner_event(action, admin, (key.team, key.id), details)
+
+    def _make_owner_event(
+        self, action: str, admin: Admin, owner: tuple[str | None, str | None], details: Mapping[str, Any]
+    ) -> AdminEvent:
         now = self._wall_clock()
         return AdminEvent(
             id=make_event_id(now, self._draw_bytes(6).hex()),
@@ -223,8 +250,8 @@ class KeyAdministration:
             action=action,
             actor=admin.actor,
             source=admin.source,
-            key_id=key.id,
-            team=key.team,
+            key_id=owner[1],
+            team=owner[0],
             details={name: value for name, value in details.items() if value not in (None, "", (), {})},
         )
 

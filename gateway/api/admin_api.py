@@ -49,9 +49,9 @@ BodyT = TypeVar("BodyT", bound=Struct)
 async def create_key(request: HttpRequest) -> Response[bytes]:
     """Creates an API key. Only this response contains it."""
     context = get_context(request)
-    body = await _parse_body(request, CreateKeyRequest)
-    with _translate_errors():
-        created = await context.key_administration.create_key(body.to_options(), _make_admin(request))
+    body = await parse_body(request, CreateKeyRequest)
+    with translate_errors():
+        created = await context.key_administration.create_key(body.to_options(), make_admin(request))
     await _publish_change(request, "key_created", created.key)
     return _created_response(context, created)
 
@@ -62,14 +62,14 @@ async def list_keys(request: HttpRequest) -> Response[bytes]:
     context = get_context(request)
     params = read_query_params(request, "team", "limit", "after")
     limit = parse_limit(params["limit"], MAX_LIMIT, DEFAULT_LIMIT)
-    listed = await context.key_administration.list_keys(_get_value(params["team"]))
+    listed = await context.key_administration.list_keys(get_value(params["team"]))
     start = _find_position(listed, params["after"])
     page = listed[start : start + limit]
     has_more = len(listed) > start + limit
-    return _list_response([serialize_key(key, context.wall_clock()) for key in page], has_more)
+    return list_response([serialize_key(key, context.wall_clock()) for key in page], has_more)
 
 
-def _get_value(values: list[str]) -> str | None:
+def get_value(values: list[str]) -> str | None:
     return values[0] if values else None
 
 
@@ -87,7 +87,7 @@ def _find_position(listed: tuple[ListedKey, ...], after: list[str]) -> int:
 @get(f"{KEYS_PATH}/{{key_id:str}}", opt=ADMIN)
 async def get_key(request: HttpRequest, key_id: str) -> Response[bytes]:
     context = get_context(request)
-    with _translate_errors():
+    with translate_errors():
         listed = await context.key_administration.get_key(key_id)
     return json_response(serialize_key(listed, context.wall_clock()), 200, {})
 
@@ -96,10 +96,10 @@ async def get_key(request: HttpRequest, key_id: str) -> Response[bytes]:
 async def rotate_key(request: HttpRequest, key_id: str) -> Response[bytes]:
     """Creates the successor of an API key. The old key still works for the `overlap`."""
     context = get_context(request)
-    body = await _parse_body(request, RotateKeyRequest)
-    with _translate_errors():
+    body = await parse_body(request, RotateKeyRequest)
+    with translate_errors():
         overlap_seconds = parse_duration("overlap", body.overlap)
-        created = await context.key_administration.rotate_key(key_id, overlap_seconds, _make_admin(request))
+        created = await context.key_administration.rotate_key(key_id, overlap_seconds, make_admin(request))
     await _publish_change(request, "key_rotated", created.key)
     return _created_response(context, created)
 
@@ -118,8 +118,8 @@ async def delete_key(request: HttpRequest, key_id: str) -> Response[bytes]:
 
 async def _revoke(request: HttpRequest, key_id: str) -> Response[bytes]:
     context = get_context(request)
-    with _translate_errors():
-        key = await context.key_administration.revoke_key(key_id, _make_admin(request))
+    with translate_errors():
+        key = await context.key_administration.revoke_key(key_id, make_admin(request))
     await _publish_change(request, "key_revoked", key)
     return json_response(serialize_key(ListedKey(key, None), context.wall_clock()), 200, {})
 
@@ -130,11 +130,11 @@ async def list_admin_events(request: HttpRequest) -> Response[bytes]:
     params = read_query_params(request, "limit", "after")
     limit = parse_limit(params["limit"], MAX_LIMIT, DEFAULT_LIMIT)
     try:
-        page = await get_context(request).key_administration.list_events(limit, _get_value(params["after"]))
+        page = await get_context(request).key_administration.list_events(limit, get_value(params["after"]))
     except ValueError:
         message = "Invalid value for 'after': use 'last_id' of the previous page."
         raise ApiError(400, "invalid_value", message, param="after") from None
-    return _list_response([serialize_event(event) for event in page.events], page.next_cursor is not None)
+    return list_response([serialize_event(event) for event in page.events], page.next_cursor is not None)
 
 
 @get(TEAMS_PATH, opt=ADMIN)
@@ -151,7 +151,7 @@ async def list_teams(request: HttpRequest) -> Response[bytes]:
         windows = {kind: get_window(kind, now) for kind in WindowKind}
         balances = {kind: await load_balance(context.store, name, window) for kind, window in windows.items()}
         teams.append(_serialize_team(name, config, balances, key_counts))
-    return _list_response(teams)
+    return list_response(teams)
 
 
 def _serialize_team(
@@ -181,7 +181,7 @@ def _to_usd(amount: int | None) -> float | None:
     return None if amount is None else amount / MICROS_PER_USD
 
 
-async def _parse_body(request: HttpRequest, body_type: type[BodyT]) -> BodyT:
+async def parse_body(request: HttpRequest, body_type: type[BodyT]) -> BodyT:
     """Parses the JSON body. An empty body has no options."""
     content_length = request.headers.get("content-length")
     body = await read_body(request.stream(), content_length, MAX_BODY_BYTES_WITHOUT_IMAGES)
@@ -191,13 +191,13 @@ async def _parse_body(request: HttpRequest, body_type: type[BodyT]) -> BodyT:
 
 async def _publish_change(request: HttpRequest, action: str, key: ApiKey) -> None:
     """Applies the change in this process at once, and logs it."""
-    context, admin = get_context(request), _make_admin(request)
+    context, admin = get_context(request), make_admin(request)
     event = ApiKeyChanged(action=action, key=key.id, team=key.team, actor=admin.actor, source=admin.source)
     context.engine.context.emit(event)
     await context.key_registry.refresh()
 
 
-def _make_admin(request: HttpRequest) -> Admin:
+def make_admin(request: HttpRequest) -> Admin:
     """Names the admin for the event: the key, and the address of the client, also as a proxy forwarded it."""
     client = request.scope.get("client")
     address = client[0] if client else "unknown"
@@ -207,7 +207,7 @@ def _make_admin(request: HttpRequest) -> Admin:
 
 
 @contextmanager
-def _translate_errors() -> Iterator[None]:
+def translate_errors() -> Iterator[None]:
     try:
         yield
     except InvalidKeyOption as error:
@@ -225,7 +225,7 @@ def _created_response(context: ApiContext, created: CreatedKey) -> Response[byte
     return json_response({**body, "key": created.token}, 201, headers)
 
 
-def _list_response(entries: list[dict[str, Any]], has_more: bool = False) -> Response[bytes]:
+def list_response(entries: list[dict[str, Any]], has_more: bool = False) -> Response[bytes]:
     first_id, last_id = (entries[0].get("id"), entries[-1].get("id")) if entries else (None, None)
     ids = {"first_id": first_id, "last_id": last_id, "has_more": has_more}
     return json_response({"object": "list", "data": entries, **ids}, 200, {})

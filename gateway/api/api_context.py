@@ -6,6 +6,7 @@ from typing import Any
 from litestar import Request
 from msgspec import Struct
 
+from gateway.access.budget_administration import BudgetAdministration
 from gateway.access.key_administration import KeyAdministration
 from gateway.access.key_registry import KeyRegistry
 from gateway.access.rate_limiter import RateLimiter
@@ -36,6 +37,7 @@ class ApiContext(Struct, frozen=True, kw_only=True):
     thumbnail_maker: ThumbnailMaker
     key_registry: KeyRegistry
     key_administration: KeyAdministration
+    budget_administration: BudgetAdministration
     rate_limiter: RateLimiter
     catalogue: Callable[[], Catalogue]
     wall_clock: Callable[[], float]

@@ -12,6 +12,7 @@ from gateway.api.admin_api import ADMIN_HANDLERS
 from gateway.api.api_context import ApiContext
 from gateway.api.batches.batches_api import cancel_batch, create_batch, get_batch, list_batches
 from gateway.api.batches.files_api import delete_team_file, download_file, get_file, list_files, upload_file
+from gateway.api.budget_routes import BUDGET_HANDLERS
 from gateway.api.callbacks import receive_callback
 from gateway.api.cors_headers import CrossOriginHeaders, Origins
 from gateway.api.error_translator import ErrorTranslator
@@ -46,6 +47,7 @@ from gateway.timeouts_and_intervals import ApiTiming
 ErrorHandler = Callable[[Request[Any, Any, Any], Any], Response[bytes]]
 ROUTE_HANDLERS = [
     *ADMIN_HANDLERS,
+    *BUDGET_HANDLERS,
     create_generation,
     create_edit,
     create_variation,

@@ -27,6 +27,7 @@ from gateway.money import format_usd
 from gateway.routing.plan import ExcludedOffer, Plan, RankedOffer, RoutingError, RoutingQuery, make_plan
 from gateway.routing.plan_json import format_rule
 from gateway.store.budget_balances import load_balance
+from gateway.store.budget_overrides import load_raised_limits
 from gateway.store.ledger_totals import BudgetBalance
 
 
@@ -74,6 +75,8 @@ class BudgetState(Struct, frozen=True):
 async def _load_budgets(context: ApiContext, commit: Commit | None) -> list[BudgetState]:
     """Loads the limited budgets of a job, the longest windows first. Empty if no seller can be used."""
     limits = commit.budget_limits if commit else ()
+    if limits:
+        limits = await load_raised_limits(context.store, limits, context.wall_clock())
     balances = await asyncio.gather(*(load_balance(context.store, limit.owner, limit.window) for limit in limits))
     hold = commit.job.hold if commit else 0
     return [BudgetState(limit, balance, hold) for limit, balance in zip(limits, balances, strict=True)]

@@ -15,6 +15,13 @@ import click
 import httpx
 import msgspec
 
+from gateway.access.budget_administration import (
+    BudgetAdministration,
+    OverrideNotFound,
+    RaiseBudgetRequest,
+    serialize_budget,
+    serialize_override,
+)
 from gateway.access.key_administration import (
     Admin,
     ApiKeyInactive,
@@ -47,6 +54,12 @@ class KeyAdmin(Protocol):
 
     async def list_events(self, limit: int) -> list[Json]: ...
 
+    async def list_budgets(self, team: str | None) -> list[Json]: ...
+
+    async def raise_budget(self, request: RaiseBudgetRequest) -> Json: ...
+
+    async def end_override(self, override_id: str) -> Json: ...
+
 
 class RemoteKeyAdmin:
     """Uses the admin API of the gateway at `url`, which may end with /v1."""
@@ -72,6 +85,16 @@ class RemoteKeyAdmin:
     async def list_events(self, limit: int) -> list[Json]:
         events: list[Json] = (await self._call("GET", "/events", params={"limit": str(limit)}))["data"]
         return events
+
+    async def list_budgets(self, team: str | None) -> list[Json]:
+        budgets: list[Json] = (await self._call("GET", "/budgets", params={"team": team} if team else {}))["data"]
+        return budgets
+
+    async def raise_budget(self, request: RaiseBudgetRequest) -> Json:
+        return await self._call("POST", "/budgets", msgspec.to_builtins(request))
+
+    async def end_override(self, override_id: str) -> Json:
+        return await self._call("DELETE", f"/budgets/{quote(override_id, safe='')}")
 
     async def _call(
         self, method: str, path: str, body: Json | None = None, params: Mapping[str, str] | None = None
@@ -106,8 +129,8 @@ class RemoteKeyAdmin:
 class LocalKeyAdmin:
     """Changes the store directly, with the settings of `serve`."""
 
-    def __init__(self, administration: KeyAdministration) -> None:
-        self._administration = administration
+    def __init__(self, administration: KeyAdministration, budgets: BudgetAdministration) -> None:
+        self._administration, self._budgets = administration, budgets
         self._admin = Admin(f"cli:{_get_user()}", socket.gethostname())
 
     async def create_key(self, request: CreateKeyRequest) -> Json:
@@ -126,6 +149,15 @@ class LocalKeyAdmin:
 
     async def list_events(self, limit: int) -> list[Json]:
         return [serialize_event(event) for event in (await self._administration.list_events(limit, None)).events]
+
+    async def list_budgets(self, team: str | None) -> list[Json]:
+        return [serialize_budget(state) for state in await self._budgets.list_budgets(team)]
+
+    async def raise_budget(self, request: RaiseBudgetRequest) -> Json:
+        return serialize_override(await self._budgets.raise_budget(request, self._admin))
+
+    async def end_override(self, override_id: str) -> Json:
+        return serialize_override(await self._budgets.end_override(override_id, self._admin))
 
 
 def _serialize_created(created: CreatedKey) -> Json:
@@ -148,11 +180,11 @@ async def open_key_admin(
         yield RemoteKeyAdmin(url, key)
         return
     try:
-        async with _open_administration(config, data) as administration:
-            yield LocalKeyAdmin(administration)
+        async with _open_administration(config, data) as admin:
+            yield admin
     except InvalidKeyOption as error:
         raise click.UsageError(f"{error.option}: {error}") from None
-    except (ApiKeyNotFound, ApiKeyInactive, SettingsError) as error:
+    except (ApiKeyNotFound, ApiKeyInactive, OverrideNotFound, SettingsError) as error:
         raise click.ClickException(str(error)) from None
     except StoreError as error:
         hint = " With SQLite, use the running gateway: --url URL" if "is in use" in str(error) else ""
@@ -160,13 +192,23 @@ async def open_key_admin(
 
 
 @asynccontextmanager
-async def _open_administration(config: Path | None, data: Path | None) -> AsyncIterator[KeyAdministration]:
+async def _open_administration(config: Path | None, data: Path | None) -> AsyncIterator[LocalKeyAdmin]:
     settings = load_settings(os.environ, config=config, data=data)
     catalogue = load_valid_catalogue(settings)
     digester = TokenDigester(load_signing_secrets(settings))
     store = make_configured_store(settings, catalogue)
     await store.open()
     try:
-        yield KeyAdministration(store.api_keys, digester, lambda: catalogue, time.time, secrets.token_bytes)
+        keys = KeyAdministration(store.api_keys, digester, lambda: catalogue, time.time, secrets.token_bytes)
+        budgets = BudgetAdministration(
+            store=store,
+            keys=keys,
+            catalogue=lambda: catalogue,
+            wall_clock=time.time,
+            draw_bytes=secrets.token_bytes,
+            # The command line prints what it does; the event of admins is its record.
+            emit=lambda _: None,
+        )
+        yield LocalKeyAdmin(keys, budgets)
     finally:
         await store.close()

@@ -33,7 +33,8 @@ from gateway.jobs.job_completion import merge_warnings
 from gateway.routing.decision_record import PlannedRequest, encode_decision_record, make_decision_record
 from gateway.routing.plan import Plan, RoutingQuery, make_plan
 from gateway.routing.routing_request import RequestedParams
-from gateway.store.base import Applied, CommitOutcome, StoreOutcomeUnknown, StoreUnavailable
+from gateway.store.base import Applied, BudgetExceeded, CommitOutcome, StoreOutcomeUnknown, StoreUnavailable
+from gateway.store.budget_overrides import load_raised_limits
 from gateway.store.partitions import new_job_id
 
 # How many route entries a job keeps: the best of its plan.
@@ -143,7 +144,7 @@ async def create_job(context: EngineContext, command: CreateJobCommand) -> Creat
         decision_record=decision_record,
     )
     commit = build_first_commit(new_job, context.wall_clock())
-    outcome = await _save_job(context, command, commit)
+    commit, outcome = await _save_job(context, command, commit)
     return CreateJobResult(commit, outcome, plan.policy, order_documents)
 
 
@@ -171,7 +172,7 @@ def _make_route(context: EngineContext, command: CreateJobCommand, plan: Plan) -
     )
 
 
-async def _save_job(context: EngineContext, command: CreateJobCommand, commit: Commit) -> CommitOutcome:
+async def _save_job(context: EngineContext, command: CreateJobCommand, commit: Commit) -> tuple[Commit, CommitOutcome]:
     """Commits the new job while its client is connected. Deletes its inputs if it was not created."""
     job_id = commit.job.id
     if command.is_client_connected is not None and not await command.is_client_connected():
@@ -179,6 +180,8 @@ async def _save_job(context: EngineContext, command: CreateJobCommand, commit: C
         raise ClientDisconnected
     try:
         outcome = await commit_job(context, commit)
+        if isinstance(outcome, BudgetExceeded):
+            commit, outcome = await _commit_with_overrides(context, commit, outcome)
     except StoreOutcomeUnknown:
         # The job may be saved already, or later. So its inputs are kept, for a retry by its client.
         raise
@@ -189,7 +192,18 @@ async def _save_job(context: EngineContext, command: CreateJobCommand, commit: C
         await discard_inputs(context, job_id)
     elif command.has_client_disconnected is not None and command.has_client_disconnected():
         raise ClientDisconnected
-    return outcome
+    return commit, outcome
+
+
+async def _commit_with_overrides(
+    context: EngineContext, commit: Commit, refusal: BudgetExceeded
+) -> tuple[Commit, CommitOutcome]:
+    """Commits the job with the overrides of its budgets that apply now, if there are any."""
+    raised = await load_raised_limits(context.store, commit.budget_limits, context.wall_clock())
+    if raised == commit.budget_limits:
+        return commit, refusal
+    commit = replace(commit, budget_limits=raised)
+    return commit, await commit_job(context, commit)
 
 
 def _plan_request(context: EngineContext, catalogue: Catalogue, command: CreateJobCommand) -> PlannedRequest:

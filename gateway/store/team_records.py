@@ -11,7 +11,7 @@ from msgspec.structs import replace
 MAX_PAGE_RECORDS = 100
 # The id of a mark is this, and the id of the deleted record.
 DELETED_PREFIX = "deleted_"
-_RECORD_ID = re.compile(rf"(?:{DELETED_PREFIX})?(?:file-|batch_|delivery_)[0-9a-z]{{28}}", re.ASCII)
+_RECORD_ID = re.compile(rf"(?:{DELETED_PREFIX})?(?:file-|batch_|delivery_|override_)[0-9a-z]{{28}}", re.ASCII)
 
 
 class RecordKind(StrEnum):
@@ -22,6 +22,7 @@ class RecordKind(StrEnum):
     BATCH = "batch"
     DELIVERY = "delivery"
     DELETED = "deleted"
+    BUDGET_OVERRIDE = "budget_override"
 
 
 class TeamRecord(Struct, frozen=True, kw_only=True):

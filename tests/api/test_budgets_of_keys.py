@@ -1,12 +1,17 @@
 """Budgets of API keys and teams, as callers and admins see them."""
 
+import json
+from typing import Any
+
 import httpx
 import pytest
 
 from tests.api.error_responses import IMAGES_PATH, JOBS_PATH, parse_error
 from tests.api.job_requests import BODY
-from tests.harness.gateway_runner import RunningGateway, make_client
+from tests.harness.cli_runner import run_command
+from tests.harness.gateway_runner import ADMIN_KEY, RunningGateway, make_client
 from tests.harness.key_admin import KEYS_PATH, create_key, open_admin_client
+from tests.harness.wait import wait_until
 
 WAIT = {"prefer": "wait=30"}
 
@@ -84,3 +89,50 @@ def test_teams_are_listed_with_all_windows(gateway: RunningGateway) -> None:
     budget = teams["design"]["budget"]
     assert list(budget) == ["day", "week", "month", "lifetime"]
     assert 0 < budget["day"]["spent"] <= budget["week"]["spent"] <= budget["lifetime"]["spent"]
+
+
+def test_expired_override_is_an_event_and_a_line_of_the_log(gateway: RunningGateway) -> None:
+    created = create_key(gateway, budget={"month": "0.000001"})
+    body = {"team": "design", "key_id": created["id"], "window": "month", "amount": "0.50", "duration": "1s"}
+    with make_client(gateway.url, created["key"]) as client, open_admin_client(gateway.url) as admin:
+        assert client.post("/v1/admin/budgets", json=body | {"reason": "a test"}).status_code == 403
+        override = admin.post("/v1/admin/budgets", json=body | {"reason": "a test"}).json()
+        assert (override["configured"], override["amount"]) == (0.000001, 0.5)
+
+        def find_event() -> dict[str, Any] | None:
+            events = admin.get("/v1/admin/events").json()["data"]
+            found = [event for event in events if event["details"].get("override") == override["id"]]
+            return found[0] if len(found) > 1 else None
+
+        event = wait_until(find_event, "the override expires")
+        assert event is not None
+        assert (event["action"], event["actor"]) == ("budget_override_expired", "gateway")
+        assert event["details"]["reason"] == "a test"
+        listed = admin.get("/v1/admin/budgets?team=design").json()["data"]
+        assert [item["overrides"] for item in listed if item["key_id"] == created["id"]] == [[]]
+        expect_refusal(client.post(JOBS_PATH, json=BODY), "this API key has $0.000001 of $0.000001 left")
+    wait_until(lambda: '"budget_override_expired"' in gateway.stderr, "the log has the line")
+
+
+def test_override_lets_a_key_order_at_once_until_it_is_ended(gateway: RunningGateway) -> None:
+    created = create_key(gateway, budget={"day": "0.000001"})
+    options = ("--url", gateway.url, "--admin-key", ADMIN_KEY)
+    with make_client(gateway.url, created["key"]) as client, open_admin_client(gateway.url) as admin:
+        expect_refusal(client.post(JOBS_PATH, json=BODY), "this API key has")
+        arguments = ("--key", created["id"], "--window", "day", "--to", "5.00", "--for", "1h", "--reason", "a test")
+        raised = run_command("budgets", "raise", "design", *arguments, "--json", *options)
+        assert raised.returncode == 0, raised.stderr
+        assert client.post(JOBS_PATH, json=BODY, headers=WAIT).status_code == 200
+        assert client.post("/v1/quotes", json=BODY).json()["budgets"][0]["limit"] == 5.0
+        listed = run_command("budgets", "--team", "design", *options)
+        assert created["id"] in listed.stdout
+        override = json.loads(raised.stdout)["id"]
+        assert override in listed.stdout
+        assert run_command("budgets", "end", override, *options).returncode == 0
+        expect_refusal(client.post(JOBS_PATH, json=BODY), "this API key has $0.00 of $0.000001 left")
+        answer = admin.delete(f"/v1/admin/budgets/{override}")
+        assert (answer.status_code, parse_error(answer)["code"]) == (404, "budget_override_not_found")
+        events = admin.get("/v1/admin/events").json()["data"]
+        [event] = [event for event in events if event["details"].get("override") == override][1:]
+        assert event["action"] == "budget_raised"
+        assert (event["key_id"], event["details"]["reason"]) == (created["id"], "a test")

@@ -26,6 +26,7 @@ DOCUMENTS = {
     "/llms.txt": "text/plain; charset=utf-8",
 }
 ID_NAMES = ("job_id", "response_id", "key_id", "model_id")
+OVERRIDE_ID = "OVERRIDE_ID"
 Operation = tuple[str, str, dict[str, Any]]
 
 
@@ -89,11 +90,20 @@ def example_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def make_environ(gateway: RunningGateway) -> dict[str, str]:
+def make_environ(gateway: RunningGateway, source: str) -> dict[str, str]:
+    """Makes the variables that an example needs."""
     job_id, key_id = create_finished_job(gateway)["id"], create_key(gateway)["id"]
     keys = {"IGW_KEY": API_KEY, "IGW_ADMIN_KEY": ADMIN_KEY, "NO_PROXY": "*"}
     ids = {"JOB_ID": job_id, "RESPONSE_ID": make_response_id(job_id), "KEY_ID": key_id, "MODEL_ID": "gpt-image-2"}
+    if OVERRIDE_ID in source.upper():
+        ids[OVERRIDE_ID] = raise_budget(gateway)
     return {"IGW_URL": gateway.url, **keys, **ids}
+
+
+def raise_budget(gateway: RunningGateway) -> str:
+    override = {"team": "marketing", "window": "day", "amount": "80.00", "duration": "1h", "reason": "a test"}
+    answer = gateway.http.post("/v1/admin/budgets", json=override, headers={"authorization": f"Bearer {ADMIN_KEY}"})
+    return str(answer.json()["id"])
 
 
 @pytest.mark.usefixtures("example_folder")
@@ -103,7 +113,7 @@ def test_curl_examples_run_as_printed(gateway: RunningGateway, document: dict[st
     for operation, source in samples:
         # The function adds the status to the output, as the last line.
         script = f'curl() {{ command curl -w "\\n%{{http_code}}" "$@"; }}\n{source}'
-        environ = os.environ | make_environ(gateway)
+        environ = os.environ | make_environ(gateway, source)
         result = subprocess.run(["bash", "-c", script], env=environ, capture_output=True, timeout=60, check=True)  # noqa: S607
         body, _, status = result.stdout.rpartition(b"\n")
         assert status.startswith(b"2"), f"{source}\n{body[:500]!r} {status!r}"
@@ -115,8 +125,9 @@ def test_python_examples_run_as_printed(gateway: RunningGateway, document: dict[
     samples = list_code_samples(document, "python")
     assert len(samples) >= 10
     for _, source in samples:
-        environ = make_environ(gateway)
-        variables: dict[str, Any] = {name: environ[name.upper()] for name in ID_NAMES}
+        environ = make_environ(gateway, source)
+        names = [name for name in (*ID_NAMES, OVERRIDE_ID.lower()) if name.upper() in environ]
+        variables: dict[str, Any] = {name: environ[name.upper()] for name in names}
         with patch.dict(os.environ, environ):
             exec(f"{PYTHON_SETUP}\n{source}", variables)  # noqa: S102  the examples are the gateway's own
         assert variables["response"], source

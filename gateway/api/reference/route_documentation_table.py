@@ -13,6 +13,7 @@ from gateway.api.model_response_types import ModelBody, ModelListBody
 from gateway.api.parameter_schema import build_example
 from gateway.api.parameter_table import CreateJobRequest, EditRequest, GenerationRequest
 from gateway.api.quote_response_types import QuoteBody
+from gateway.api.reference.budget_documentation import BUDGET_ROUTE_DOCUMENTATION
 from gateway.api.reference.responses_documentation import RESPONSES_DOCUMENTATION
 from gateway.api.reference.route_documentation import (
     ExampleRequest,
@@ -71,6 +72,7 @@ PATH_PARAMETERS = {
     "model_id": "A model or an alias. It may contain slashes.",
     "response_id": "The id of the response: that of its job, with `resp_` for `job_`.",
     "key_id": "The id of the API key: `igw_<id>_<secret>` contains it.",
+    "override_id": "The id of the override.",
     "key": "The image's key, as its URL has it.",
 }
 RESPONSE_HEADERS = {
@@ -98,6 +100,7 @@ ROUTE_DOCUMENTATION = {
     **BATCH_ROUTE_DOCUMENTATION,
     **WEBHOOK_ROUTE_DOCUMENTATION,
     **USAGE_ROUTE_DOCUMENTATION,
+    **BUDGET_ROUTE_DOCUMENTATION,
     "create_generation": RouteDocumentation(
         tag="Images",
         summary="Generate images",

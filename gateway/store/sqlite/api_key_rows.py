@@ -24,7 +24,7 @@ _DELETE_USE = "DELETE FROM api_key_uses WHERE id = ?"
 _UPSERT_USE = """INSERT INTO api_key_uses (id, used_at) SELECT id, ?2 FROM api_keys WHERE id = ?1
 ON CONFLICT (id) DO UPDATE SET used_at = max(used_at, excluded.used_at)"""
 _SELECT_USES = "SELECT id, used_at FROM api_key_uses"
-_INSERT_EVENT = "INSERT INTO admin_events (id, at, entry) VALUES (?, ?, ?)"
+_INSERT_EVENT = "INSERT OR IGNORE INTO admin_events (id, at, entry) VALUES (?, ?, ?)"
 _SELECT_EVENTS = "SELECT entry FROM admin_events WHERE ?1 IS NULL OR id < ?1 ORDER BY id DESC LIMIT ?2"
 DELETE_OLD_EVENTS = "DELETE FROM admin_events WHERE id IN (SELECT id FROM admin_events WHERE at < ? LIMIT ?)"
 

@@ -57,6 +57,15 @@ async def test_new_store_has_no_keys(harness: StoreHarness) -> None:
     assert (await harness.store.api_keys.list_events()).events == ()
 
 
+async def test_event_that_is_saved_again_is_one_event(harness: StoreHarness) -> None:
+    event = make_event(harness, 1)
+    for version in ("one", "two"):
+        expected = EMPTY_VERSION if version == "one" else "one"
+        change = ApiKeyChange(expected_version=expected, version=version, event=event)
+        assert await harness.store.api_keys.change_table(change)
+    assert (await harness.store.api_keys.list_events()).events == (event,)
+
+
 async def test_change_adds_replaces_and_deletes_keys(harness: StoreHarness) -> None:
     first, second = make_key("a"), make_key("b", team=None)
     assert await change_table(harness, EMPTY_VERSION, "v1", first, second)

@@ -4,6 +4,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
+from gateway.access.budget_events import BudgetOverrideChanged
 from gateway.events import (
     ApiKeyChanged,
     AttemptEnded,
@@ -120,6 +121,18 @@ SAMPLE_EVENTS: tuple[Event, ...] = (
     WEBHOOK_DELIVERED,
     replace(WEBHOOK_DELIVERED, outcome="refused", status=500, delivery_status="failed"),
     ApiKeyChanged(action="created", key="k", team="a", actor="b", source="127.0.0.1"),
+    BudgetOverrideChanged(
+        action="budget_raised",
+        override="override_1",
+        team="a",
+        key=None,
+        window="day",
+        configured=1_000_000,
+        limit=2_000_000,
+        until=1_790_000_000.0,
+        actor="b",
+        source="127.0.0.1",
+    ),
     ErrorReported(component="store", message="m", task="store.listen"),
     TaskRecovered(task="store.listen", failures=1, seconds=1.0),
     CallbackHandled(adapter="runapi", outcome=CallbackOutcome.ACCEPTED),

@@ -11,6 +11,7 @@ from msgspec.structs import replace
 from prometheus_client.parser import text_string_to_metric_families
 
 from gateway import events
+from gateway.access import budget_events
 from gateway.api.application import ROUTE_HANDLERS
 from gateway.events import COMPONENTS, CommitResult, Event, StoreCommitted
 from gateway.jobs.job import JobState
@@ -193,7 +194,7 @@ def test_only_the_table_has_metrics() -> None:
 def test_each_event_class_has_a_sample() -> None:
     classes = {
         kind
-        for kind in (*vars(events).values(), *vars(webhook_events).values())
+        for kind in (*vars(events).values(), *vars(webhook_events).values(), *vars(budget_events).values())
         if isinstance(kind, type) and issubclass(kind, Event) and not kind.__subclasses__()
     }
     assert {type(event) for event in SAMPLE_EVENTS} == classes
