@@ -79,6 +79,9 @@ class QuoteBody(TypedDict):
     winner: QuotedSellerBody | None
     runner_up: QuotedSellerBody | None
     ranked: Annotated[list[QuotedSellerBody], Meta(description="The best one first.")]
+    split: Annotated[
+        list[int], Meta(description="How many images the first sellers get at once, if the policy splits the request.")
+    ]
     excluded: list[ExcludedSellerBody]
     budgets: Annotated[
         list[QuotedBudgetBody],

@@ -142,6 +142,7 @@ def _serialize_quote(
         "winner": ranked[0] if ranked else None,
         "runner_up": ranked[1] if len(ranked) > 1 else None,
         "ranked": ranked,
+        "split": list(plan.split_counts),
         "excluded": [_serialize_excluded_offer(offer) for offer in plan.excluded],
         "warnings": [*warnings, *plan.warnings, *(f"{entry.name}: {entry.detail}" for entry in substitutions)],
     }

@@ -27,12 +27,20 @@ def print_plan(console: Console, catalogue: Catalogue, plan: Plan) -> None:
     console.print(Text.assemble("policy ", (plan.policy, "bold"), f" ({rule}), config {plan.config_hash}"))
     if plan.ranked:
         print_rows(console, PLAN_COLUMNS, [_to_row(position, ranked) for position, ranked in enumerate(plan.ranked, 1)])
+        if plan.split_counts:
+            console.print(Text(format_split([ranked.candidate.seller for ranked in plan.ranked], plan.split_counts)))
         console.print()
     else:
         console.print(Text("no seller can fulfil this request", style="bold red"))
     console.print(_make_reasons_table(plan))
     for warning in plan.warnings:
         console.print(Text(warning, style="yellow"))
+
+
+def format_split(sellers: Sequence[str], split_counts: Sequence[int]) -> str:
+    """Describes how the images of a request are split over the first sellers."""
+    parts = [f"{count} at {seller}" for seller, count in zip(sellers, split_counts, strict=False)]
+    return f"split: {', '.join(parts)}, at the same time"
 
 
 def _to_row(position: int, ranked: RankedOffer) -> tuple[str | Text, ...]:

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.text import Text
 
 from gateway.commands.gateway_api_client import fetch_from_gateway, parse_report
-from gateway.commands.plan_tables import print_rows
+from gateway.commands.plan_tables import format_split, print_rows
 from gateway.money import format_usd
 
 INPUT_EDGE_PIXELS = 1024
@@ -51,6 +51,7 @@ class QuoteReport(Struct, frozen=True, kw_only=True):
     ranked: tuple[QuotedSeller, ...]
     excluded: tuple[ExcludedSellerReport, ...]
     warnings: tuple[str, ...]
+    split: tuple[int, ...] = ()
 
 
 def explain_live(options: dict[str, Any], wants_json: bool) -> None:
@@ -111,6 +112,8 @@ def print_quote(console: Console, report: QuoteReport) -> None:
         print_rows(
             console, QUOTE_COLUMNS, [_to_row(position, quoted) for position, quoted in enumerate(report.ranked, 1)]
         )
+    if report.split:
+        console.print(Text(format_split([quoted.seller for quoted in report.ranked], report.split)))
     if not all(quoted.measured for quoted in report.ranked):
         console.print(Text("~ expected by the configuration, not measured", style="dim"))
     for position, quoted in enumerate(report.ranked, 1):

@@ -88,7 +88,10 @@ def _check_policy(policy: PolicyConfig, sellers: Mapping[str, str | None]) -> It
             yield Finding(f"'{seller}' is listed twice", ("sellers", index))
     has_weight = policy.weights is None or any(policy.weights.values())
     # A misspelled seller may be the only eligible one.
-    if has_weight and not unknown_names and not _list_eligible_sellers(policy, sellers):
+    eligible_count = len(_list_eligible_sellers(policy, sellers))
+    if has_weight and not unknown_names and 0 < eligible_count < (policy.split.sellers if policy.split else 0):
+        yield Finding(f"The policy has fewer sellers than these: {eligible_count}", ("split", "sellers"))
+    if has_weight and not unknown_names and not eligible_count:
         yield Finding("'sellers', 'weights', 'only', 'ignore' and 'regions' together exclude all sellers", ())
 
 

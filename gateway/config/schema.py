@@ -228,6 +228,13 @@ class FailoverConfig(ConfigStruct, frozen=True, kw_only=True):
     ] = "fail"
 
 
+class SplitConfig(ConfigStruct, frozen=True, kw_only=True):
+    """Requests for many images are ordered in parts, at several sellers at once."""
+
+    over: Annotated[int, Meta(ge=1, le=100, description="Requests for more images than this are split, at least 1.")]
+    sellers: Annotated[int, Meta(ge=2, le=8, description="The best sellers that get a part each. Default 2.")] = 2
+
+
 class PolicyConfig(ConfigStruct, frozen=True, kw_only=True):
     """A policy: how sellers are ranked, and which limits exclude sellers."""
 
@@ -259,6 +266,9 @@ class PolicyConfig(ConfigStruct, frozen=True, kw_only=True):
         Literal["nearest", "exact"], option_help("'exact' excludes sellers that need a substitution. Default nearest.")
     ] = "nearest"
     failover: Annotated[FailoverConfig, option_help("What happens if an order fails.")] = FailoverConfig()
+    split: Annotated[
+        SplitConfig | None, option_help("Orders many images at several sellers at once. Default at one.")
+    ] = None
     max_price: Annotated[Usd | None, option_help("Maximum USD per image. Default no limit.")] = None
     max_cost: Annotated[Usd | None, option_help("Maximum USD per request. Default no limit.")] = None
     max_seconds: Annotated[

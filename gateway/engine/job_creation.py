@@ -253,6 +253,7 @@ def _make_new_job(context: EngineContext, catalogue: Catalogue, command: CreateJ
         batch_id=command.batch_id,
         traceparent=command.traceparent,
         tracestate=command.tracestate,
+        split_count=max(1, len(plan.split_counts)),
     )
 
 

@@ -7,7 +7,7 @@ from msgspec.structs import replace
 
 from gateway.jobs.budgets import NO_BUDGET_LIMITS, BudgetLimits, KeyBudget, list_job_limits
 from gateway.jobs.commit import Commit, IdempotencyRecord, build_commit
-from gateway.jobs.job import Job, Part, RouteEntry
+from gateway.jobs.job import Job, Part, RouteEntry, find_split_index
 from gateway.timeouts_and_intervals import DEFAULT_JOB_TIMING, JobTiming
 
 
@@ -20,7 +20,8 @@ class OrderCost(Struct, frozen=True):
 
 class NewJob(Struct, frozen=True, kw_only=True):
     """The input of a new job. `order_costs`: one for each route entry, or empty. `budget_limits`: of its team;
-    `key_budget`: of its API key, None if it has none."""
+    `key_budget`: of its API key, None if it has none. `split_count`: the first entries of the route that get a part
+    of the images each."""
 
     id: str
     team: str
@@ -45,6 +46,7 @@ class NewJob(Struct, frozen=True, kw_only=True):
     batch_id: str = ""
     traceparent: str | None = None
     tracestate: str | None = None
+    split_count: int = 1
 
 
 def build_first_commit(new_job: NewJob, now: float) -> Commit:
@@ -69,7 +71,8 @@ def build_first_commit(new_job: NewJob, now: float) -> Commit:
         has_webhook=new_job.has_webhook,
         body_key=record.key if record and record.is_body_key else None,
         client_key=record.key if record and not record.is_body_key else None,
-        parts=(Part(images=tuple(range(new_job.n))),),
+        parts=_split_images(new_job.n, new_job.split_count),
+        split_count=new_job.split_count,
         warnings=new_job.warnings,
         timing=new_job.timing,
         key_id=new_job.key_id,
@@ -87,6 +90,13 @@ def build_first_commit(new_job: NewJob, now: float) -> Commit:
         documents=new_job.documents,
         decision_record=new_job.decision_record,
     )
+
+
+def _split_images(n: int, split_count: int) -> tuple[Part, ...]:
+    images_by_index: dict[int, list[int]] = {}
+    for image in range(n):
+        images_by_index.setdefault(find_split_index(image, n, split_count), []).append(image)
+    return tuple([Part(images=tuple(images)) for images in images_by_index.values()])
 
 
 def _omit_if_all_zero(prices: tuple[int, ...]) -> tuple[int, ...]:

@@ -178,7 +178,8 @@ class Job(Struct, frozen=True, kw_only=True, omit_defaults=True):
     it. `labels`: by which the team finds the job in its list. `is_deleted`: the team deleted it, so only its costs are
     left. `batch_id`: of the batch that the job is a line of. `traceparent`, `tracestate`: of the request that created
     it, if it is traced (`gateway/trace_context.py`). `budget_key`: the id under which the budget of its API key is
-    counted; empty if the key has none.
+    counted; empty if the key has none. `split_count`: its images are ordered in as many parts, each first at another
+    entry of the route: the first ones.
     """
 
     id: str
@@ -223,6 +224,7 @@ class Job(Struct, frozen=True, kw_only=True, omit_defaults=True):
     traceparent: str | None = None
     tracestate: str | None = None
     budget_key: str = ""
+    split_count: int = 1
 
     @property
     def is_settled(self) -> bool:
@@ -247,14 +249,15 @@ class Job(Struct, frozen=True, kw_only=True, omit_defaults=True):
         """Amount held for all open images, however they are split: no split may hold more than the first commit."""
         if self.state.is_terminal:
             return 0
-        images = 0
+        image_counts = [0] * self.split_count
         for part in self.parts:
             if part.state.is_open:
-                images += len(part.images)
+                image_counts[self.get_split_index(part)] += len(part.images)
+        amount = self.hold_per_image * sum(image_counts)
         if not self.hold_per_order:
-            return self.hold_per_image * images
+            return amount
         fewest_per_order = min(entry.max_images for entry in self.route)
-        return self.hold_per_image * images + self.hold_per_order * -(-images // fewest_per_order)
+        return amount + self.hold_per_order * sum([-(-count // fewest_per_order) for count in image_counts])
 
     @property
     def delivered_images(self) -> tuple[int, ...]:
@@ -300,6 +303,10 @@ class Job(Struct, frozen=True, kw_only=True, omit_defaults=True):
         """Returns the part that has all these images."""
         return next((part for part in self.parts if set(images) <= set(part.images)), None)
 
+    def get_split_index(self, part: Part) -> int:
+        """Returns the position of the route entry that is tried first for this part. All of its images share it."""
+        return find_split_index(part.images[0], self.n, self.split_count) if self.split_count > 1 else 0
+
     def get_order_price(self, route_index: int) -> int:
         return self.order_prices[route_index] if self.order_prices else 0
 
@@ -321,6 +328,11 @@ class Job(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     def can_poll(self, attempt: Attempt) -> bool:
         return attempt.ticket is not None and self.route_entry(attempt).is_pollable
+
+
+def find_split_index(image: int, n: int, split_count: int) -> int:
+    """Returns which of `split_count` parts of nearly equal size has this image. The first parts are the larger ones."""
+    return image * split_count // n
 
 
 def round_timestamp(now: float) -> float:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from msgspec import Struct
 
-from gateway.jobs.job import Attempt, Job, PartState, RecoveryMethod
+from gateway.jobs.job import Attempt, Job, Part, PartState, RecoveryMethod
 from gateway.jobs.seller_retry_times import list_retries
 from providers.faults import FaultKind
 
@@ -152,10 +152,17 @@ def _derive_job_actions(job: Job, now: float, previous_worker: PreviousWorker) -
             )
     for part in job.parts:
         if part.state is PartState.WAITING:
-            untried_indexes = tuple(
-                route_index for route_index in range(len(job.route)) if route_index not in part.tried_indexes
+            yield SubmitOrder(
+                images=part.images, route_indexes=_list_untried_indexes(job, part), retries=list_retries(job, part)
             )
-            yield SubmitOrder(images=part.images, route_indexes=untried_indexes, retries=list_retries(job, part))
+
+
+def _list_untried_indexes(job: Job, part: Part) -> tuple[int, ...]:
+    """Lists the route entries that were not tried for this part, best first. A part of a split job begins at an entry
+    of its own."""
+    own_index = job.get_split_index(part)
+    indexes = (own_index, *[index for index in range(len(job.route)) if index != own_index])
+    return tuple([index for index in indexes if index not in part.tried_indexes])
 
 
 def _is_premature(job: Job, action: JobAction, now: float, previous_worker: PreviousWorker) -> bool:

@@ -1,12 +1,14 @@
 """Plans: every offer of a model, ranked or excluded, with quote, signals and reasons."""
 
 from collections.abc import Iterator
+from itertools import takewhile
 from typing import TypeVar
 
 from msgspec import Struct
 
 from gateway.catalogue import Catalogue, Seller
 from gateway.config.schema import FailoverConfig, PolicyConfig, Rank, RuleConfig, TeamConfig
+from gateway.jobs.job import find_split_index
 from gateway.money import format_usd
 from gateway.routing.fit import Fit, Misfit, fit_requirements, match_offers
 from gateway.routing.quote import Quote, make_quote
@@ -76,6 +78,11 @@ class RankedOffer(Struct, frozen=True):
         return self.candidate.signals
 
     @property
+    def is_available(self) -> bool:
+        """Whether it is not ranked behind others because of its signals."""
+        return self.signals.health_rank == 0 and self.signals.load < 1
+
+    @property
     def is_late(self) -> bool:
         """Whether less than nine tenths of the orders are ready within the deadline."""
         return self.deadline is not None and self.candidate.p90_seconds > self.deadline
@@ -98,7 +105,7 @@ class Plan(Struct, frozen=True, kw_only=True):
     """The ranked and excluded offers of a request.
 
     `rule_number` is the number of the rule that selected the policy, 0 for the default, None if the client named the
-    policy.
+    policy. `split_counts`: how many images the first sellers get, if the request is split; otherwise empty.
     """
 
     ranked: tuple[RankedOffer, ...]
@@ -107,6 +114,7 @@ class Plan(Struct, frozen=True, kw_only=True):
     rule_number: int | None
     failover: FailoverConfig
     config_hash: str
+    split_counts: tuple[int, ...] = ()
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -150,17 +158,32 @@ def make_plan_with_policy(
         else:
             candidates.append(candidate)
     deadline = limits.max_seconds if policy.rank == "deadline" else None
-    ranked = rank_candidates(candidates, policy, draw, deadline)
+    ranked = tuple(
+        RankedOffer(candidate, position, policy.rank, deadline)
+        for position, candidate in enumerate(rank_candidates(candidates, policy, draw, deadline))
+    )
     return Plan(
-        ranked=tuple(
-            RankedOffer(candidate, position, policy.rank, deadline) for position, candidate in enumerate(ranked)
-        ),
+        ranked=ranked,
         excluded=tuple(excluded),
         policy=name,
         rule_number=rule_number,
         failover=policy.failover,
         config_hash=catalogue.hash,
+        split_counts=_split_request(request.n, policy, ranked) if policy.split else (),
     )
+
+
+def _split_request(n: int, policy: PolicyConfig, ranked: tuple[RankedOffer, ...]) -> tuple[int, ...]:
+    """Splits the images over the first sellers. Only sellers are used that are as available as the best one can be:
+    healthy, as ordered, below their limit, and in time if the first one is."""
+    if policy.split is None or n <= policy.split.over:
+        return ()
+    usable = takewhile(lambda offer: offer.is_available and offer.is_late == ranked[0].is_late, ranked)
+    split_count = min(n, policy.split.sellers, len(list(usable)))
+    if split_count < 2:
+        return ()
+    indexes = [find_split_index(image, n, split_count) for image in range(n)]
+    return tuple([indexes.count(index) for index in range(split_count)])
 
 
 def choose_policy(catalogue: Catalogue, query: RoutingQuery) -> tuple[str, int | None]:

@@ -14,6 +14,7 @@ def plan_to_json(catalogue: Catalogue, plan: Plan) -> dict[str, Any]:
     return {
         "ranked": [_ranked_offer_to_json(ranked) for ranked in plan.ranked],
         "excluded": [{"seller": excluded.seller, "reasons": list(excluded.reasons)} for excluded in plan.excluded],
+        "split": list(plan.split_counts),
         "warnings": list(plan.warnings),
         "policy": plan.policy,
         "rule": format_rule(catalogue, plan),

@@ -24,7 +24,7 @@ from tests.explore.replica import BASE_URL, CLEANUP_INTERVAL_SECONDS, Replica, W
 from tests.explore.scenario import Scenario, add_variations, draw_scenario
 from tests.explore.scripted_sellers import ScriptedSellers
 from tests.explore.scripted_webhooks import are_webhooks_pending, list_webhook_violations
-from tests.explore.sellers_config import load_catalogue
+from tests.explore.sellers_config import SPLIT_SUFFIX, load_catalogue
 from tests.explore.story import Story
 from tests.harness.memory_storage import MemoryBackend
 from tests.harness.memory_store import MemoryState
@@ -39,6 +39,7 @@ MAX_WEBHOOK_SECONDS = 600.0
 QUIET_SECONDS = 1.0
 # Jobs are deleted a week after their end. Images that a paused replica stores late come before that.
 LATE_STORING_SECONDS, RETENTION_SECONDS, MAX_CLEANUPS = 30.0, 8 * DAY_SECONDS, 10
+SPLIT_SHARE = 0.25
 
 
 class RunResult(Struct, frozen=True):
@@ -63,6 +64,7 @@ def explore(
     drawn = scenario or draw_scenario(random), plan or draw_disturbances(random)
     if has_variations and scenario is None:
         drawn = _add_variations(*drawn, Random(f"variations of {seed}"))
+        drawn = _split_requests(drawn[0], Random(f"splits of {seed}")), drawn[1]
     exploration = Exploration(seed, loop, random, *drawn)
     try:
         return loop.run_until_complete(exploration.run())
@@ -77,6 +79,14 @@ def explore(
 def _add_variations(scenario: Scenario, plan: DisturbancePlan, random: Random) -> tuple[Scenario, DisturbancePlan]:
     scenario = add_variations(scenario, random)
     return scenario, replace(plan, by_failpoint=draw_failpoint_disturbances(random, _get_focus(scenario)))
+
+
+def _split_requests(scenario: Scenario, random: Random) -> Scenario:
+    """Lets the clients of a quarter of the runs have their images ordered at two sellers at once."""
+    if random.random() >= SPLIT_SHARE:
+        return scenario
+    clients = tuple(replace(client, policy=f"{client.policy}{SPLIT_SUFFIX}") for client in scenario.clients)
+    return replace(scenario, clients=clients)
 
 
 def _get_focus(scenario: Scenario) -> tuple[str, ...]:

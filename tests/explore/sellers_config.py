@@ -22,7 +22,7 @@ from tests.explore.seller_dialects import CALLBACK_SECRET
 from tests.harness.timings import change_timing
 
 TEAM, MODEL = "explorers", "gpt-image-2"
-POLICY_COUNT = 48
+POLICY_COUNT, SPLIT_SUFFIX = 48, "-split"
 DEADLINE_SECONDS, LEASE_SECONDS = 25.0, 6.0
 # A tenth of the product's times, so that a run ends soon. The relations between them stay.
 TIMING = change_timing(
@@ -152,9 +152,17 @@ def _build_accounts(moved_account: str | None) -> dict[str, Any]:
 
 
 def _build_policies() -> dict[str, Any]:
-    """Builds policies with random routes and limits of failover. They are the same in every run."""
+    """Builds policies with random routes and limits of failover, and the same ones that split requests. They are the
+    same in every run."""
     random = Random(11)
-    return {f"policy-{number}": _draw_policy(random) for number in range(POLICY_COUNT)}
+    policies = {f"policy-{number}": _draw_policy(random) for number in range(POLICY_COUNT)}
+    return policies | {f"{name}{SPLIT_SUFFIX}": _add_split(policy) for name, policy in policies.items()}
+
+
+def _add_split(policy: dict[str, Any]) -> dict[str, Any]:
+    """Splits requests for several images over all sellers of the policy, at most three."""
+    seller_count = min(3, len(policy["sellers"]))
+    return policy | ({"split": {"over": 1, "sellers": seller_count}} if seller_count > 1 else {})
 
 
 def _draw_policy(random: Random) -> dict[str, Any]:

@@ -44,7 +44,7 @@ def explain_as_json(*arguments: str) -> dict[str, Any]:
 
 def test_json_has_exactly_the_documented_members() -> None:
     result = explain_as_json()
-    assert set(result) == {"ranked", "excluded", "warnings", "policy", "rule", "config"}
+    assert set(result) == {"ranked", "excluded", "split", "warnings", "policy", "rule", "config"}
     assert [set(entry) for entry in result["ranked"]] == [RANKED_MEMBERS] * 2
     assert all(set(entry) == {"seller", "reasons"} for entry in explain_as_json("--resolution", "4k")["excluded"])
     first = result["ranked"][0]

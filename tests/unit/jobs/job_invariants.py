@@ -84,7 +84,11 @@ class CommitTotals:
     def _check_budget(self, commit: Commit) -> None:
         job, windows = commit.job, list_budget_windows(commit.job.created_at)
         open_images = sum(len(part.images) for part in job.parts if part.state.is_open)
-        orders = -(-open_images // min(entry.max_images for entry in job.route))
+        open_counts = Counter(
+            image * job.split_count // job.n for part in job.parts if part.state.is_open for image in part.images
+        )
+        max_images = min(entry.max_images for entry in job.route)
+        orders = sum(-(-count // max_images) for count in open_counts.values())
         assert (
             job.hold
             == (0 if job.state.is_terminal else job.hold_per_image * open_images + job.hold_per_order * orders)

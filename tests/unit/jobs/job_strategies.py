@@ -46,6 +46,7 @@ ORDER_COSTS = st.builds(OrderCost, st.sampled_from([0, 1, PRICE]), st.sampled_fr
 def _make_new_job(
     n: int, priced_entries: list[tuple[RouteEntry, OrderCost]], bills_by_tokens: bool, **changes: Any
 ) -> NewJob:
+    changes["split_count"] = min(changes["split_count"], n, len(priced_entries))
     costs = tuple(cost for _, cost in priced_entries) if bills_by_tokens else ()
     return make_new_job(n, route=tuple(entry for entry, _ in priced_entries), order_costs=costs, **changes)
 
@@ -59,6 +60,7 @@ NEW_JOBS = st.builds(
     max_attempts=st.sampled_from([3, 3, 3, 2, 1, 0]),
     reorder_on_unknown=st.booleans(),
     has_webhook=st.booleans(),
+    split_count=st.sampled_from([1, 1, 2, 3]),
 )
 
 RANDOMS = st.randoms(use_true_random=True)

@@ -10,7 +10,7 @@ from msgspec import Struct, structs
 from gateway.catalogue import Catalogue, Offer
 from gateway.config.catalogue_builder import placeholder_secrets, resolve_files
 from gateway.config.loader import load
-from gateway.config.schema import PolicyConfig, RuleConditions, RuleConfig, TeamConfig
+from gateway.config.schema import PolicyConfig, RuleConditions, RuleConfig, SplitConfig, TeamConfig
 from gateway.config.value_types import Percent, Usd
 from gateway.routing.decision_record import PlannedRequest
 from gateway.routing.plan import RoutingLimits, RoutingQuery, make_plan
@@ -76,7 +76,7 @@ def make_large_catalogue(seed: int) -> Catalogue:
 def make_policies(source: random.Random, names: list[str]) -> dict[str, PolicyConfig]:
     return {
         "cheapest": PolicyConfig(rank="cost", within=Percent(500)),
-        "fast": PolicyConfig(rank="latency", max_price=Usd(100_000)),
+        "fast": PolicyConfig(rank="latency", max_price=Usd(100_000), split=SplitConfig(over=3)),
         "steady": PolicyConfig(rank="listed", sellers=tuple(source.sample(names, 8))),
         "split": PolicyConfig(rank="weighted", weights={name: source.uniform(0, 9) for name in names}),
         "exact": PolicyConfig(rank="cost", fidelity="exact"),
