@@ -10,7 +10,8 @@ from collections.abc import Callable
 
 from gateway.catalogue import Catalogue, Offer, Price, Seller, SellerAccount
 from gateway.config.offer_schema import ExpectedLatency, SizeOptions
-from gateway.config.schema import PoliciesFile, PolicyConfig, ReloadConfig, TeamConfig
+from gateway.config.policy_schema import PolicyConfig
+from gateway.config.schema import PoliciesFile, ReloadConfig, TeamConfig
 from gateway.config.value_types import Percent, Secret, Usd
 from gateway.routing.decision_record import PlannedRequest, encode_decision_record, make_decision_record
 from gateway.routing.plan import RoutingQuery, make_plan

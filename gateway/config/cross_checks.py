@@ -6,7 +6,8 @@ from gateway.config.findings import Finding, check_name
 from gateway.config.loader import LoadedFiles, sort_problems
 from gateway.config.model_checks import check_models
 from gateway.config.offer_checks import check_offers
-from gateway.config.schema import Config, PolicyConfig, RuleConditions
+from gateway.config.policy_schema import PolicyConfig
+from gateway.config.schema import Config, RuleConditions
 from gateway.config.yaml_nodes import Problem
 from providers.adapter import Adapter
 

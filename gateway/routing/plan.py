@@ -7,7 +7,8 @@ from typing import TypeVar
 from msgspec import Struct
 
 from gateway.catalogue import Catalogue, Seller
-from gateway.config.schema import FailoverConfig, PolicyConfig, Rank, RuleConfig, TeamConfig
+from gateway.config.policy_schema import FailoverConfig, PolicyConfig, Rank
+from gateway.config.schema import RuleConfig, TeamConfig
 from gateway.jobs.job import find_split_index
 from gateway.money import format_usd
 from gateway.routing.fit import Fit, Misfit, fit_requirements, match_offers

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from msgspec import Struct
 
-from gateway.config.schema import PolicyConfig, Rank
+from gateway.config.policy_schema import PolicyConfig, Rank
 from gateway.routing.fit import Fit
 from gateway.routing.quote import Quote
 from gateway.routing.signals import CellSignals

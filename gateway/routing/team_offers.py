@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 
 from gateway.catalogue import Catalogue, Offer, Price
-from gateway.config.schema import PolicyConfig
+from gateway.config.policy_schema import PolicyConfig
 from gateway.routing.plan import RoutingLimits, combine_limits, seller_exclusion_reasons
 from providers.orders import Cell
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from gateway.config.schema import PolicyConfig
+from gateway.config.policy_schema import PolicyConfig
 from gateway.health.health_tracker import HealthKey, HealthTracker
 from gateway.routing.plan import Plan, RoutingQuery, make_plan
 from providers.faults import FaultKind

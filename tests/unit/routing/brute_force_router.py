@@ -8,7 +8,8 @@ from math import ceil
 from typing import Any
 
 from gateway.catalogue import Offer
-from gateway.config.schema import PolicyConfig, TeamConfig
+from gateway.config.policy_schema import PolicyConfig
+from gateway.config.schema import TeamConfig
 from gateway.routing.routing_request import RoutingRequest
 from gateway.routing.signals import CellSignals
 from providers.orders import Cell

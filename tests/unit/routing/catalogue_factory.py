@@ -8,7 +8,8 @@ from msgspec import structs
 
 from gateway.catalogue import Catalogue, Offer, Price, Seller, SellerAccount
 from gateway.config.offer_schema import ExpectedLatency, SizeOptions, TokenPrices
-from gateway.config.schema import PoliciesFile, PolicyConfig, ReloadConfig, RuleConfig, TeamConfig
+from gateway.config.policy_schema import PolicyConfig
+from gateway.config.schema import PoliciesFile, ReloadConfig, RuleConfig, TeamConfig
 from gateway.config.value_types import Ratio, Secret, SizeValue, Usd
 from gateway.routing.routing_request import RoutingRequest
 from providers import ADAPTERS

@@ -10,7 +10,8 @@ from msgspec import Struct, structs
 from gateway.catalogue import Catalogue, Offer
 from gateway.config.catalogue_builder import placeholder_secrets, resolve_files
 from gateway.config.loader import load
-from gateway.config.schema import PolicyConfig, RuleConditions, RuleConfig, SplitConfig, TeamConfig
+from gateway.config.policy_schema import PolicyConfig, SplitConfig
+from gateway.config.schema import RuleConditions, RuleConfig, TeamConfig
 from gateway.config.value_types import Percent, Usd
 from gateway.routing.decision_record import PlannedRequest
 from gateway.routing.plan import RoutingLimits, RoutingQuery, make_plan

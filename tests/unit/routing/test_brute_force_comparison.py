@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from msgspec import structs
 
 from gateway.catalogue import Offer
-from gateway.config.schema import PolicyConfig, TeamConfig
+from gateway.config.policy_schema import PolicyConfig
+from gateway.config.schema import TeamConfig
 from gateway.config.value_types import Percent, Usd
 from gateway.routing.plan import RoutingQuery, make_plan
 from gateway.routing.routing_request import RoutingRequest

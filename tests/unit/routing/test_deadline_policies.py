@@ -2,7 +2,7 @@
 
 import pytest
 
-from gateway.config.schema import PolicyConfig
+from gateway.config.policy_schema import PolicyConfig
 from gateway.config.value_types import Percent
 from gateway.health.health_tracker import HealthKey, HealthTracker, OrderOutcome
 from gateway.health.rolling_stats import MIN_LATENCY_SAMPLES

@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from gateway.config.schema import PolicyConfig, Rank, RuleConditions, RuleConfig, TeamConfig
+from gateway.config.policy_schema import PolicyConfig, Rank
+from gateway.config.schema import RuleConditions, RuleConfig, TeamConfig
 from gateway.config.value_types import Percent, Usd
 from gateway.routing.plan import Plan, RoutingError, RoutingLimits, RoutingQuery, make_plan
 from gateway.routing.signals import CellSignals

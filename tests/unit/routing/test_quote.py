@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import structs
 
-from gateway.config.schema import PolicyConfig
+from gateway.config.policy_schema import PolicyConfig
 from gateway.config.value_types import Usd
 from gateway.routing.plan import RoutingLimits, RoutingQuery, make_plan
 from gateway.routing.quote import Quote

@@ -2,7 +2,7 @@
 
 import pytest
 
-from gateway.config.schema import PolicyConfig, SplitConfig
+from gateway.config.policy_schema import PolicyConfig, SplitConfig
 from gateway.routing.plan import Plan, RoutingQuery, make_plan
 from gateway.routing.plan_json import plan_to_json
 from gateway.routing.signals import CellSignals, Signals

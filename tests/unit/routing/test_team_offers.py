@@ -3,7 +3,8 @@
 import pytest
 
 from gateway.catalogue import Catalogue
-from gateway.config.schema import PolicyConfig, RuleConditions, RuleConfig, TeamConfig
+from gateway.config.policy_schema import PolicyConfig
+from gateway.config.schema import RuleConditions, RuleConfig, TeamConfig
 from gateway.config.value_types import Usd
 from gateway.routing.team_offers import list_team_prices
 from providers.orders import Cell, Operation
