@@ -64,7 +64,7 @@ class Model(Struct, frozen=True, kw_only=True):
 class SellerAccount(Struct, frozen=True):
     """An account at a seller. Without an API key it is disabled, and nothing is ordered there.
 
-    With a proxy, all of its requests go through the proxy.
+    With a proxy, all of its requests go through the proxy. `low_balance`: micro-USD below which an alert fires.
     """
 
     name: str
@@ -76,6 +76,7 @@ class SellerAccount(Struct, frozen=True):
     limits: AccountLimits = AccountLimits()
     proxy: Proxy | None = None
     region: str | None = None
+    low_balance: int | None = None
 
     @property
     def identity(self) -> str:

@@ -25,6 +25,7 @@ from gateway.components import (
 from gateway.config.reloader import ConfigReloader, ReloadResult
 from gateway.config.timing_options import configure_timing, reload_timing
 from gateway.config.yaml_nodes import Problem
+from gateway.engine.account_checker import AccountChecker
 from gateway.engine.engine import Engine
 from gateway.events import ConfigReloaded, Event, make_error_event
 from gateway.settings import Settings, load_signing_secrets
@@ -228,11 +229,8 @@ class Gateway:
         signing_secrets = load_signing_secrets(self.settings)
         if self._tracer is not None:
             exit_stack.push_async_callback(self._tracer.close, self.timing.maintenance.trace_flush_timeout_seconds)
-        exit_stack.push_async_callback(
-            self.supervisor.run_every(
-                "logs", self.timing.maintenance.log_check_interval_seconds, self.logs.restart_thread
-            ).stop
-        )
+        maintenance = self.timing.maintenance
+        self._run_every(exit_stack, "logs", maintenance.log_check_interval_seconds, self.logs.restart_thread)
         storage = self._factories.make_storage(self.settings.assets or str(self.settings.data / "images"))
         exit_stack.push_async_callback(storage.close)
         await self._check_storage(storage)
@@ -257,14 +255,17 @@ class Gateway:
         components.engine.start(self.supervisor)
         exit_stack.push_async_callback(components.engine.drain, 0.0)
         self._start_batch_tasks(components, exit_stack)
-        exit_stack.push_async_callback(
-            self.supervisor.run_every(
-                "storage", self.timing.maintenance.storage_check_interval_seconds, storage.self_test_if_due
-            ).stop
-        )
+        checker = AccountChecker(components.engine.context)
+        exit_stack.push_async_callback(self.supervisor.run("accounts.check", checker.run).stop)
+        self._run_every(exit_stack, "storage", maintenance.storage_check_interval_seconds, storage.self_test_if_due)
         exit_stack.push_async_callback(self.supervisor.run("config.watch", self._watch_config).stop)
         for warning in store.warnings:
             self.logs.log("warning", "store warning", warning=warning)
+
+    def _run_every(
+        self, exit_stack: AsyncExitStack, name: str, interval: float, function: Callable[[], Awaitable[None]]
+    ) -> None:
+        exit_stack.push_async_callback(self.supervisor.run_every(name, interval, function).stop)
 
     async def _start_access_tasks(self, components: Components, exit_stack: AsyncExitStack) -> None:
         """Loads the API keys, and starts the tasks that keep them up to date."""
@@ -283,7 +284,7 @@ class Gateway:
         }
         exit_stack.push_async_callback(registry.save_last_uses)
         for name, (interval, function) in tasks.items():
-            exit_stack.push_async_callback(self.supervisor.run_every(name, interval, function).stop)
+            self._run_every(exit_stack, name, interval, function)
 
     def _start_store_metrics(self, components: Components, exit_stack: AsyncExitStack) -> None:
         context, maintenance = components.engine.context, self.timing.maintenance
@@ -297,13 +298,11 @@ class Gateway:
     def _start_batch_tasks(self, components: Components, exit_stack: AsyncExitStack) -> None:
         """Starts the tasks that run batches, and delete expired files."""
         scheduler, maintenance = components.batch_scheduler, self.timing.maintenance
-        tasks: dict[str, tuple[float, Callable[[], Awaitable[None]]]] = {
-            "batches.claim": (self.timing.claims.interval_seconds, scheduler.claim_due_batches),
-            "batches.delete_files": (maintenance.cleanup_interval_seconds, scheduler.delete_expired_records),
-        }
         exit_stack.push_async_callback(scheduler.stop)
-        for name, (interval, function) in tasks.items():
-            exit_stack.push_async_callback(self.supervisor.run_every(name, interval, function).stop)
+        interval = self.timing.claims.interval_seconds
+        self._run_every(exit_stack, "batches.claim", interval, scheduler.claim_due_batches)
+        interval = maintenance.cleanup_interval_seconds
+        self._run_every(exit_stack, "batches.delete_files", interval, scheduler.delete_expired_records)
 
     async def _share_counts(self, components: Components) -> None:
         """Exchanges with the other replicas what was admitted, if there are any rate limits."""

@@ -165,6 +165,14 @@ class MaintenanceTiming(Struct, frozen=True, kw_only=True):
     limit_share_interval_seconds: float = 1.0
     # How late the end of a budget override is recorded. It stops to apply at its time, whether that is recorded or not.
     override_check_interval_seconds: float = 5.0
+    # How often the balance of each account is read. A seller that refuses an account is asked more often, since its
+    # orders go elsewhere until then.
+    account_interval_seconds: float = 300.0
+    refused_account_interval_seconds: float = 15.0
+    # How often it is looked which accounts are due. A replica waits so much longer than the one before it.
+    account_poll_seconds: float = 5.0
+    # A balance that could not be read for this long is not shown any more.
+    balance_max_age_seconds: float = 900.0
     # The engine writes to the store every second. After this time without a successful write, the store counts as
     # unavailable for new jobs.
     max_write_gap_seconds: float = 5.0

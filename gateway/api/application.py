@@ -8,6 +8,7 @@ from litestar import Litestar, Request, Response
 from litestar.datastructures import State
 
 from gateway.api.access_control import authorize_request, require_declared_scopes
+from gateway.api.accounts.accounts_api import ACCOUNT_HANDLERS
 from gateway.api.admin_api import ADMIN_HANDLERS
 from gateway.api.api_context import ApiContext
 from gateway.api.batches.batches_api import cancel_batch, create_batch, get_batch, list_batches
@@ -48,6 +49,7 @@ ErrorHandler = Callable[[Request[Any, Any, Any], Any], Response[bytes]]
 ROUTE_HANDLERS = [
     *ADMIN_HANDLERS,
     *BUDGET_HANDLERS,
+    *ACCOUNT_HANDLERS,
     create_generation,
     create_edit,
     create_variation,

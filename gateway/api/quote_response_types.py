@@ -20,6 +20,10 @@ class SignalsBody(TypedDict):
     conformance: Annotated[float | None, Meta(description="The share of deliveries that were as ordered.")]
     faithful: bool
     deliveries: int
+    refusal: Annotated[
+        Literal["invalid_key", "no_credit"] | None,
+        Meta(description="Why the seller refuses the account: no order goes there until a free check passes."),
+    ]
 
 
 class QuotedSellerBody(TypedDict):

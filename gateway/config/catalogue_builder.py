@@ -189,6 +189,7 @@ class _CatalogueBuilder:
             limits=config.limits,
             proxy=proxy,
             region=config.region,
+            low_balance=config.low_balance_usd,
         )
 
     def _resolve_proxy(self, name: str, reference: ProxyRef) -> Proxy | None:

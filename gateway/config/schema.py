@@ -205,6 +205,9 @@ class AccountConfig(ConfigStruct, frozen=True, kw_only=True):
         AccountLimits()
     )
     region: Annotated[NonEmptyText | None, option_help("Where the seller processes data, as you name it.")] = None
+    low_balance_usd: Annotated[
+        Usd | None, option_help("An alert fires below this balance in USD, if the seller shows it. Default no alert.")
+    ] = None
 
 
 class AccountsFile(ConfigStruct, frozen=True, kw_only=True):

@@ -4,6 +4,7 @@ from typing import TypedDict
 
 from msgspec.structs import replace
 
+from gateway.engine.account_events import emit_if_newly_refused
 from gateway.engine.engine_context import EngineContext
 from gateway.events import (
     AttemptEnded,
@@ -147,8 +148,11 @@ def record_health(context: EngineContext, job: Job, attempt: Attempt, outcome: O
     """Records the outcome of an order. The order limits already obey the Retry-After of the seller and supply it
     here."""
     if health_key := context.get_health_key(job.route_entry(attempt), job.model):
-        retry_after = context.limits.get_remaining_pause(health_key.account)
-        context.health.record(health_key, replace(outcome, retry_after=retry_after), context.wall_clock())
+        account, now = health_key.account, context.wall_clock()
+        retry_after = context.limits.get_remaining_pause(account)
+        refusal = context.health.get_account_refusal(account, now)
+        context.health.record(health_key, replace(outcome, retry_after=retry_after), now)
+        emit_if_newly_refused(context, account, health_key.seller, refusal)
 
 
 def _make_job_ended_event(job: Job) -> JobEnded:

@@ -6,6 +6,7 @@ from msgspec import Struct
 
 from gateway.assets.storage import ForeignObject, ObjectNotFound
 from gateway.catalogue import Seller
+from gateway.engine.account_events import record_refusal
 from gateway.engine.engine_context import EngineContext
 from gateway.engine.job_documents import SavedRequest, StoredInput
 from gateway.engine.seller_call_events import SellerCall, observe_seller_call
@@ -84,15 +85,15 @@ class InputUploader:
         answer = await self._send(upload.prepare.build_call(image), seller, request_options)
         grant = upload.prepare.read_answer(answer) if isinstance(answer, Answer) else answer
         if not isinstance(grant, UploadGrant):
-            raise OrderNotSent(_get_fault(grant))
+            raise self._make_error(seller, grant)
         answer = await self._send(upload.put.build_call(UploadRequest(image, grant)), seller, upload_options)
         upload_done = upload.put.read_answer(answer) if isinstance(answer, Answer) else answer
         if not isinstance(upload_done, UploadDone):
-            raise OrderNotSent(_get_fault(upload_done))
+            raise self._make_error(seller, upload_done)
         answer = await self._send(upload.confirm.build_call(grant), seller, request_options)
         url = upload.confirm.read_answer(answer) if isinstance(answer, Answer) else answer
         if not isinstance(url, ImageUrl):
-            raise OrderNotSent(_get_fault(url))
+            raise self._make_error(seller, url)
         return url
 
     async def _send(self, call: Call, seller: Seller, options: CallOptions) -> Answer | NoAnswer:
@@ -101,6 +102,10 @@ class InputUploader:
             SellerCall(self._job, None, seller.name, SellerCallStep.UPLOAD),
             self._context.seller_client.send(call, seller, options),
         )
+
+    def _make_error(self, seller: Seller, answer: NoAnswer) -> "OrderNotSent":
+        record_refusal(self._context, seller, answer.fault)
+        return OrderNotSent(answer.fault)
 
     async def _load_input(self, key: str) -> bytes:
         """Loads an input. Raises OrderNotSent if it is missing: then neither another seller nor a retry can succeed."""
@@ -122,7 +127,3 @@ def _accepts_size(transport: InputTransport, size: int) -> bool:
             return size <= max_bytes
         case _:
             return False
-
-
-def _get_fault(answer: NoAnswer) -> Fault:
-    return answer.fault

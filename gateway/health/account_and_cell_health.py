@@ -2,7 +2,10 @@
 
 from math import inf
 
-from gateway.health.circuit_breaker import CircuitBreaker, clamp_retry_after
+from msgspec.structs import replace
+
+from gateway.health.account_check import REFUSALS_BY_FAULT, AccountCheck
+from gateway.health.circuit_breaker import CircuitBreaker, Refusal, clamp_retry_after
 from gateway.health.rolling_stats import (
     ConformanceRate,
     ConformanceWindow,
@@ -22,7 +25,10 @@ MIN_OUTCOMES = 10
 
 
 class AccountHealth:
-    """Consecutive failures of an account, and its circuit breaker."""
+    """Consecutive failures of an account, its circuit breaker, and its checks.
+
+    `last_check`: the latest check of any replica; `own_check`: the latest of this one, which it publishes.
+    """
 
     def __init__(self, timing: HealthTiming) -> None:
         self._timing = timing
@@ -31,6 +37,8 @@ class AccountHealth:
         # A digest of how the account is reached; empty while it is not configured.
         self.access_digest = ""
         self._access_changed_at = -inf
+        self.last_check: AccountCheck | None = None
+        self.own_check: AccountCheck | None = None
 
     def set_access(self, access_digest: str, now: float) -> None:
         """Sets how the account is reached. A change counts as a success: the failures of the former access prove
@@ -38,6 +46,9 @@ class AccountHealth:
         if self.access_digest not in ("", access_digest):
             self._access_changed_at = now
             self.record_success(now)
+            self.breaker.record_passed_check(now)
+            # Whether the seller has such a query, and shows the balance, does not depend on the key.
+            self.last_check, self.own_check = self.last_check and replace(self.last_check, checked_at=0.0), None
         self.access_digest = access_digest
 
     def record_success(self, sent_at: float) -> None:
@@ -50,9 +61,33 @@ class AccountHealth:
         elif fault is FaultKind.RATE_LIMITED:
             self.breaker.back_off(clamp_retry_after(retry_after, self._timing), now)
         elif fault in REFUSAL_FAULTS:
-            self.breaker.record_failure(self._timing.refused, sent_at, now)
+            self.breaker.record_failure(self._timing.refused, sent_at, now, self._select_refusal(fault))
         else:
             self._record_outage(sent_at, now)
+
+    def record_refusal(self, fault: FaultKind, now: float) -> None:
+        """Records a refusal of another request than an order."""
+        if (refusal := self._select_refusal(fault)) is not Refusal.NONE:
+            self.breaker.record_failure(self._timing.refused, now, now, refusal)
+
+    def record_check(self, check: AccountCheck, now: float, *, is_own: bool) -> None:
+        """Records a check of this replica or another one. After a refusal, only a check closes the breaker."""
+        if is_own:
+            self.own_check = check
+        if self.last_check is None or check.checked_at > self.last_check.checked_at:
+            self.last_check = check
+        refusal = self.breaker.get_refusal(now)
+        if refusal is not Refusal.NONE and check.ends(refusal):
+            self.breaker.record_passed_check(check.checked_at)
+
+    def _select_refusal(self, fault: FaultKind) -> Refusal:
+        """Returns what a check has to show before the next order. NONE if no check can show it: then a probe order
+        does, as after an outage. A check that passed just before this refusal can not, either."""
+        refusal = REFUSALS_BY_FAULT.get(fault, Refusal.NONE)
+        can_show = (
+            self.last_check is not None and self.last_check.can_show(refusal) and not self.breaker.has_doubtful_check
+        )
+        return refusal if can_show else Refusal.NONE
 
     def _record_outage(self, sent_at: float, now: float) -> None:
         if not self.breaker.get_trip(now):

@@ -4,6 +4,9 @@ closed --too many failures--> open --time is up--> half-open --start_probe--> pr
                                ^                                                 |
                                +--------------- failure, twice as long ----------+
 
+If the seller refused the account itself, no order is a probe: the breaker stays open until a free check of the account
+closes it.
+
 Times are those of the slewed wall clock, which never jumps and which replicas share. `sent_at` is when the order in
 question was sent: an order that was sent before the breaker opened proves nothing about the reason, however late its
 outcome arrives.
@@ -42,17 +45,27 @@ class BreakerState(IntEnum):
     OPEN = 2
 
 
+class Refusal(IntEnum):
+    """Why a seller refuses an account, if only a check of the account can show that this is over. Of two replicas'
+    trips, the higher reason counts."""
+
+    NONE = 0
+    NO_CREDIT = 1
+    INVALID_KEY = 2
+
+
 class Trip(Struct, frozen=True, array_like=True):
     """Since when and until when a breaker is open.
 
     `open_seconds`: for how long this time; `max_open_seconds`: at most after failed probes, 0 if it closes without a
-    probe.
+    probe. `refusal`: the breaker stays open until a check passes, whatever `open_until` is.
     """
 
     tripped_at: Moment
     open_until: Moment
     open_seconds: OpenSeconds
     max_open_seconds: OpenSeconds
+    refusal: Refusal = Refusal.NONE
 
 
 class BreakerSnapshot(Struct, frozen=True, array_like=True):
@@ -80,7 +93,7 @@ class CircuitBreaker:
         # one by one forgets them.
         self._is_remote_trip = False
         self._probe: _Probe | None = None
-        self._success_sent_at = -inf
+        self._success_sent_at = self._check_passed_at = -inf
         # The sending time of the order whose success last closed the breaker.
         self.recovery_sent_at = -inf
 
@@ -99,21 +112,31 @@ class CircuitBreaker:
             return BreakerState.CLOSED
         return BreakerState.HALF_OPEN if self.allows_request(now) else BreakerState.OPEN
 
+    def get_refusal(self, now: float) -> Refusal:
+        """Returns why only a check can close the breaker; NONE if it is closed, or if a probe can close it."""
+        trip = self.get_trip(now)
+        return trip.refusal if trip else Refusal.NONE
+
     def is_half_open(self, now: float) -> bool:
         """Returns whether the open time is over. Then the next probe, or the one in flight, decides."""
         trip = self.get_trip(now)
-        return trip is not None and now >= trip.open_until
+        return trip is not None and not trip.refusal and now >= trip.open_until
 
     def allows_request(self, now: float) -> bool:
         """Returns whether one more order may be sent: any order if closed, one probe at a time if half-open."""
-        if (trip := self.get_trip(now)) is None:
+        if self.get_trip(now) is None:
             return True
         has_free_probe = self._probe is None or now >= self._probe.started_at + self._probe_timeout_seconds
-        return now >= trip.open_until and has_free_probe
+        return self.is_half_open(now) and has_free_probe
 
     def is_probing(self, now: float) -> bool:
         """Returns whether the breaker is half-open and its probe is in flight."""
         return self.is_half_open(now) and not self.allows_request(now)
+
+    @property
+    def has_doubtful_check(self) -> bool:
+        """Whether a check closed the breaker, and no order has succeeded since."""
+        return self._check_passed_at > self._success_sent_at
 
     # --- outcomes
 
@@ -130,16 +153,30 @@ class CircuitBreaker:
 
     def record_success(self, sent_at: float) -> None:
         self._success_sent_at = max(self._success_sent_at, sent_at)
-        if self._trip is not None and sent_at >= self._trip.tripped_at:
+        if self._trip is not None and not self._trip.refusal and sent_at >= self._trip.tripped_at:
             self.recovery_sent_at = sent_at
             self._close()
 
-    def record_failure(self, duration: OpenDuration, sent_at: float, now: float) -> None:
-        """Opens a closed breaker; after a failed probe, opens it for twice as long."""
+    def record_passed_check(self, sent_at: float) -> None:
+        """Records a check of the account that was sent at this time and passed. Closes the breaker if the account was
+        refused before."""
+        self._check_passed_at = max(self._check_passed_at, sent_at)
+        if self._trip is not None and self._trip.refusal and sent_at >= self._trip.tripped_at:
+            self._close()
+
+    def record_failure(
+        self, duration: OpenDuration, sent_at: float, now: float, refusal: Refusal = Refusal.NONE
+    ) -> None:
+        """Opens a closed breaker; after a failed probe, opens it for twice as long.
+
+        `refusal`: it stays open until a check passes. Further failures change nothing then.
+        """
         trip = self.get_trip(now)
-        if trip is None or (sent_at >= trip.tripped_at and duration.max_seconds > trip.max_open_seconds):
-            self._open(now, duration.initial_seconds, duration.max_seconds)
-        elif sent_at >= trip.tripped_at and now >= trip.open_until:
+        if trip is not None and (trip.refusal or sent_at < trip.tripped_at):
+            return
+        if trip is None or refusal or duration.max_seconds > trip.max_open_seconds:
+            self._open(now, duration.initial_seconds, duration.max_seconds, refusal)
+        elif now >= trip.open_until:
             doubled = max(trip.open_seconds * 2, duration.initial_seconds)
             self._open(now, min(doubled, trip.max_open_seconds), trip.max_open_seconds)
 
@@ -160,8 +197,8 @@ class CircuitBreaker:
         if self._probe is not None and sent_at + MAX_SEND_TIME_ERROR_SECONDS >= self._probe.started_at:
             self._probe = None
 
-    def _open(self, now: float, open_seconds: float, max_open_seconds: float) -> None:
-        self._trip = Trip(now, now + open_seconds, open_seconds, max_open_seconds)
+    def _open(self, now: float, open_seconds: float, max_open_seconds: float, refusal: Refusal = Refusal.NONE) -> None:
+        self._trip = Trip(now, now + open_seconds, open_seconds, max_open_seconds, refusal)
         self._is_remote_trip, self._probe = False, None
 
     def _close(self) -> None:
@@ -176,12 +213,16 @@ class CircuitBreaker:
         return BreakerSnapshot(trip, max(0.0, self._success_sent_at) if is_recent else 0.0)
 
     def merge_snapshot(self, snapshot: BreakerSnapshot, now: float, clock_lead: float) -> None:
-        """Merges another replica's observations: the later success closes the breaker, the later trip opens it.
+        """Merges another replica's observations: the later success closes the breaker, the later trip opens it. After a
+        refusal, `record_passed_check` has to be called with the checks of the other replica, too.
 
         `clock_lead`: seconds by which the other replica's clock is known to be ahead of this one's.
         """
         self.record_success(min(snapshot.success_sent_at - clock_lead, now))
-        if snapshot.trip is None or snapshot.trip.tripped_at - clock_lead <= self._success_sent_at:
+        if snapshot.trip is None:
+            return
+        proven_at = self._check_passed_at if snapshot.trip.refusal else self._success_sent_at
+        if snapshot.trip.tripped_at - clock_lead <= proven_at:
             return
         # The limits guard against a damaged snapshot. The order of merging makes no difference.
         trip = replace(

@@ -5,6 +5,7 @@ from typing import Literal
 import msgspec
 from msgspec import Struct
 
+from gateway.health.account_check import AccountCheck
 from gateway.health.circuit_breaker import BreakerSnapshot, Moment
 from gateway.health.rolling_stats import ConformanceRate, LatencyStats
 from providers.orders import Cell
@@ -14,6 +15,11 @@ CellKey = tuple[str, str, Cell]
 # The name of an account, and the digest of the key, base URL and proxy with which the replica made its observations.
 AccountKey = tuple[str, str]
 MAX_SNAPSHOT_BYTES = 4 << 20
+
+
+class AccountSnapshot(Struct, frozen=True, array_like=True):
+    breaker: BreakerSnapshot = BreakerSnapshot()
+    check: AccountCheck | None = None
 
 
 class CellSnapshot(Struct, frozen=True, array_like=True):
@@ -26,9 +32,9 @@ class CellSnapshot(Struct, frozen=True, array_like=True):
 class HealthSnapshot(Struct, frozen=True, array_like=True):
     """Observations of one replica, made at `wall_time`. All times are of its slewed wall clock."""
 
-    version: Literal[4]
+    version: Literal[5]
     wall_time: Moment
-    accounts: dict[AccountKey, BreakerSnapshot]
+    accounts: dict[AccountKey, AccountSnapshot]
     cells: dict[CellKey, CellSnapshot]
 
 

@@ -10,12 +10,15 @@ from math import isfinite
 from typing import TypeVar
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from gateway.catalogue import Catalogue, SellerAccount
 from gateway.config.value_types import Secret, sha256_hex
 from gateway.health.account_and_cell_health import AccountHealth, CellHealth
-from gateway.health.circuit_breaker import BreakerSnapshot, BreakerState, CircuitBreaker
+from gateway.health.account_check import FAULTS_BY_REFUSAL, AccountCheck
+from gateway.health.circuit_breaker import BreakerState, CircuitBreaker, Refusal
 from gateway.health.health_snapshot import (
+    AccountSnapshot,
     CellKey,
     CellSnapshot,
     HealthSnapshot,
@@ -94,6 +97,8 @@ class HealthTracker:
         self._cells: OrderedDict[CellKey, CellHealth] = OrderedDict()
         # The statistics of all other replicas, merged.
         self._replica_stats: dict[CellKey, tuple[LatencyStats, ConformanceRate]] = {}
+        # How many replicas come before this one by name. The first one does what one replica does for all.
+        self.replica_position = 0
 
     def configure(self, accounts: Mapping[str, SellerAccount], now: float) -> None:
         """Applies the accounts of a configuration: the circuit breaker of an account closes if its key, base URL or
@@ -143,6 +148,15 @@ class HealthTracker:
         works."""
         self._get_account(account).record_success(now - max(0.0, elapsed_seconds))
 
+    def record_refusal(self, account: str, fault: FaultKind, now: float) -> None:
+        """Records that the seller refused the account before an order was sent. Nothing changes if no check can show
+        that this is over: then the next order shows it."""
+        self._get_account(account).record_refusal(fault, now)
+
+    def record_check(self, account: str, check: AccountCheck, now: float) -> None:
+        """Records a check of an account by this replica. The other replicas learn of it."""
+        self._get_account(account).record_check(check, now, is_own=True)
+
     def acquire_permit(self, key: HealthKey, now: float) -> OrderPermit | None:
         """Returns a permit to send one order, or None while a circuit breaker blocks it.
 
@@ -191,11 +205,22 @@ class HealthTracker:
             conformance=conformance.share if has_enough_deliveries else None,
             faithful=cell is None or cell.fidelity_breaker.allows_request(now),
             deliveries=conformance.count if has_enough_deliveries else 0,
+            refusal=FAULTS_BY_REFUSAL.get(account.breaker.get_refusal(now)) if account else None,
         )
 
     def get_account_breaker_state(self, account: str, now: float) -> BreakerState:
         known = self._accounts.get(account)
         return known.breaker.get_state(now) if known else BreakerState.CLOSED
+
+    def get_account_refusal(self, account: str, now: float) -> Refusal:
+        """Returns why the seller refuses the account, if only a check can show that this is over."""
+        known = self._accounts.get(account)
+        return known.breaker.get_refusal(now) if known else Refusal.NONE
+
+    def get_account_check(self, account: str) -> AccountCheck | None:
+        """Returns the latest check of the account by any replica."""
+        known = self._accounts.get(account)
+        return known.last_check if known else None
 
     def get_cell_breaker_state(self, key: HealthKey, now: float) -> BreakerState:
         """Returns the worse state of the breakers of the cell and of its account: both must let an order pass."""
@@ -223,14 +248,17 @@ class HealthTracker:
 
     def make_snapshot(self, now: float) -> bytes:
         """Encodes what this process observed itself, for the other replicas."""
-        accounts = {(name, each.access_digest): each.breaker.to_snapshot(now) for name, each in self._accounts.items()}
+        accounts = {
+            (name, account.access_digest): AccountSnapshot(account.breaker.to_snapshot(now), account.own_check)
+            for name, account in self._accounts.items()
+        }
         cells = {key: _make_cell_snapshot(cell, now) for key, cell in self._cells.items()}
         # Entries without data are left out: replicas would keep those of removed sellers for each other.
         return encode_snapshot(
             HealthSnapshot(
-                version=4,
+                version=5,
                 wall_time=max(0.0, now),
-                accounts={key: snapshot for key, snapshot in accounts.items() if snapshot != BreakerSnapshot()},
+                accounts={key: snapshot for key, snapshot in accounts.items() if snapshot != AccountSnapshot()},
                 cells={key: snapshot for key, snapshot in cells.items() if snapshot != CellSnapshot()},
             )
         )
@@ -240,10 +268,15 @@ class HealthTracker:
 
         Snapshots of a replica whose clock is a minute slow are ignored; a clock that is ahead is corrected.
         """
-        decoded = [decode_snapshot(data) for name, data in snapshots.items() if name != self._replica_name]
-        recent = [snapshot for snapshot in decoded if snapshot and now - snapshot.wall_time <= REPLICA_TTL_SECONDS]
+        decoded = {name: decode_snapshot(data) for name, data in snapshots.items() if name != self._replica_name}
+        recent = {
+            name: snapshot
+            for name, snapshot in decoded.items()
+            if snapshot and now - snapshot.wall_time <= REPLICA_TTL_SECONDS
+        }
+        self.replica_position = sum(name < self._replica_name for name in recent)
         cells_by_key: defaultdict[CellKey, list[CellSnapshot]] = defaultdict(list)
-        for snapshot in recent:
+        for snapshot in recent.values():
             self._merge_breakers(snapshot, now)
             for key, cell in snapshot.cells.items():
                 cells_by_key[key].append(cell)
@@ -257,10 +290,13 @@ class HealthTracker:
 
     def _merge_breakers(self, snapshot: HealthSnapshot, now: float) -> None:
         clock_lead = max(0.0, snapshot.wall_time - now)
-        for (name, access_digest), breaker in snapshot.accounts.items():
+        for (name, access_digest), account_snapshot in snapshot.accounts.items():
             # A replica that still has a former key proves nothing about the new one, and the other way round.
             if access_digest == (account := self._get_account(name)).access_digest:
-                account.breaker.merge_snapshot(breaker, now, clock_lead)
+                account.breaker.merge_snapshot(account_snapshot.breaker, now, clock_lead)
+                if check := account_snapshot.check:
+                    check = replace(check, checked_at=min(check.checked_at - clock_lead, now))
+                    account.record_check(check, now, is_own=False)
         for key, cell_snapshot in snapshot.cells.items():
             cell = self._get_cell(key)
             cell.breaker.merge_snapshot(cell_snapshot.breaker, now, clock_lead)

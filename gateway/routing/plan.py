@@ -17,8 +17,13 @@ from gateway.routing.ranking import Candidate, rank_candidates
 from gateway.routing.routing_request import RoutingRequest
 from gateway.routing.signals import CellSignals, Signals, get_signals, is_below_conformance
 from gateway.suggestions import did_you_mean
+from providers.faults import FaultKind
 
 Number = TypeVar("Number", int, float)
+REFUSAL_REASONS = {
+    FaultKind.INVALID_KEY: "replace the key of its account, or allow it again at the seller",
+    FaultKind.NO_CREDIT: "add credit to its account at the seller",
+}
 
 
 class RoutingError(ValueError):
@@ -318,7 +323,9 @@ def _ranking_reasons(ranked: RankedOffer) -> Iterator[str]:
     if candidate.signals.load >= 1:
         yield "at its concurrency limit, ranked after sellers that are not"
     yield from _conformance_reasons(candidate.signals)
-    if not candidate.signals.healthy:
+    if (refusal := candidate.signals.refusal) is not None:
+        yield f"refused, ranked after healthy sellers until a free check passes: {REFUSAL_REASONS[refusal]}"
+    elif not candidate.signals.healthy:
         yield "unhealthy, ranked after healthy sellers"
     if candidate.fit.needs_conversion:
         yield "images are converted by the gateway"

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from msgspec import Struct
 
 from gateway.catalogue import Offer
+from providers.faults import FaultKind
 from providers.orders import Cell
 
 # Minimum deliveries, and deliveries that differed from their orders, before conformance affects the ranking.
@@ -16,7 +17,7 @@ class CellSignals(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Signals of a cell. None means that nothing is measured yet; the offer's own expectation is used instead.
 
     `conformance` is the share of `deliveries` that were as ordered. `faithful` is false while that share is too low,
-    and true again when a probe order is due.
+    and true again when a probe order is due. `refusal`: why the seller refuses the account, until a check of it passes.
     """
 
     healthy: bool = True
@@ -26,6 +27,7 @@ class CellSignals(Struct, frozen=True, kw_only=True, omit_defaults=True):
     conformance: float | None = None
     faithful: bool = True
     deliveries: int = 0
+    refusal: FaultKind | None = None
 
     @property
     def health_rank(self) -> int:

@@ -7,10 +7,14 @@ from msgspec import Struct
 
 from gateway.api.batches.batch_scheduler import BatchLoad
 from gateway.catalogue import Catalogue, Offer
+from gateway.engine.account_checker import get_recent_balance
 from gateway.engine.engine import Engine
+from gateway.health.account_check import FAULTS_BY_REFUSAL
 from gateway.health.health_tracker import HealthKey
 from gateway.memory_budget import MemoryBudget
+from gateway.money import MICROS_PER_USD
 from gateway.task_supervisor import TaskSupervisor
+from gateway.telemetry import account_metric_table as account_table
 from gateway.telemetry import metric_table as table
 from gateway.telemetry.metric_families import Samples
 from gateway.telemetry.metric_row import MetricRow
@@ -52,6 +56,9 @@ class GaugeReader:
             table.ACCOUNT_LIMIT: lambda: self._read_accounts(context.limits.get_limit),
             table.ACCOUNT_LOAD: lambda: self._read_accounts(context.limits.get_load),
             table.ACCOUNT_BREAKER_STATE: lambda: self._read_accounts(self._get_account_state),
+            account_table.ACCOUNT_REFUSED: self._read_refusals,
+            account_table.ACCOUNT_BALANCE: lambda: self._read_accounts(self._get_balance),
+            account_table.ACCOUNT_LOW_BALANCE: lambda: self._read_accounts(self._get_low_balance),
             table.CELL_BREAKER_STATE: self._read_cell_states,
             table.CELL_CONFORMANCE: self._read_conformance,
             table.EXPECTED_ORDER_DURATION: self._read_expected_durations,
@@ -77,6 +84,20 @@ class GaugeReader:
 
     def _get_account_state(self, account: str) -> float:
         return self._context.health.get_account_breaker_state(account, self._context.wall_clock())
+
+    def _read_refusals(self) -> Iterator[Sample]:
+        for account in self._sources.get_catalogue().accounts:
+            current = self._context.health.get_account_refusal(account, self._context.wall_clock())
+            for refusal, fault in FAULTS_BY_REFUSAL.items():
+                yield (account, fault), float(refusal is current)
+
+    def _get_balance(self, account: str) -> float | None:
+        balance = get_recent_balance(self._context, account)
+        return None if balance is None else balance / MICROS_PER_USD
+
+    def _get_low_balance(self, account: str) -> float | None:
+        low_balance = self._sources.get_catalogue().accounts[account].low_balance
+        return None if low_balance is None else low_balance / MICROS_PER_USD
 
     def _read_cell_states(self) -> Iterator[Sample]:
         now = self._context.wall_clock()

@@ -24,6 +24,7 @@ from typing import Any, TextIO
 import msgspec
 import structlog
 
+from gateway.engine.account_events import AccountRefused
 from gateway.events import (
     AttemptEnded,
     AttemptRecorded,
@@ -237,6 +238,7 @@ _LEVELS: dict[type[Event], str | Callable[[Any], str | None] | None] = {
     SellerCallEnded: None,
     CallbackHandled: _get_callback_level,
     ErrorReported: "warning",
+    AccountRefused: "warning",
     RateLimitExceeded: "debug",
     OrderSlotGranted: "debug",
     OrderAccepted: "debug",

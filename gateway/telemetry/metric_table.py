@@ -5,7 +5,7 @@ the configuration, routes, states, fault kinds. They never come from a request.
 """
 
 from gateway.events import COMPONENTS, CallbackOutcome, CommitResult
-from gateway.telemetry import store_metric_table, webhook_metric_table
+from gateway.telemetry import account_metric_table, store_metric_table, webhook_metric_table
 from gateway.telemetry.metric_row import CELL_LABELS, STEP_BUCKETS, WAIT_BUCKETS, MetricKind, MetricRow
 from gateway.telemetry.spans import DROP_REASONS
 from providers import ADAPTERS
@@ -358,6 +358,7 @@ SECTIONS: dict[str, tuple[MetricRow, ...]] = {
         FAILOVERS,
         CELL_BREAKER_STATE,
         ACCOUNT_BREAKER_STATE,
+        account_metric_table.ACCOUNT_REFUSED,
         CELL_CONFORMANCE,
         EXPECTED_ORDER_DURATION,
         ACCOUNT_ORDERS,
@@ -367,7 +368,7 @@ SECTIONS: dict[str, tuple[MetricRow, ...]] = {
         RETRIES_AVAILABLE,
     ),
     "Webhooks": webhook_metric_table.WEBHOOKS,
-    "Money": (*store_metric_table.MONEY, PRICE_MISMATCHES, PRICE_DRIFT),
+    "Money": (*store_metric_table.MONEY, PRICE_MISMATCHES, PRICE_DRIFT, *account_metric_table.BALANCES),
     "The store and its replicas": store_metric_table.STORE_AND_REPLICAS,
     "The process": (
         STORE_COMMITS,

@@ -59,12 +59,12 @@ def count_healthy_cells(gateway: FlowGateway, seller: str, **labels: str) -> int
     return sum(gateway.read_cell_health(seller=seller, **labels).values())
 
 
-def test_account_that_rejects_the_api_key_is_avoided_by_all_replicas(
+def test_account_that_forbids_orders_is_avoided_by_all_replicas(
     replica_flows: tuple[OrderFlow, OrderFlow],
 ) -> None:
     here, there = replica_flows
     before = count_healthy_cells(here.gateway, OPENAI)
-    here.sandbox.inject_fault("status", vendor="openai", status=401)
+    here.sandbox.inject_fault("status", vendor="openai", status=403)
     assert get_attempted_sellers(here.order_with_failover(OPENAI)) == [OPENAI, RUNAPI]
     wait_until(
         lambda: is_unhealthy(there.gateway, OPENAI),
@@ -105,7 +105,7 @@ def test_success_at_an_unhealthy_only_seller_closes_the_breaker_of_all_replicas(
     replica_flows: tuple[OrderFlow, OrderFlow],
 ) -> None:
     here, there = replica_flows
-    here.sandbox.set_balance("runapi", "0")
+    here.sandbox.inject_fault("status", vendor="runapi", status=403)
     job = here.order_images(RUNAPI)
     assert job["error"]["code"] == "sellers_unavailable"
     wait_until(
@@ -114,7 +114,7 @@ def test_success_at_an_unhealthy_only_seller_closes_the_breaker_of_all_replicas(
         timeout_seconds=SYNC_TIMEOUT_SECONDS,
     )
     assert there.order_images(RUNAPI)["error"]["code"] == "sellers_unavailable"
-    here.sandbox.set_balance("runapi", "100")
+    here.sandbox.call_control_route("DELETE", "/faults")
     assert there.order_images(RUNAPI)["status"] == "completed"
     wait_until(
         lambda: all(get_cell_health(here.gateway, RUNAPI).values()),

@@ -45,6 +45,8 @@ TEST_TIMINGS = Timing(maintenance=MAINTENANCE)
 # a busy machine is slow. A failure in one test must not affect the next.
 FAST_TIMINGS = replace(
     TEST_TIMINGS,
+    # Accounts are checked once, at the start: tests count the requests to sellers.
+    maintenance=replace(MAINTENANCE, account_interval_seconds=1e10),
     jobs=JobTiming(reconcile_timeout_seconds=RECONCILE_TIMEOUT_SECONDS, search_interval_seconds=0.1),
     orders=OrderTiming(min_resend_backoff_seconds=0.1),
     polls=PollTiming(min_interval_seconds=0.05, max_interval_seconds=60.0, missing_order_grace_seconds=0.5),

@@ -1,6 +1,7 @@
 """The documentation of every route, by the name of its handler. A test fails if a route has none."""
 
 from gateway.access.key_requests import CreateKeyRequest, RotateKeyRequest
+from gateway.api.accounts.accounts_documentation_table import ACCOUNT_ROUTE_DOCUMENTATION
 from gateway.api.admin_response_types import (
     AdminEventListBody,
     ApiKeyBody,
@@ -101,6 +102,7 @@ ROUTE_DOCUMENTATION = {
     **WEBHOOK_ROUTE_DOCUMENTATION,
     **USAGE_ROUTE_DOCUMENTATION,
     **BUDGET_ROUTE_DOCUMENTATION,
+    **ACCOUNT_ROUTE_DOCUMENTATION,
     "create_generation": RouteDocumentation(
         tag="Images",
         summary="Generate images",

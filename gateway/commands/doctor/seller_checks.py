@@ -1,19 +1,17 @@
 """Checks the accounts at sellers with their keys. Only routes that are free are called."""
 
 import asyncio
-from collections.abc import Sequence
 from email.utils import parsedate_to_datetime
 
-from msgspec import Struct
-
-from gateway.catalogue import Catalogue, Offer, Seller, SellerAccount
+from gateway.catalogue import Seller, SellerAccount
 from gateway.commands.doctor.doctor_context import DoctorContext
 from gateway.commands.doctor.doctor_finding import DoctorFinding, Status
+from gateway.engine.account_checker import CheckableAccount, CheckEndpoint, list_checkable_accounts
 from gateway.money import format_usd
 from gateway.store.inspection import ClockSample
 from gateway.upstream.seller_client import CallOptions, SellerClient
 from providers.account_status import AccountStatus
-from providers.adapter import Answer, Endpoint
+from providers.adapter import Answer
 from providers.faults import Fault, FaultKind
 from providers.order_status import NoAnswer
 
@@ -47,15 +45,6 @@ FAULT_REPORTS = {
         "Orders may work nevertheless. Compare base_url with the seller's documentation.",
     ),
 }
-CheckEndpoint = Endpoint[None, AccountStatus | NoAnswer]
-
-
-class AccountCheck(Struct, frozen=True):
-    """One account, and a seller whose adapter can check it, if there is one."""
-
-    account: SellerAccount
-    seller: Seller | None
-    dearest_price: int
 
 
 async def check_sellers(context: DoctorContext) -> list[DoctorFinding]:
@@ -63,22 +52,11 @@ async def check_sellers(context: DoctorContext) -> list[DoctorFinding]:
     if context.catalogue is None:
         return [DoctorFinding("sellers", Status.SKIPPED, "The configuration is invalid")]
     async with SellerClient() as client:
-        checks = [_check_account(context, client, check) for check in list_account_checks(context.catalogue)]
+        checks = [_check_account(context, client, check) for check in list_checkable_accounts(context.catalogue)]
         return list(await asyncio.gather(*checks))
 
 
-def list_account_checks(catalogue: Catalogue) -> list[AccountCheck]:
-    return [_plan_check(account, list(catalogue.iter_offers())) for account in catalogue.accounts.values()]
-
-
-def _plan_check(account: SellerAccount, offers: Sequence[Offer]) -> AccountCheck:
-    own = [offer for offer in offers if offer.seller.account.name == account.name]
-    seller = next((offer.seller for offer in own if offer.seller.adapter.check), None)
-    dearest_price = max((price.ceiling for offer in own for price in offer.prices.values()), default=0)
-    return AccountCheck(account, seller, dearest_price)
-
-
-async def _check_account(context: DoctorContext, client: SellerClient, check: AccountCheck) -> DoctorFinding:
+async def _check_account(context: DoctorContext, client: SellerClient, check: CheckableAccount) -> DoctorFinding:
     name = f"seller {check.account.name}"
     if check.account.api_key is None:
         return DoctorFinding(name, Status.SKIPPED, "It has no usable API key, or no proxy, so it is disabled")
@@ -114,7 +92,7 @@ def _measure_clock(source: str, answer: Answer, sent_at: float, received_at: flo
     return [ClockSample(source, sample.offset, sample.uncertainty + DATE_RESOLUTION_SECONDS / 2)]
 
 
-def _report_balance(name: str, check: AccountCheck, status: AccountStatus) -> DoctorFinding:
+def _report_balance(name: str, check: CheckableAccount, status: AccountStatus) -> DoctorFinding:
     if status.balance is None:
         return DoctorFinding(name, Status.OK, "The key is valid; this seller does not show a balance")
     balance = f"${format_usd(status.balance)}"

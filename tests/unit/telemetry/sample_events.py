@@ -5,6 +5,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from gateway.access.budget_events import BudgetOverrideChanged
+from gateway.engine.account_events import AccountRefused, AccountRestored
 from gateway.events import (
     ApiKeyChanged,
     AttemptEnded,
@@ -107,6 +108,8 @@ SAMPLE_EVENTS: tuple[Event, ...] = (
     replace(ATTEMPT_ENDED, fault=FaultKind.UNAVAILABLE),
     replace(JOB_ENDED, state=JobState.FAILED, fault=FaultKind.UNAVAILABLE),
     replace(CAPTURE, amount=-50_000),
+    AccountRefused(account="a", seller="s", fault=FaultKind.NO_CREDIT, remedy="Add credit."),
+    AccountRestored(account="a", fault=FaultKind.NO_CREDIT, balance=20_000_000),
     OrderSlotGranted(**OFFER, account="a", seconds=0.0),
     OrderAccepted(**OFFER, attempt=1, seconds=0.5),
     OrderObserved(**OFFER, attempt=1, polls=2, lag_seconds=0.5, saved_seconds=1.5),
