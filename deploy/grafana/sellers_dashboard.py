@@ -159,6 +159,17 @@ FAULT_ROW = (
         height=12,
         runbook="imagegatewaycelldown",
     ),
+    Panel(
+        title="Refused accounts",
+        description="Accounts whose key is not valid, or that have no credit: no order goes there until a free check "
+        "of the account passes. `image-gateway accounts` says what to do.",
+        queries=(Query("max by (account, reason) (igw_account_refused)", "{{account}} {{reason}}"),),
+        unit=Unit.STATE,
+        kind=PanelKind.TIMELINE,
+        state_names=((0, "no", "green"), (1, "refused", "red")),
+        width=24,
+        runbook="imagegatewayaccountrefused",
+    ),
 )
 FAILOVER_ROW = (
     Panel(

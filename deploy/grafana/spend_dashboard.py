@@ -170,6 +170,19 @@ LOSS_ROW = (
         runbook="imagegatewaybudgetnearlyspent",
         when_empty="No team has a budget.",
     ),
+    Panel(
+        title="Balances",
+        description="What is left on each account, as its seller says, and the `low_balance_usd` below which an alert "
+        "fires. Of all teams: accounts have no team.",
+        queries=(
+            Query("igw:account_balance_usd:min", "{{account}}"),
+            Query("max by (account) (igw_account_low_balance_usd)", "{{account}} low"),
+        ),
+        unit=Unit.USD,
+        width=16,
+        runbook="imagegatewaybalancelow",
+        when_empty="No seller shows a balance.",
+    ),
 )
 
 SPEND = Dashboard(

@@ -37,6 +37,7 @@ accounts:
     callback_secrets: ["env:RUNAPI_CALLBACK_SECRET"]
     private: true
     limits: {{concurrency: 12}}
+    low_balance_usd: "20"
 """
 TEAMS = """
 teams:
@@ -85,6 +86,9 @@ TIMINGS = change_timing(
         "store_metric_interval_seconds": 1.0,
         "store_metric_max_age_seconds": 10.0,
         "new_series_zero_seconds": 3.0,
+        "account_interval_seconds": 2.0,
+        "refused_account_interval_seconds": 2.0,
+        "account_poll_seconds": 0.5,
     },
 )
 

@@ -66,6 +66,16 @@ def _fail_all_orders(tools: ScenarioTools) -> None:
         tools.proof.create_jobs(FAILING_JOBS, quality="low", provider={"only": [seller]})
 
 
+def _spend_balance(tools: ScenarioTools) -> None:
+    """Leaves less than an image costs, and orders at this seller."""
+    tools.sandbox.set_balance("runapi", "0.01")
+    tools.proof.create_jobs(2, quality="low", provider={"only": ["runapi"]})
+
+
+def _add_credit(tools: ScenarioTools) -> None:
+    tools.sandbox.set_balance("runapi", "1000000")
+
+
 def _deliver_half_size(tools: ScenarioTools) -> None:
     tools.sandbox.inject_fault("half_size", vendor="runflow")
 
@@ -157,6 +167,12 @@ PHASES = (
     FaultPhase("a seller charges another price", _change_price, _name_alerts("PriceDrift")),
     FaultPhase("a seller fails", _refuse_orders, _name_alerts("CellDown"), _clear_faults),
     FaultPhase("a seller delivers half the size", _deliver_half_size, _name_alerts("DowngradedImages"), _clear_faults),
+    FaultPhase(
+        "an account has no credit left",
+        _spend_balance,
+        _name_alerts("AccountRefused", "BalanceLow", "BalanceRunsOut"),
+        _add_credit,
+    ),
     FaultPhase("a configuration is invalid", _break_config, _name_alerts("ReloadRefused"), _repair_config),
     FaultPhase(
         "configurations differ", _change_one_replica, _name_alerts("ConfigurationsDiffer"), _change_other_replica
