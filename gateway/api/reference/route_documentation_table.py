@@ -15,6 +15,7 @@ from gateway.api.parameter_schema import build_example
 from gateway.api.parameter_table import CreateJobRequest, EditRequest, GenerationRequest
 from gateway.api.quote_response_types import QuoteBody
 from gateway.api.reference.budget_documentation import BUDGET_ROUTE_DOCUMENTATION
+from gateway.api.reference.monitoring_documentation import MONITORING_ROUTE_DOCUMENTATION
 from gateway.api.reference.responses_documentation import RESPONSES_DOCUMENTATION
 from gateway.api.reference.route_documentation import (
     ExampleRequest,
@@ -43,7 +44,6 @@ from gateway.api.response_types import (
     JobBody,
     JobEventBody,
     JobListBody,
-    ReadinessBody,
 )
 from gateway.api.usage.usage_documentation_table import USAGE_ROUTE_DOCUMENTATION
 from gateway.api.webhooks.webhook_documentation_table import WEBHOOK_ROUTE_DOCUMENTATION
@@ -103,6 +103,7 @@ ROUTE_DOCUMENTATION = {
     **USAGE_ROUTE_DOCUMENTATION,
     **BUDGET_ROUTE_DOCUMENTATION,
     **ACCOUNT_ROUTE_DOCUMENTATION,
+    **MONITORING_ROUTE_DOCUMENTATION,
     "create_generation": RouteDocumentation(
         tag="Images",
         summary="Generate images",
@@ -360,43 +361,5 @@ ROUTE_DOCUMENTATION = {
         summary="List teams",
         description="The configured teams with their limits, budgets and what they have spent.",
         responses={200: ResponseDocumentation("The teams.", TeamListBody)},
-    ),
-    "livez": RouteDocumentation(
-        tag="Monitoring",
-        summary="Liveness",
-        responses={200: ResponseDocumentation("The process runs.", "text/plain")},
-    ),
-    "readyz": RouteDocumentation(
-        tag="Monitoring",
-        summary="Readiness",
-        responses={
-            200: ResponseDocumentation("The gateway accepts jobs.", ReadinessBody),
-            503: ResponseDocumentation("It accepts no jobs; the body has the reasons.", ReadinessBody),
-        },
-    ),
-    "metrics": RouteDocumentation(
-        tag="Monitoring",
-        summary="Metrics for Prometheus",
-        responses={200: ResponseDocumentation("The metrics.", "text/plain")},
-    ),
-    "get_openapi": RouteDocumentation(
-        tag="Documentation",
-        summary="OpenAPI 3.1 document",
-        responses={200: ResponseDocumentation("The document.", "application/json", ("etag",))},
-    ),
-    "get_reference_page": RouteDocumentation(
-        tag="Documentation",
-        summary="This page",
-        responses={200: ResponseDocumentation("The page.", "text/html", ("etag",))},
-    ),
-    "get_reference_markdown": RouteDocumentation(
-        tag="Documentation",
-        summary="This page in Markdown",
-        responses={200: ResponseDocumentation("The page.", "text/markdown", ("etag",))},
-    ),
-    "get_llms_txt": RouteDocumentation(
-        tag="Documentation",
-        summary="Overview for language models",
-        responses={200: ResponseDocumentation("The overview.", "text/plain", ("etag",))},
     ),
 }
