@@ -14,6 +14,7 @@ from functools import partial
 from msgspec import Struct
 
 from gateway.access.budget_administration import BudgetAdministration
+from gateway.access.budget_threshold_announcer import BudgetThresholdAnnouncer
 from gateway.access.key_administration import KeyAdministration
 from gateway.access.key_registry import Clocks, KeyRegistry
 from gateway.access.key_tokens import TokenDigester
@@ -143,6 +144,7 @@ class Components(Struct, frozen=True):
     callback_handler: CallbackHandler
     batch_scheduler: BatchScheduler
     webhook_sender: WebhookSender
+    threshold_announcer: BudgetThresholdAnnouncer
 
 
 def build_components(environment: Environment) -> Components:
@@ -150,7 +152,16 @@ def build_components(environment: Environment) -> Components:
     api_context = _make_api_context(environment, engine)
     batch_scheduler = BatchScheduler(api_context, environment.lease_seconds)
     webhook_sender = WebhookSender(_make_webhook_context(environment, api_context))
-    components = Components(engine, api_context, CallbackHandler(engine), batch_scheduler, webhook_sender)
+    components = Components(
+        engine=engine,
+        api_context=api_context,
+        callback_handler=CallbackHandler(engine),
+        batch_scheduler=batch_scheduler,
+        webhook_sender=webhook_sender,
+        threshold_announcer=BudgetThresholdAnnouncer(
+            api_context.budget_administration, environment.factories.monotonic
+        ),
+    )
     configure_accounts(components, environment.catalogue())
     return components
 
@@ -179,6 +190,7 @@ def list_administration_tasks(
             timing.override_check_interval_seconds,
             context.budget_administration.expire_overrides,
         ),
+        "budgets.announce_thresholds": (timing.threshold_check_interval_seconds, components.threshold_announcer.check),
     }
 
 

@@ -134,6 +134,8 @@ class Gateway:
         self.logs(event)
         if self._tracer is not None:
             self._tracer(event)
+        if self.components is not None:
+            self.components.threshold_announcer.observe_event(event)
 
     def _log_trace_warning(self, warning: str) -> None:
         self.logs.log("warning", "trace warning", warning=warning)

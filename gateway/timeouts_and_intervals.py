@@ -165,6 +165,8 @@ class MaintenanceTiming(Struct, frozen=True, kw_only=True):
     limit_share_interval_seconds: float = 1.0
     # How late the end of a budget override is recorded. It stops to apply at its time, whether that is recorded or not.
     override_check_interval_seconds: float = 5.0
+    # How soon a soft threshold of a budget is announced. Without new money this reads only what is due.
+    threshold_check_interval_seconds: float = 1.0
     # How often the balance of each account is read. A seller that refuses an account is asked more often, since its
     # orders go elsewhere until then.
     account_interval_seconds: float = 300.0

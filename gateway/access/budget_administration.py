@@ -2,7 +2,7 @@
 admin, and so is the end of an override that expires."""
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from datetime import datetime
 
 from msgspec import Struct
@@ -77,10 +77,10 @@ class BudgetAdministration(Struct, frozen=True):
     draw_bytes: Callable[[int], bytes]
     emit: EventSink
 
-    async def list_budgets(self, team: str | None = None) -> list[BudgetStatus]:
-        """Lists the limits of all teams and API keys, or of one team and its keys."""
+    async def list_budgets(self, teams: Collection[str] | None = None) -> list[BudgetStatus]:
+        """Lists the limits of all teams and API keys, or of these teams and their keys."""
         now, states = self.wall_clock(), []
-        budgets = await self._list_owner_limits(team)
+        budgets = await self._list_owner_limits(teams)
         for name in sorted({split_owner(owner)[0] for owner in budgets}):
             overrides = [item for item in await list_overrides(self.store, name) if item.until > now]
             for owner, limits in budgets.items():
@@ -89,13 +89,13 @@ class BudgetAdministration(Struct, frozen=True):
                         states.append(await self._load_state(limit, overrides, now))
         return states
 
-    async def _list_owner_limits(self, team: str | None) -> dict[str, BudgetLimits]:
+    async def _list_owner_limits(self, teams: Collection[str] | None) -> dict[str, BudgetLimits]:
         """Lists teams, each with its API keys, that have a budget."""
         now = self.wall_clock()
-        keys = [listed.key for listed in await self.keys.list_keys(team)]
+        keys = [listed.key for listed in await self.keys.list_keys()]
         budgets = {}
         for name, config in self.catalogue().teams.items():
-            if team in (None, name):
+            if teams is None or name in teams:
                 budgets[name] = config.budget.to_limits()
                 active = [key for key in keys if key.team == name and key.get_status(now) == "active"]
                 budgets |= {make_owner(name, key.limits_id): key.budget for key in active}
@@ -198,7 +198,7 @@ class BudgetAdministration(Struct, frozen=True):
 
     async def _require_higher_limit(self, override: BudgetOverride) -> int:
         """Returns the configured limit."""
-        limits = (await self._list_owner_limits(override.team)).get(override.owner, BudgetLimits())
+        limits = (await self._list_owner_limits((override.team,))).get(override.owner, BudgetLimits())
         configured = limits.get(override.kind)
         if configured is None:
             raise InvalidKeyOption("window", f"the budget has no limit per {override.kind}, so there is none to raise")

@@ -1,4 +1,4 @@
-"""The events of budgets that admins and the task of budgets emit."""
+"""The events of budgets: overrides of admins, and soft thresholds."""
 
 from gateway.events import Event
 
@@ -21,3 +21,20 @@ class BudgetOverrideChanged(Event, frozen=True, kw_only=True):
     until: float
     actor: str
     source: str
+
+
+class BudgetThresholdReached(Event, frozen=True, kw_only=True):
+    """A budget has spent a soft threshold of its limit. Once for each budget, window and threshold, on one replica.
+
+    `key`: the id of the API key; None for the budget of the team. `window`: its kind; `period`: which one, like
+    2026-11-28. `threshold`: in percent. `limit`, `spent`: in micro-USD.
+    """
+
+    at: float
+    team: str
+    key: str | None
+    window: str
+    period: str
+    threshold: int
+    limit: int
+    spent: int

@@ -9,7 +9,7 @@ from gateway.access.budget_administration import (
     serialize_override,
 )
 from gateway.api.access_control import ADMIN
-from gateway.api.admin_api import get_value, list_response, make_admin, parse_body, translate_errors
+from gateway.api.admin_api import list_response, make_admin, parse_body, translate_errors
 from gateway.api.api_context import HttpRequest, get_context
 from gateway.api.api_errors import ApiError
 from gateway.api.json_responses import json_response
@@ -21,8 +21,8 @@ BUDGETS_PATH = "/v1/admin/budgets"
 @get(BUDGETS_PATH, opt=ADMIN)
 async def list_budgets(request: HttpRequest) -> Response[bytes]:
     """Lists the limits of teams and API keys with what is spent, held and left; with `?team=`, those of a team."""
-    team = get_value(read_query_params(request, "team")["team"])
-    states = await get_context(request).budget_administration.list_budgets(team)
+    teams = read_query_params(request, "team")["team"] or None
+    states = await get_context(request).budget_administration.list_budgets(teams)
     return list_response([serialize_budget(state) for state in states])
 
 

@@ -151,7 +151,7 @@ class LocalKeyAdmin:
         return [serialize_event(event) for event in (await self._administration.list_events(limit, None)).events]
 
     async def list_budgets(self, team: str | None) -> list[Json]:
-        return [serialize_budget(state) for state in await self._budgets.list_budgets(team)]
+        return [serialize_budget(state) for state in await self._budgets.list_budgets(team and (team,))]
 
     async def raise_budget(self, request: RaiseBudgetRequest) -> Json:
         return serialize_override(await self._budgets.raise_budget(request, self._admin))

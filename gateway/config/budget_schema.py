@@ -2,9 +2,13 @@
 
 from typing import Annotated
 
+from msgspec import Meta
+
 from gateway.config.schema_base import ConfigStruct, option_help
 from gateway.config.value_types import Usd
 from gateway.jobs.budgets import BudgetLimits, WindowKind
+
+Percent = Annotated[int, Meta(ge=1, le=100)]
 
 
 class BudgetConfig(ConfigStruct, frozen=True, kw_only=True):
@@ -14,6 +18,18 @@ class BudgetConfig(ConfigStruct, frozen=True, kw_only=True):
     week: Annotated[Usd | None, option_help("Maximum USD per week, Monday to Sunday (UTC). Default no limit.")] = None
     month: Annotated[Usd | None, option_help("Maximum USD per month (UTC). Default no limit.")] = None
     lifetime: Annotated[Usd | None, option_help("Maximum USD of all time. Default no limit.")] = None
+
+    thresholds: Annotated[
+        tuple[Percent, ...],
+        option_help(
+            "Percent of each limit of the team and of its API keys. Reaching one is an event, a metric, and a "
+            "webhook for targets with budget.threshold_reached. Default 50, 80, 100."
+        ),
+    ] = (50, 80, 100)
+
+    def check_consistency(self) -> str | None:
+        is_repeated = len(set(self.thresholds)) < len(self.thresholds)
+        return "thresholds has the same number twice" if is_repeated else None
 
     def to_limits(self) -> BudgetLimits:
         amounts = {kind.value: getattr(self, kind) for kind in WindowKind}

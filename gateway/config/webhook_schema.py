@@ -7,8 +7,9 @@ from msgspec import Meta
 from gateway.config.schema_base import ConfigStruct, option_help
 from gateway.config.value_types import SecretRef, TargetName, WebhookUrl
 
-WebhookEventName = Literal["job.completed", "job.failed", "job.cancelled", "job.expired"]
+WebhookEventName = Literal["job.completed", "job.failed", "job.cancelled", "job.expired", "budget.threshold_reached"]
 JOB_EVENTS: tuple[WebhookEventName, ...] = ("job.completed", "job.failed", "job.cancelled", "job.expired")
+BUDGET_THRESHOLD_EVENT: WebhookEventName = "budget.threshold_reached"
 PayloadKind = Literal["thin", "full"]
 
 
@@ -23,7 +24,7 @@ class WebhookTargetConfig(ConfigStruct, frozen=True, kw_only=True):
     url: Annotated[WebhookUrl, option_help("The https URL to call. Plain http needs private: true.")]
     events: Annotated[
         tuple[WebhookEventName, ...],
-        Meta(min_length=1, description="Events to send. Default all: the four ways in which a job can end."),
+        Meta(min_length=1, description="Events to send. Default the four ways in which a job can end."),
     ] = JOB_EVENTS
     payload: Annotated[
         PayloadKind, option_help("'thin': the job's id and status; 'full': the job, as GET returns it. Default thin.")

@@ -1,4 +1,5 @@
-"""Records of teams beside their jobs: files, batches and webhooks. A store keeps them with a version and a due time."""
+"""Records of teams beside their jobs: files, batches, webhooks, and what happened to budgets. A store keeps them with a
+version and a due time."""
 
 import re
 from enum import StrEnum
@@ -11,7 +12,9 @@ from msgspec.structs import replace
 MAX_PAGE_RECORDS = 100
 # The id of a mark is this, and the id of the deleted record.
 DELETED_PREFIX = "deleted_"
-_RECORD_ID = re.compile(rf"(?:{DELETED_PREFIX})?(?:file-|batch_|delivery_|override_)[0-9a-z]{{28}}", re.ASCII)
+_RECORD_ID = re.compile(
+    rf"(?:{DELETED_PREFIX})?(?:file-|batch_|delivery_|override_|threshold_)[0-9a-z]{{28}}", re.ASCII
+)
 
 
 class RecordKind(StrEnum):
@@ -23,6 +26,7 @@ class RecordKind(StrEnum):
     DELIVERY = "delivery"
     DELETED = "deleted"
     BUDGET_OVERRIDE = "budget_override"
+    BUDGET_THRESHOLD = "budget_threshold"
 
 
 class TeamRecord(Struct, frozen=True, kw_only=True):

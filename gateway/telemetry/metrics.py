@@ -8,9 +8,11 @@ from prometheus_client import generate_latest
 from prometheus_client.openmetrics import exposition as openmetrics
 
 from gateway import events
+from gateway.access.budget_events import BudgetThresholdReached
 from gateway.jobs.job import JobState
 from gateway.money import MICROS_PER_USD
 from gateway.telemetry import metric_table as table
+from gateway.telemetry import store_metric_table as store_table
 from gateway.telemetry import webhook_metric_table as webhook_table
 from gateway.telemetry.metric_families import MetricFamilies, Samples
 from gateway.telemetry.metric_row import MetricRow
@@ -166,6 +168,11 @@ class Metrics:
         self._count(table.BATCH_LINES, team, "completed", amount=event.completed)
         self._count(table.BATCH_LINES, team, "failed", amount=event.failed)
 
+    def _on_budget_threshold_reached(self, event: BudgetThresholdReached) -> None:
+        owner = "team" if event.key is None else "key"
+        labels = self._get_team_label(event.team), owner, event.window, str(event.threshold)
+        self._count(store_table.BUDGET_THRESHOLDS, *labels)
+
     def _on_error_reported(self, event: events.ErrorReported) -> None:
         self._count(table.INTERNAL_ERRORS, event.component)
         if event.task is not None:
@@ -198,6 +205,7 @@ _HANDLERS: dict[type[events.Event], Callable[[Metrics, Any], None]] = {
     events.CallbackHandled: Metrics._on_callback_handled,
     events.BatchEnded: Metrics._on_batch_ended,
     WebhookAttempted: Metrics._on_webhook_attempted,
+    BudgetThresholdReached: Metrics._on_budget_threshold_reached,
     events.ConfigReloaded: Metrics._on_config_reloaded,
 }
 

@@ -42,6 +42,13 @@ BUDGET_SPENT = _stored_gauge("igw_budget_spent_usd", "Part of a budget that was 
 BUDGET_LEFT = _stored_gauge(
     "igw_budget_left_usd", "Part of a budget that is neither spent nor held: for new jobs.", BUDGET_LABELS
 )
+BUDGET_THRESHOLDS = MetricRow(
+    "igw_budget_thresholds_reached_total",
+    MetricKind.COUNTER,
+    "Soft thresholds that budgets reached, in percent; `owner`: the budget of the team or of an API key. Counted once "
+    "for each budget and window, by the replica that announces it.",
+    ("team", "owner", "window", "threshold"),
+)
 OPEN_JOBS = _stored_gauge(
     "igw_open_jobs",
     "Jobs in the store: `queued`, `in_progress`, or `ended` (the team has the result, a charge is still unknown).",
@@ -65,5 +72,5 @@ STORE_READING_AGE = MetricRow(
 # Money, corrections and images: by team and by cell.
 BOOKED_BY_TEAM = SPEND, SPEND_CORRECTIONS, IMAGES_DELIVERED
 BOOKED_BY_CELL = CELL_SPEND, CELL_SPEND_CORRECTIONS, CELL_IMAGES_DELIVERED
-MONEY = (*BOOKED_BY_TEAM, *BOOKED_BY_CELL, HOLDS, BUDGET_LIMIT, BUDGET_SPENT, BUDGET_LEFT)
+MONEY = (*BOOKED_BY_TEAM, *BOOKED_BY_CELL, HOLDS, BUDGET_LIMIT, BUDGET_SPENT, BUDGET_LEFT, BUDGET_THRESHOLDS)
 STORE_AND_REPLICAS = (OPEN_JOBS, OLDEST_OPEN_JOB, DUE_LAG, REPLICA_HEARTBEAT, STORE_READING_AGE)

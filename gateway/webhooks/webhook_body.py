@@ -25,7 +25,10 @@ def build_body(record: WebhookRecord, data: Mapping[str, Any]) -> bytes:
 
 
 def build_thin_data(record: WebhookRecord) -> dict[str, Any]:
-    """Builds the data of a thin webhook, which needs no job: its receiver gets the job with the id."""
+    """Builds the data of a thin webhook, which needs no job: its receiver gets the job with the id. An event that is
+    not of a job has its data in the record."""
+    if record.data is not None:
+        return record.data
     if not record.job:
         return {"id": record.id, "object": record.event}
     return {"id": record.job, "object": "job", "status": record.event.removeprefix(JOB_EVENT_PREFIX)}

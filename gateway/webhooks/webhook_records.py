@@ -73,7 +73,7 @@ class WebhookRecord(RecordContent, frozen=True, kw_only=True, omit_defaults=True
 
     `created_at`: of the event. `target`: its name in the configuration; empty for the URL that the job, or the test,
     names itself. `host`: of that URL. `tries`: since the delivery was created or requested again. `due_at`: of the next
-    attempt, while it is pending.
+    attempt, while it is pending. `data`: of an event that is not of a job.
     """
 
     event: str
@@ -86,6 +86,7 @@ class WebhookRecord(RecordContent, frozen=True, kw_only=True, omit_defaults=True
     tries: int = 0
     due_at: float = 0.0
     traceparent: str | None = None
+    data: dict[str, object] | None = None
 
     @property
     def is_pending(self) -> bool:

@@ -12,6 +12,8 @@ from tests.flow.flow_config import API_KEY, OTHER_TEAM_KEY, RUNAPI, GatewaySetup
 from tests.flow.gateway_on_store import STORE_KINDS, GatewayAndStore, run_gateway_on_store
 from tests.flow.order_flow import OrderFlow
 from tests.flow.public_site import PublicSite, run_public_site
+from tests.harness.gateway_runner import ADMIN_KEY
+from tests.harness.key_admin import KEYS_PATH
 from tests.harness.sandbox_runner import RunningSandbox
 from tests.harness.timings import FAST_TIMINGS, change_timing
 from tests.harness.wait import wait_until
@@ -54,9 +56,10 @@ def gateway_and_store(
         "targets": {
             "all": {"url": f"{receiver.url}/all", "payload": "full", "private": True},
             "failures": {"url": f"{receiver.url}/failures", "events": ["job.failed"], "private": True},
+            "budgets": {"url": f"{receiver.url}/budgets", "events": ["budget.threshold_reached"], "private": True},
         },
     }
-    environ = {"IGW_OLD_WEBHOOK_SECRET": OLD_WEBHOOK_SECRET}
+    environ = {"IGW_OLD_WEBHOOK_SECRET": OLD_WEBHOOK_SECRET, "IGW_ADMIN_KEY": ADMIN_KEY}
     setup = site.add_to_setup(GatewaySetup(timing=TIMING, webhooks=webhooks, environ=environ))
     with run_gateway_on_store(request.param, tmp_path_factory.mktemp("hooks"), sandbox_process, setup) as running:
         yield running
@@ -88,6 +91,31 @@ def wait_for_status(flow: OrderFlow, delivery_id: str, status: str) -> dict[str,
         return delivery if delivery["status"] == status else None
 
     return wait_until(read, f"the delivery is {status}") or {}
+
+
+def test_threshold_of_a_budget_calls_the_target_that_asks_for_it(flow: OrderFlow, receiver: WebhookReceiver) -> None:
+    body = {"prompt": "a lighthouse", "quality": "low"}
+    price = flow.gateway.post_job(body).json()["usage"]["cost"]
+    options = {"team": "flow", "budget": {"week": f"{price * 20:.6f}"}}
+    created = request_json(flow, "POST", KEYS_PATH, ADMIN_KEY, json=options).raise_for_status().json()
+    for number in range(10):
+        job = flow.gateway.post_job(body | {"prompt": f"lighthouse {number}"}, created["key"])
+        assert job.json().get("usage", {}).get("cost") == price, job.text
+    webhooks = wait_until(
+        lambda: [webhook for webhook in receiver.webhooks if webhook.path == "/budgets"], "the threshold is announced"
+    )
+    assert len(webhooks) == 1
+    event = verify_webhook(webhooks[0])
+    data = event["data"]
+    assert event["type"] == "budget.threshold_reached"
+    assert (data["object"], data["team"], data["key_id"], data["window"]) == ("budget", "flow", created["id"], "week")
+    assert (data["threshold"], data["limit"]) == (50, round(price * 20, 6))
+    assert data["spent"] == round(price * 10, 6)
+    [delivery] = [item for item in list_deliveries(flow) if item["event"] == event["type"]]
+    assert (delivery["id"], delivery["job"], delivery["target"]) == (event["id"], None, "budgets")
+    sample = 'igw_budget_thresholds_reached_total{owner="key",team="flow",threshold="50",window="week"} 1.0'
+    wait_until(lambda: sample in flow.gateway.http.get("/metrics").text, "the metric counts the threshold")
+    wait_until(lambda: "budget threshold reached" in flow.gateway.stderr, "the log has the event")
 
 
 def test_job_calls_its_public_url_with_a_thin_body(flow: OrderFlow, site: PublicSite) -> None:

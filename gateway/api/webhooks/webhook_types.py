@@ -5,6 +5,7 @@ from typing import Annotated, Literal, TypedDict
 from msgspec import Meta, Struct
 
 from gateway.api.response_types import JobBody, OptionalText, UnixTime
+from gateway.jobs.budgets import WindowKind
 from gateway.jobs.job import JobState
 from gateway.webhooks.webhook_records import DeliveryStatus, WebhookOutcome
 
@@ -32,7 +33,9 @@ class DeliveryBody(TypedDict):
 
     id: Annotated[str, Meta(description="The `webhook-id` of all its attempts.")]
     object: Literal["webhook.delivery"]
-    event: Annotated[str, Meta(description="`job.` and the final status of the job, or `webhook.test`.")]
+    event: Annotated[
+        str, Meta(description="`job.` and its final status, `budget.threshold_reached`, or `webhook.test`.")
+    ]
     job: OptionalText
     target: Annotated[
         str | None, Meta(description="The target in the configuration; null for the URL that the job names itself.")
@@ -64,12 +67,30 @@ class ThinJobBody(TypedDict):
     status: JobState
 
 
+class ThresholdBody(TypedDict):
+    """A budget that has spent a soft threshold of its limit, in USD."""
+
+    object: Literal["budget"]
+    team: str
+    key_id: Annotated[str | None, Meta(description="Of the API key; null for the budget of the team.")]
+    window: WindowKind
+    period: Annotated[str, Meta(description="Like `2026-11-28`, `2026-W48`, `2026-11` (UTC) or `lifetime`.")]
+    threshold: Annotated[int, Meta(description="In percent of the limit.")]
+    limit: float
+    spent: float
+
+
 class WebhookBody(TypedDict):
     """The body of a webhook."""
 
     id: Annotated[str, Meta(description="The same as `webhook-id`.")]
     object: Literal["event"]
-    type: Annotated[str, Meta(description="`job.` and the final status of the job, or `webhook.test`.")]
-    created_at: Annotated[int, Meta(description="When the job ended, in seconds since 1970, UTC.")]
+    type: Annotated[
+        str, Meta(description="`job.` and its final status, `budget.threshold_reached`, or `webhook.test`.")
+    ]
+    created_at: Annotated[int, Meta(description="When it happened, in seconds since 1970, UTC.")]
     timestamp: Annotated[str, Meta(description="The same time, as RFC 3339.")]
-    data: Annotated[ThinJobBody | JobBody, Meta(description="The job: thin or full, as the team has configured.")]
+    data: Annotated[
+        ThinJobBody | JobBody | ThresholdBody,
+        Meta(description="The job: thin or full, as the team has configured. Or the budget."),
+    ]

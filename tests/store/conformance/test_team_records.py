@@ -11,7 +11,11 @@ from tests.store.store_harness import StoreHarness
 def make_record(
     number: int, kind: RecordKind = RecordKind.FILE, team: str = "acme", created_at: float = 1.5
 ) -> TeamRecord:
-    prefix = {RecordKind.FILE: "file-", RecordKind.BUDGET_OVERRIDE: "override_"}.get(kind, f"{kind}_")
+    prefix = {
+        RecordKind.FILE: "file-",
+        RecordKind.BUDGET_OVERRIDE: "override_",
+        RecordKind.BUDGET_THRESHOLD: "threshold_",
+    }.get(kind, f"{kind}_")
     return TeamRecord(
         id=f"{prefix}{number:028}", kind=kind, team=team, created_at=created_at, version=1, content=b"\x00content"
     )

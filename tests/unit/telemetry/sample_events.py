@@ -4,7 +4,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from gateway.access.budget_events import BudgetOverrideChanged
+from gateway.access.budget_events import BudgetOverrideChanged, BudgetThresholdReached
 from gateway.engine.account_events import AccountRefused, AccountRestored
 from gateway.events import (
     ApiKeyChanged,
@@ -135,6 +135,16 @@ SAMPLE_EVENTS: tuple[Event, ...] = (
         until=1_790_000_000.0,
         actor="b",
         source="127.0.0.1",
+    ),
+    BudgetThresholdReached(
+        at=1_790_000_000.0,
+        team="a",
+        key="k",
+        window="day",
+        period="2026-11-28",
+        threshold=80,
+        limit=1_000_000,
+        spent=810_000,
     ),
     ErrorReported(component="store", message="m", task="store.listen"),
     TaskRecovered(task="store.listen", failures=1, seconds=1.0),

@@ -36,7 +36,7 @@ from tests.unit.telemetry.sample_events import ATTEMPT_ENDED, JOB_ENDED, SAMPLE_
 ROOT = Path(__file__).parent.parent.parent.parent
 LABELS = {
     *("team", "seller", "account", "model", "operation", "resolution", "quality", "route", "outcome", "reason"),
-    *("method", "status", "status_class", "policy", "owner", "limit", "line", "from_seller", "to_seller"),
+    *("method", "status", "status_class", "policy", "owner", "threshold", "limit", "line", "from_seller", "to_seller"),
     *("adapter", "component", "task", "state", "direction", "budget", "hash", "version", "window", "replica"),
 }
 # Those that the gateway feeds itself.
