@@ -26,6 +26,8 @@ WAITING_METHODS = {
     *("wait", "receive", "post", "wait_for_change", "acquire", "process_once", "slot"),
     # The adapter reads an answer that has arrived; an image that has arrived is converted.
     *("parse_response", "convert_image", "stop", "close"),
+    # A read before the job exists: a crash there loses nothing.
+    "load_raised_limits",
 }
 
 
