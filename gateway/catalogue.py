@@ -9,8 +9,10 @@ from msgspec.structs import replace
 
 from gateway.config.account_proxy import Proxy
 from gateway.config.offer_schema import ExpectedLatency, SizeOptions, TokenPrices
+from gateway.config.retention_schema import make_job_retention
 from gateway.config.schema import AccountLimits, GatewayFile, PoliciesFile, ReloadConfig, TeamConfig
 from gateway.config.value_types import Secret
+from gateway.jobs.job import JobRetention
 from providers.adapter import Adapter
 from providers.image_sizes import SizeLaw
 from providers.orders import Cell, Format, Operation, list_cells
@@ -162,6 +164,11 @@ class Catalogue(Struct, frozen=True, kw_only=True):
     def find_model(self, name: str) -> Model | None:
         """Finds a model by its name or one of its aliases."""
         return self.models.get(self.aliases.get(name, name))
+
+    def get_job_retention(self, team: str) -> JobRetention:
+        """Returns the retention of a job that the team creates now."""
+        config = self.teams.get(team)
+        return make_job_retention(self.gateway.retention, config.retention if config else None)
 
     def iter_offers(self) -> Iterator[Offer]:
         for offers in self.offers.values():

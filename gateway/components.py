@@ -71,7 +71,6 @@ def make_store(options: StoreOptions) -> Store:
     """Makes the store that the settings select: Redis with a URL, otherwise SQLite."""
     lease_seconds, config = options.config.jobs.lease_seconds, options.config.retention
     retention = Retention(
-        jobs=config.jobs_days * DAY_SECONDS,
         decisions=config.decisions_days * DAY_SECONDS,
         ledger=config.ledger_days * DAY_SECONDS,
         totals=config.totals_months * MONTH_SECONDS,

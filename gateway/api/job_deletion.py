@@ -5,7 +5,7 @@ from collections.abc import Callable
 from litestar import Response, delete
 
 from gateway.api.access_control import GENERATE
-from gateway.api.api_context import ApiContext, HttpRequest, get_context
+from gateway.api.api_context import HttpRequest, get_context
 from gateway.api.api_errors import ApiError
 from gateway.api.authentication import get_team
 from gateway.api.json_responses import build_poll_headers, json_response
@@ -26,16 +26,16 @@ async def delete_job(request: HttpRequest, job_id: str) -> Response[bytes]:
 
 
 async def delete_team_job(
-    request: HttpRequest, job_id: str, make_not_found_error: Callable[[ApiContext], ApiError] = make_job_not_found_error
+    request: HttpRequest, job_id: str, make_not_found_error: Callable[[], ApiError] = make_job_not_found_error
 ) -> None:
     """Deletes what the team's job contains. Raises ApiError if it does not exist, or is not settled."""
     context, team = get_context(request), get_team(request)
     job = await context.engine.get_job(job_id)
     if job is None or job.team != team:
-        raise make_not_found_error(context)
+        raise make_not_found_error()
     request.scope["state"]["job_id"] = job.id
     if (saved := await context.engine.delete_job_content(job_id)) is None:
-        raise make_not_found_error(context)
+        raise make_not_found_error()
     if not saved.state.is_terminal:
         message = f"The job is running. Cancel it with POST /v1/jobs/{job_id}/cancel, and delete it when it has ended."
         raise ApiError(409, "job_running", message, headers=build_poll_headers(saved, context.wall_clock()))

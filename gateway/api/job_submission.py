@@ -209,7 +209,7 @@ async def wait_for_confirmation(context: ApiContext, job_id: str) -> Job:
     while True:
         with contextlib.suppress(StoreUnavailable):
             if (job := await context.engine.confirm_job(job_id)) is None:
-                raise make_job_not_found_error(context)
+                raise make_job_not_found_error()
             return job
         await asyncio.sleep(context.timing.api.confirmation_retry_seconds)
 

@@ -22,7 +22,6 @@ from gateway.api.team_job_loader import get_team_job, load_job_documents, make_j
 from gateway.api.webhooks.webhook_checks import require_signing_secret, require_valid_webhook
 from gateway.assets.storage import ObjectNotFound
 from gateway.jobs.job import Job, JobState
-from gateway.store.base import DAY_SECONDS
 
 JOBS_PATH = "/v1/jobs"
 
@@ -86,7 +85,7 @@ async def cancel_team_job(request: HttpRequest, job_id: str) -> Job:
     await get_team_job(context, get_team(request), job_id)
     job = await context.engine.cancel_job(job_id)
     if job is None:
-        raise make_job_not_found_error(context)
+        raise make_job_not_found_error()
     request.scope["state"]["job_id"] = job.id
     if job.state.is_terminal and job.state is not JobState.CANCELLED:
         message = f"The job cannot be cancelled: it has ended with the status '{job.state}'."
@@ -96,10 +95,9 @@ async def cancel_team_job(request: HttpRequest, job_id: str) -> Job:
 
 async def load_serialized_job(context: ApiContext, job: Job) -> JobBody:
     catalogue = context.catalogue()
-    retention_seconds = catalogue.gateway.retention.jobs_days * DAY_SECONDS
     model = catalogue.models.get(job.model)
     size_law = model.size_law if model else None
-    view = JobView(job, await load_job_documents(context, job), context.wall_clock(), retention_seconds, size_law)
+    view = JobView(job, await load_job_documents(context, job), context.wall_clock(), size_law)
     return serialize_job(view, context.url_signer)
 
 

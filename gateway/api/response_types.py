@@ -125,7 +125,10 @@ class JobImageBody(TypedDict):
     """A delivered image of a job."""
 
     index: int
-    url: Annotated[str, Meta(description="A signed URL, valid until the job's `expires_at`.")]
+    url: Annotated[
+        str | None,
+        Meta(description="A signed URL, valid until the job's `expires_at`. Null if the image was deleted."),
+    ]
     output_format: str
     size: PixelSize
     quality: OptionalText
@@ -197,7 +200,11 @@ class JobBody(CommonJobBody):
 
     deadline_at: UnixTime
     expires_at: Annotated[int | None, Meta(description="When the URLs expire. Read the job again for new ones.")]
-    kept_until: Annotated[int | None, Meta(description="When the images are deleted.")]
+    kept_until: Annotated[int | None, Meta(description="When the job is deleted. Null until its costs are settled.")]
+    images_kept_until: Annotated[int | None, Meta(description="When the images are deleted.")]
+    prompt_kept_until: Annotated[int | None, Meta(description="When the prompt is deleted.")]
+    has_images: Annotated[bool, Meta(description="Whether there are images, and they are kept.")]
+    has_prompt: Annotated[bool, Meta(description="Whether the prompt is kept.")]
     n: Annotated[int, Meta(description="Number of requested images.")]
     requested: RequestedBody
     effective: EffectiveBody | None

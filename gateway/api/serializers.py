@@ -22,6 +22,7 @@ from gateway.api.team_job_loader import JobDocuments
 from gateway.assets.signed_urls import UrlSigner
 from gateway.engine.job_documents import StoredImage
 from gateway.jobs.job import Attempt, Job, SellerResponse
+from gateway.jobs.job_cleanup import CleanupStep, get_expiry
 from gateway.money import format_usd
 from gateway.routing.decision_record import DecisionRecord
 from providers.image_sizes import SizeLaw, ratio_from_pixels
@@ -34,29 +35,17 @@ MAX_TOKENS = 2**31 - 1
 class JobView(Struct, frozen=True):
     """A job with its documents at one moment.
 
-    `retention_seconds`: how long settled jobs and their images are kept. `size_law`: that of the job's model, None if
-    the model is no longer configured.
+    `size_law`: that of the job's model, None if the model is no longer configured.
     """
 
     job: Job
     documents: JobDocuments
     now: float
-    retention_seconds: float
     size_law: SizeLaw | None
 
     @property
-    def kept_until(self) -> float | None:
-        """The time at which the images are deleted; None until the cost of the job is settled."""
-        job = self.job
-        if not job.is_settled:
-            return None
-        return self.retention_seconds + max(
-            job.finished_at or 0.0, *(attempt.closed_at or 0.0 for attempt in job.attempts), 0.0
-        )
-
-    @property
     def urls_expire_at(self) -> int:
-        return int(min(self.now + URL_TTL_SECONDS, self.kept_until or math.inf))
+        return int(min(self.now + URL_TTL_SECONDS, get_expiry(self.job, CleanupStep.IMAGES) or math.inf))
 
 
 def serialize_job(view: JobView, url_signer: UrlSigner) -> JobBody:
@@ -72,11 +61,15 @@ def serialize_job(view: JobView, url_signer: UrlSigner) -> JobBody:
         "finished_at": int(job.finished_at) if job.finished_at else None,
         "deadline_at": int(job.deadline),
         "expires_at": view.urls_expire_at if documents.images else None,
-        "kept_until": None if view.kept_until is None else int(view.kept_until),
+        "kept_until": _serialize_expiry(job, CleanupStep.JOB),
+        "images_kept_until": _serialize_expiry(job, CleanupStep.IMAGES),
+        "prompt_kept_until": _serialize_expiry(job, CleanupStep.PROMPT),
+        "has_images": bool(documents.images) and not job.has_deleted_images,
+        "has_prompt": not job.has_deleted_prompt,
         "n": job.n,
         "requested": cast(RequestedBody, msgspec.structs.asdict(documents.request.requested_params)),
         "effective": _serialize_effective_params(view) if documents.images else None,
-        "images": [_serialize_job_image(image, url_signer, view.urls_expire_at) for image in documents.images],
+        "images": [_serialize_job_image(view, image, url_signer) for image in documents.images],
         "usage": serialize_usage(job),
         "cancel_requested": job.is_cancel_requested,
         "max_remaining_cost": encode_usd(job.hold),
@@ -165,10 +158,15 @@ def _serialize_plan(decision: DecisionRecord) -> PlanBody:
     }
 
 
-def _serialize_job_image(image: StoredImage, url_signer: UrlSigner, expires_at: int) -> JobImageBody:
+def _serialize_expiry(job: Job, step: CleanupStep) -> int | None:
+    expires_at = get_expiry(job, step)
+    return None if expires_at is None else int(expires_at)
+
+
+def _serialize_job_image(view: JobView, image: StoredImage, url_signer: UrlSigner) -> JobImageBody:
     return {
         "index": image.index,
-        "url": url_signer.sign(image.key, expires_at),
+        "url": None if view.job.has_deleted_images else url_signer.sign(image.key, view.urls_expire_at),
         "output_format": image.format,
         "size": f"{image.width}x{image.height}",
         "quality": image.quality,

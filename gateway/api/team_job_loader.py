@@ -8,14 +8,8 @@ from msgspec import Struct
 from gateway.api.api_context import ApiContext
 from gateway.api.api_errors import ApiError
 from gateway.assets.storage import ObjectNotFound
-from gateway.engine.job_documents import (
-    REQUEST,
-    SavedRequest,
-    StoredImage,
-    decode_image,
-    decode_request,
-    image_document_name,
-)
+from gateway.engine.job_documents import SavedRequest, StoredImage, decode_image, decode_request
+from gateway.jobs.document_names import PROMPT, REQUEST, image_document_name
 from gateway.jobs.job import Job
 from gateway.routing.decision_record import DecisionRecord, decode_decision_record
 from providers.orders import Format
@@ -29,16 +23,13 @@ class JobDocuments(Struct, frozen=True, kw_only=True):
     images: tuple[StoredImage, ...]
 
 
-def make_job_not_found_error(context: ApiContext) -> ApiError:
-    message = f"Job not found. Check its id; {describe_retention(context, 'jobs')}"
-    return ApiError(404, "job_not_found", message)
+def make_job_not_found_error() -> ApiError:
+    return ApiError(404, "job_not_found", f"Job not found. Check its id; {describe_retention('jobs')}")
 
 
-def describe_retention(context: ApiContext, noun: str) -> str:
+def describe_retention(noun: str) -> str:
     """Says which jobs and responses an API key finds. The same for every reason why one is not found."""
-    days = context.catalogue().gateway.retention.jobs_days
-    unit = "day" if days == 1 else "days"
-    return f"a key finds only {noun} of its own team, for {days:g} {unit} after their end unless they are deleted."
+    return f"a key finds only {noun} of its own team, until they are deleted or their retention ends."
 
 
 async def get_team_job(context: ApiContext, team: str, job_id: str, timeout_seconds: float = 0.0) -> Job:
@@ -50,7 +41,7 @@ async def get_team_job(context: ApiContext, team: str, job_id: str, timeout_seco
     if timeout_seconds > 0 and job is not None:
         job = _select_own_job(await context.engine.wait_for_job(job_id, timeout_seconds), team)
     if job is None:
-        raise make_job_not_found_error(context)
+        raise make_job_not_found_error()
     return job
 
 
@@ -65,7 +56,9 @@ def _select_own_job(job: Job | None, team: str) -> Job | None:
 
 async def load_stored_images(context: ApiContext, job: Job) -> list[StoredImage]:
     """Returns the delivered images, in order. Loads their documents from the store unless this process has just saved
-    them."""
+    them. Raises ObjectNotFound if their retention has ended."""
+    if job.has_deleted_images and job.delivered_images:
+        raise ObjectNotFound(f"the retention of the images of {job.id} has ended")
     names = [image_document_name(attempt, index) for index, attempt in job.delivering_attempts.items()]
     documents = context.engine.context.image_document_cache.get(job.id, names)
     if documents is None:
@@ -87,13 +80,13 @@ async def load_job_documents(context: ApiContext, job: Job) -> JobDocuments:
 
 
 async def load_saved_request(context: ApiContext, job: Job) -> SavedRequest:
-    return _decode_saved_request(job, await context.store.load_documents(job.id, REQUEST))
+    return _decode_saved_request(job, await context.store.load_documents(job.id, REQUEST, PROMPT))
 
 
 def _decode_saved_request(job: Job, documents: Mapping[str, bytes]) -> SavedRequest:
     if REQUEST not in documents:
         raise ObjectNotFound(f"{job.id} was deleted while it was read")
-    return decode_request(documents[REQUEST])
+    return decode_request(documents)
 
 
 def get_media_type(key: str) -> str:

@@ -7,6 +7,7 @@ from gateway.config.loader import LoadedFiles, sort_problems
 from gateway.config.model_checks import check_models
 from gateway.config.offer_checks import check_offers
 from gateway.config.policy_schema import PolicyConfig
+from gateway.config.retention_schema import RetentionConfig, TeamRetentionConfig
 from gateway.config.schema import Config, RuleConditions
 from gateway.config.yaml_nodes import Problem
 from providers.adapter import Adapter
@@ -29,9 +30,20 @@ def find_problems(loaded: LoadedFiles, config: Config, adapters: Mapping[str, Ad
 
 def _check_gateway(config: Config) -> Iterator[Finding]:
     retention = config.gateway.retention
-    if retention.decisions_days < retention.jobs_days:
-        days = f"decisions_days ({retention.decisions_days:g}) is less than jobs_days ({retention.jobs_days:g})"
-        yield Finding(f"{days}, but jobs show their plan from their decision records", ("retention",))
+    for message in _find_retention_problems(retention, None):
+        yield Finding(message, ("retention",))
+
+
+def _find_retention_problems(config: RetentionConfig, team: TeamRetentionConfig | None) -> Iterator[str]:
+    """Finds what would be kept shorter or longer than the jobs that show it."""
+    jobs_days = config.jobs_days if team is None or team.jobs_days is None else team.jobs_days
+    if config.decisions_days < jobs_days:
+        days = f"decisions_days ({config.decisions_days:g}) is less than jobs_days ({jobs_days:g})"
+        yield f"{days}, but jobs show their plan from their decision records"
+    own = config if team is None else team
+    for name, own_days in (("images_days", own.images_days), ("prompts_days", own.prompts_days)):
+        if own_days is not None and own_days > jobs_days:
+            yield f"{name} ({own_days:g}) exceeds jobs_days ({jobs_days:g}), but nothing is kept longer than its job"
 
 
 def _check_policies(config: Config) -> Iterator[Finding]:
@@ -141,3 +153,6 @@ def _check_teams(config: Config) -> Iterator[Finding]:
         for index, policy in enumerate(team.policies):
             yield from check_name("policy", policy, config.policies.policies, "teams", name, "policies", index)
         yield from _check_regions(team.regions, sellers, "teams", name, "regions")
+        if team.retention != TeamRetentionConfig():
+            for message in _find_retention_problems(config.gateway.retention, team.retention):
+                yield Finding(message, ("teams", name, "retention"))

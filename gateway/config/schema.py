@@ -1,7 +1,7 @@
 """Schema of the YAML files: one strict struct per mapping. `catalogue.py` holds what they resolve to.
 
 `model_schema.py` holds the structs of models, `offer_schema.py` those of `offers/<seller>.yaml`, `policy_schema.py`
-those of policies, `webhook_schema.py` those of webhooks.
+those of policies, `webhook_schema.py` those of webhooks, `retention_schema.py` those of retention.
 """
 
 from typing import Annotated, Any, Literal
@@ -13,6 +13,7 @@ from gateway.config.budget_schema import BudgetConfig
 from gateway.config.model_schema import ModelConfig
 from gateway.config.offer_schema import OfferFile
 from gateway.config.policy_schema import PolicyConfig, Regions
+from gateway.config.retention_schema import RetentionConfig, TeamRetentionConfig
 from gateway.config.schema_base import ConfigStruct, Count, NonEmptyText, OneOrMore, PositiveSeconds, option_help
 from gateway.config.timing_options import TimingConfig
 from gateway.config.value_types import BaseUrl, SecretRef, Usd, WebOrigin
@@ -59,36 +60,6 @@ class StoreConfig(ConfigStruct, frozen=True, kw_only=True):
             "Default checked."
         ),
     ] = "checked"
-
-
-class RetentionConfig(ConfigStruct, frozen=True, kw_only=True):
-    """How long jobs, ledger entries, decision records and totals are kept."""
-
-    jobs_days: Annotated[
-        float, Meta(ge=0.01, le=3_650, description="Days for which settled jobs and their images are kept. Default 7.")
-    ] = 7.0
-    ledger_days: Annotated[
-        float, Meta(ge=32, le=3_650, description="Days for which each ledger entry is kept. Default 90.")
-    ] = 90.0
-    decisions_days: Annotated[
-        float,
-        Meta(
-            ge=0.01,
-            le=3_650,
-            description="Days for which the decision record of each job is kept, from the end of its day. Default 90.",
-        ),
-    ] = 90.0
-    totals_months: Annotated[
-        int, Meta(ge=2, le=120, description="Months for which day totals are kept. Default 13.")
-    ] = 13
-    admin_events_days: Annotated[
-        float,
-        Meta(
-            ge=1,
-            le=3_650,
-            description="Days for which the actions of admins, and ended API keys, are kept. Default 400.",
-        ),
-    ] = 400.0
 
 
 DEFAULT_ADMIN_KEYS = (SecretRef("env:IGW_ADMIN_KEY"),)
@@ -314,6 +285,9 @@ class TeamConfig(ConfigStruct, frozen=True, kw_only=True):
     limits: Annotated[RateLimits, option_help("How much all keys of the team together may request.")] = RateLimits()
     regions: Annotated[Regions | None, option_help("Only sellers of accounts in these regions. Default all.")] = None
     webhooks: Annotated[WebhooksConfig, option_help("Signing secrets and targets of webhooks.")] = WebhooksConfig()
+    retention: Annotated[TeamRetentionConfig, option_help("How long the team's content is kept.")] = (
+        TeamRetentionConfig()
+    )
 
 
 class TeamsFile(ConfigStruct, frozen=True, kw_only=True):

@@ -13,12 +13,13 @@ from gateway.assets.object_keys import make_object_prefix
 from gateway.engine.commit_events import emit_commit_events, identify_job
 from gateway.engine.engine_context import EngineContext
 from gateway.engine.job_caller_remover import JobCallerRemover
+from gateway.engine.job_cleanup_runner import delete_expired_content
 from gateway.engine.job_creation import CreateJobCommand, CreateJobResult, create_job
-from gateway.engine.job_documents import list_document_names
 from gateway.engine.job_worker import JobWorker
 from gateway.engine.measured_commits import commit_job
 from gateway.events import ErrorReported, JobAccepted, JobReclaimed, describe_exception, make_error_event
 from gateway.jobs.commit import build_update_commit
+from gateway.jobs.document_names import list_document_names
 from gateway.jobs.job import Job
 from gateway.jobs.job_update_types import CancelRequested, Fact, JobConfirmed, JobContentDeleted
 from gateway.jobs.next_actions import MAX_RECLAIMS_WITHOUT_PROGRESS
@@ -183,7 +184,7 @@ class Engine:
             commit = build_update_commit(job, fact, self.context.wall_clock())
             if isinstance(commit, Ignored):
                 return job
-            commit = replace(commit, removed_documents=removed_documents)
+            commit = replace(commit, removed_documents=(*commit.removed_documents, *removed_documents))
             if isinstance(await commit_job(self.context, commit), Applied):
                 emit_commit_events(self.context, job, commit)
                 return commit.job
@@ -392,9 +393,5 @@ class Engine:
             self.context.emit(ErrorReported(component="audit", message=message))
 
     async def _delete_expired(self) -> None:
-        """Deletes expired jobs. Deletes their images first: once a job is deleted, no record points to its images."""
-        while expired_job_ids := await self.context.store.list_deletable_jobs():
-            for job_id in expired_job_ids:
-                await self.context.storage.delete_prefix(make_object_prefix(job_id))
-                await self.context.store.delete_job(job_id)
+        await delete_expired_content(self.context, self._save_fact)
         await self.context.store.delete_expired()

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from gateway.engine.job_documents import is_image_document_name
+from gateway.jobs.document_names import is_image_document_name
 
 # Jobs, each with a few hundred bytes for each of its images.
 MAX_JOBS = 1_024

@@ -6,9 +6,10 @@ from typing import Any
 
 from gateway.assets.storage import StorageUnavailable
 from gateway.engine.engine_context import EngineContext
-from gateway.engine.job_documents import DECODE_ERRORS, REQUEST, TERMS, OrderDocuments, decode_order_documents
+from gateway.engine.job_documents import DECODE_ERRORS, OrderDocuments, decode_order_documents
 from gateway.engine.mailbox import Mailbox
 from gateway.events import ErrorReported, describe_exception
+from gateway.jobs.document_names import PROMPT, REQUEST, TERMS
 from gateway.jobs.job import Attempt, Job, RouteEntry
 from gateway.store.base import StoreUnavailable
 
@@ -43,7 +44,7 @@ class JobContext:
         """Returns the documents that orders are made from; None if they are not stored any more, or cannot be decoded:
         then no later try can help, so a missing request and an undecodable one have the same consequences."""
         if self.order_documents is None:
-            saved = await self.engine_context.store.load_documents(self.job.id, REQUEST, TERMS)
+            saved = await self.engine_context.store.load_documents(self.job.id, REQUEST, PROMPT, TERMS)
             try:
                 self.order_documents = decode_order_documents(saved)
             except DECODE_ERRORS as error:

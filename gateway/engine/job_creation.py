@@ -16,18 +16,13 @@ from gateway.assets.storage import StorageError
 from gateway.catalogue import Catalogue
 from gateway.config.budget_schema import BudgetConfig
 from gateway.engine.engine_context import EngineContext
-from gateway.engine.job_documents import (
-    WEBHOOK,
-    OrderDocuments,
-    SavedRequest,
-    StoredInput,
-    encode_order_documents,
-)
+from gateway.engine.job_documents import OrderDocuments, SavedRequest, StoredInput, encode_order_documents
 from gateway.engine.measured_commits import commit_job
 from gateway.engine.route_entry_builder import OrderableEntry
 from gateway.events import ErrorReported
 from gateway.jobs.budgets import KeyBudget
 from gateway.jobs.commit import Commit, IdempotencyRecord
+from gateway.jobs.document_names import WEBHOOK
 from gateway.jobs.first_commit import NewJob, OrderCost, build_first_commit
 from gateway.jobs.job_completion import merge_warnings
 from gateway.routing.decision_record import PlannedRequest, encode_decision_record, make_decision_record
@@ -248,6 +243,7 @@ def _make_new_job(context: EngineContext, catalogue: Catalogue, command: CreateJ
         key_budget=command.key_budget,
         idempotency=command.idempotency,
         timing=context.timing.jobs,
+        retention=catalogue.get_job_retention(command.team),
         key_id=command.key_id,
         labels=command.labels,
         batch_id=command.batch_id,

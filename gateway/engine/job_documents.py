@@ -1,7 +1,8 @@
 """The documents that are stored with a job, each written once.
 
-They are its request, the order terms of its route entries, its webhook URL, the saved calls of orders that may be
-resent, and its stored images.
+They are its request, its prompt, the order terms of its route entries, its webhook URL, the saved calls of orders that
+may be resent, and its stored images. The prompt has a document of its own, since it may be deleted earlier than the
+rest.
 """
 
 from collections.abc import Mapping
@@ -9,13 +10,13 @@ from typing import Any
 
 import msgspec
 from msgspec import Struct
+from msgspec.structs import replace
 
-from gateway.jobs.job import Job
+from gateway.jobs.document_names import PROMPT, REQUEST, TERMS
 from gateway.routing.routing_request import RequestedParams, RoutingRequest
 from providers.adapter import Call
 from providers.orders import Format, SizeSpec
 
-REQUEST, TERMS, WEBHOOK = "request", "order_terms", "webhook"
 DECODE_ERRORS = (msgspec.MsgspecError, ValueError, RecursionError)
 
 
@@ -32,12 +33,13 @@ class StoredInput(Struct, frozen=True, kw_only=True):
 class SavedRequest(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The request as it was accepted: what routing depended on, the prompt, and the input images in the storage.
 
+    `prompt`: empty after its retention, and wherever its document is not loaded.
     `output_compression`: the quality of the delivered JPEG or WebP, None for the seller's own. `echoed_params`: what
     only the API's responses repeat.
     """
 
     routing: RoutingRequest
-    prompt: str
+    prompt: str = ""
     sources: tuple[StoredInput, ...] = ()
     mask: StoredInput | None = None
     requested_params: RequestedParams = RequestedParams()
@@ -103,20 +105,27 @@ def encode_document(document: object) -> bytes:
     return _encode_json(document)
 
 
-def decode_request(data: bytes) -> SavedRequest:
-    return _request_decoder.decode(data)
+def decode_request(documents: Mapping[str, bytes]) -> SavedRequest:
+    """Decodes the request, with the prompt if that is among the documents."""
+    request = _request_decoder.decode(documents[REQUEST])
+    return replace(request, prompt=documents[PROMPT].decode()) if PROMPT in documents else request
 
 
 def encode_order_documents(documents: OrderDocuments) -> dict[str, bytes]:
-    return {REQUEST: _encode_json(documents.request), TERMS: _encode_json(documents.terms)}
+    request = documents.request
+    return {
+        REQUEST: _encode_json(replace(request, prompt="")),
+        PROMPT: request.prompt.encode(),
+        TERMS: _encode_json(documents.terms),
+    }
 
 
 def decode_order_documents(saved: Mapping[str, bytes]) -> OrderDocuments | None:
     """Decodes the documents; None if they are not stored any more. Raises one of DECODE_ERRORS if they are damaged, or
     were written by an incompatible version."""
-    if not {REQUEST, TERMS} <= saved.keys():
+    if not {REQUEST, PROMPT, TERMS} <= saved.keys():
         return None
-    return OrderDocuments(decode_request(saved[REQUEST]), _terms_decoder.decode(saved[TERMS]))
+    return OrderDocuments(decode_request(saved), _terms_decoder.decode(saved[TERMS]))
 
 
 def decode_image(data: bytes) -> StoredImage:
@@ -129,24 +138,3 @@ def encode_call(call: Call) -> bytes:
 
 def decode_call(data: bytes) -> Call:
     return _call_decoder.decode(data).call
-
-
-def is_image_document_name(name: str) -> bool:
-    return name.startswith("image.")
-
-
-def image_document_name(attempt_number: int, index: int) -> str:
-    """Makes the name of an image document. It contains the attempt: two attempts may fetch the same image of a job, and
-    only one of them is delivered."""
-    return f"image.{attempt_number}.{index}"
-
-
-def list_document_names(job: Job) -> tuple[str, ...]:
-    """Lists the names of all documents that the job may have."""
-    calls = [call_document_name(attempt.number) for attempt in job.attempts]
-    images = [image_document_name(attempt.number, index) for attempt in job.attempts for index in attempt.images]
-    return (REQUEST, TERMS, WEBHOOK, *calls, *images)
-
-
-def call_document_name(attempt_number: int) -> str:
-    return f"call.{attempt_number}"

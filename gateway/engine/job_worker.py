@@ -274,7 +274,8 @@ class JobWorker:
             if message.documents and not _is_late_delivery(message.update, job):
                 documents |= message.documents
         commit = build_commit(self.job_context.job, job, now, self.job_context.fence if has_decision else None)
-        return replace(commit, documents=documents, removed_documents=tuple(removed_documents))
+        removed = dict.fromkeys((*removed_documents, *commit.removed_documents))
+        return replace(commit, documents=documents, removed_documents=tuple(removed))
 
     def _on_commit_applied(self, commit: Commit, messages: list[Message], effects: list[bool]) -> None:
         before = self.job_context.job

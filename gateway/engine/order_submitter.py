@@ -14,7 +14,7 @@ from gateway.engine.commit_events import OfferFields, identify_offer
 from gateway.engine.finished_order_cost import compute_cost
 from gateway.engine.input_uploader import InputUploader, OrderNotSent, UploadedInputs
 from gateway.engine.job_context import JobContext
-from gateway.engine.job_documents import OrderDocuments, OrderTerms, SavedRequest, call_document_name, encode_call
+from gateway.engine.job_documents import OrderDocuments, OrderTerms, SavedRequest, encode_call
 from gateway.engine.offer_resolver import make_health_key
 from gateway.engine.order_tracker import OrderTracker
 from gateway.engine.seller_call_events import SellerCall, observe_seller_call
@@ -23,6 +23,7 @@ from gateway.engine.seller_response_builder import describe_fault
 from gateway.engine.unsent_order_fault import get_unsent_order_fault
 from gateway.events import OfferSkipped, OrderSlotGranted, SellerCallStep
 from gateway.health.concurrency_limiter import Priority, SlotTimeout
+from gateway.jobs.document_names import call_document_name
 from gateway.jobs.job import Part, RecoveryMethod, RouteEntry, order_reference
 from gateway.jobs.job_update_types import (
     AttemptStarted,

@@ -13,12 +13,13 @@ from gateway.catalogue import Offer
 from gateway.engine.commit_events import identify_offer
 from gateway.engine.finished_order_cost import compute_cost
 from gateway.engine.job_context import JobContext
-from gateway.engine.job_documents import call_document_name, decode_call
+from gateway.engine.job_documents import decode_call
 from gateway.engine.order_observation import OrderObservation
 from gateway.engine.poll_schedule import MAX_UNANSWERED_POLLS, PollSchedule, UnansweredPolls, get_retry_after
 from gateway.engine.result_fetcher import ResultFetcher
 from gateway.engine.seller_queries import poll_order, resend_order, search_order, verify_ticket
 from gateway.engine.seller_response_builder import describe_fault
+from gateway.jobs.document_names import call_document_name
 from gateway.jobs.job import Attempt, order_reference
 from gateway.jobs.job_update_types import (
     AttemptAbandoned,

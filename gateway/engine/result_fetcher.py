@@ -20,18 +20,12 @@ from gateway.catalogue import Offer
 from gateway.engine.commit_events import identify_job, identify_offer, record_health
 from gateway.engine.finished_order_cost import compute_cost
 from gateway.engine.job_context import JobContext
-from gateway.engine.job_documents import (
-    OrderTerms,
-    SavedRequest,
-    StoredImage,
-    call_document_name,
-    encode_document,
-    image_document_name,
-)
+from gateway.engine.job_documents import OrderTerms, SavedRequest, StoredImage, encode_document
 from gateway.engine.seller_call_events import SellerCall, observe_seller_call
 from gateway.engine.seller_response_builder import describe_success
 from gateway.events import ErrorReported, ImageStored, LateImagesReceived, SellerCallStep, describe_exception
 from gateway.health.health_tracker import OrderOutcome
+from gateway.jobs.document_names import call_document_name, image_document_name
 from gateway.jobs.job import Attempt, RecoveryMethod
 from gateway.jobs.job_update_types import ImagesReady, ImagesStored
 from gateway.jobs.next_actions import attempt_deadline

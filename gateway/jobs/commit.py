@@ -8,8 +8,10 @@ import msgspec
 from msgspec import Struct
 
 from gateway.jobs.budgets import BudgetChange, BudgetLimit, list_budget_windows, list_owners
+from gateway.jobs.document_names import list_prompt_document_names
 from gateway.jobs.failed_job_retry_safety import is_safe_to_retry, may_have_been_charged
 from gateway.jobs.job import Attempt, Job, JobState
+from gateway.jobs.job_cleanup import get_next_cleanup
 from gateway.jobs.job_outcome import encode_job_outcome, make_job_outcome
 from gateway.jobs.job_update_types import Decision, JobUpdate
 from gateway.jobs.next_actions import next_due
@@ -114,7 +116,8 @@ class Commit(Struct, frozen=True, kw_only=True):
     whose hold would exceed one of them. `idempotency_ttl`: how long the idempotency record outlives the job that ends
     here. `may_be_charged`: it is unknown whether the ended job was charged. `is_refused`: nothing was charged, and a
     repeated request creates a new job. `decision_record`: of a new job; `job_outcome`: of a settled one, added to its
-    record. Both are kept independently of the job.
+    record. Both are kept independently of the job. `cleanup_at`: when something of the settled job is to be deleted
+    next; None of an open one.
     """
 
     job: Job
@@ -124,6 +127,7 @@ class Commit(Struct, frozen=True, kw_only=True):
     encoded_job: bytes
     fence: int | None = None
     due_at: float | None = None
+    cleanup_at: float | None = None
     budget_changes: tuple[BudgetChange, ...] = ()
     budget_limits: tuple[BudgetLimit, ...] = ()
     idempotency: IdempotencyRecord | None = None
@@ -158,6 +162,9 @@ def build_commit(old: Job | None, new: Job, now: float, fence: int | None = None
     The commit sets the job's version: however many updates led to the new state, the next one is the next version.
     """
     expected_version, milestones = old.version if old else 0, _make_milestones(old, new, now)
+    ends_prompt = new.is_settled and not new.has_deleted_prompt and not new.retention.prompt_seconds
+    if ends_prompt:
+        new = msgspec.structs.replace(new, has_deleted_prompt=True)
     milestone_count = new.milestone_count + len(milestones)
     new = msgspec.structs.replace(new, version=expected_version + 1, milestone_count=milestone_count)
     encoded_job = _ENCODER.encode(new)
@@ -170,6 +177,7 @@ def build_commit(old: Job | None, new: Job, now: float, fence: int | None = None
         encoded_job=encoded_job,
         fence=fence,
         due_at=next_due(new, now),
+        cleanup_at=cleanup.at if (cleanup := get_next_cleanup(new)) else None,
         budget_changes=_make_budget_changes(old, new),
         idempotency_ttl=_idempotency_ttl(new) if becomes_terminal else None,
         may_be_charged=becomes_terminal and may_have_been_charged(new),
@@ -177,6 +185,7 @@ def build_commit(old: Job | None, new: Job, now: float, fence: int | None = None
         webhook_deliveries=_make_webhook_deliveries(new, now) if becomes_terminal else (),
         milestones=milestones,
         ledger_entries=tuple(_make_ledger_entries(old, new, now)),
+        removed_documents=list_prompt_document_names(new) if ends_prompt else (),
         job_outcome=encode_job_outcome(make_job_outcome(new)) if new.is_settled else None,
     )
 

@@ -7,7 +7,7 @@ from msgspec.structs import replace
 
 from gateway.jobs.budgets import NO_BUDGET_LIMITS, BudgetLimits, KeyBudget, list_job_limits
 from gateway.jobs.commit import Commit, IdempotencyRecord, build_commit
-from gateway.jobs.job import Job, Part, RouteEntry, find_split_index
+from gateway.jobs.job import DEFAULT_JOB_RETENTION, Job, JobRetention, Part, RouteEntry, find_split_index
 from gateway.timeouts_and_intervals import DEFAULT_JOB_TIMING, JobTiming
 
 
@@ -47,6 +47,7 @@ class NewJob(Struct, frozen=True, kw_only=True):
     traceparent: str | None = None
     tracestate: str | None = None
     split_count: int = 1
+    retention: JobRetention = DEFAULT_JOB_RETENTION
 
 
 def build_first_commit(new_job: NewJob, now: float) -> Commit:
@@ -81,6 +82,7 @@ def build_first_commit(new_job: NewJob, now: float) -> Commit:
         traceparent=new_job.traceparent,
         tracestate=new_job.tracestate,
         budget_key=new_job.key_budget.key_id if new_job.key_budget else "",
+        retention=new_job.retention,
     )
     commit = build_commit(None, job, now)
     return replace(

@@ -166,6 +166,17 @@ class AttemptResponse(Struct, frozen=True, array_like=True):
     response: SellerResponse
 
 
+class JobRetention(Struct, frozen=True, array_like=True):
+    """How long a job, its images and its prompt are kept after its settlement, in seconds."""
+
+    job_seconds: float = 7 * 86_400.0
+    image_seconds: float = 7 * 86_400.0
+    prompt_seconds: float = 7 * 86_400.0
+
+
+DEFAULT_JOB_RETENTION = JobRetention()
+
+
 class Job(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A team's unit of work.
 
@@ -179,7 +190,8 @@ class Job(Struct, frozen=True, kw_only=True, omit_defaults=True):
     left. `batch_id`: of the batch that the job is a line of. `traceparent`, `tracestate`: of the request that created
     it, if it is traced (`gateway/trace_context.py`). `budget_key`: the id under which the budget of its API key is
     counted; empty if the key has none. `split_count`: its images are ordered in as many parts, each first at another
-    entry of the route: the first ones.
+    entry of the route: the first ones. `retention`: as configured when the job was created. `has_deleted_images`,
+    `has_deleted_prompt`: their retention has ended, and they were deleted.
     """
 
     id: str
@@ -225,11 +237,21 @@ class Job(Struct, frozen=True, kw_only=True, omit_defaults=True):
     tracestate: str | None = None
     budget_key: str = ""
     split_count: int = 1
+    retention: JobRetention = DEFAULT_JOB_RETENTION
+    has_deleted_images: bool = False
+    has_deleted_prompt: bool = False
 
     @property
     def is_settled(self) -> bool:
         """Whether all of its costs are final."""
         return self.state.is_terminal and not any(attempt.state.is_open for attempt in self.attempts)
+
+    @property
+    def settled_at(self) -> float | None:
+        """When all of its costs became final; None until then. Later corrections do not change it."""
+        if not self.is_settled:
+            return None
+        return max(self.finished_at or 0.0, *[attempt.closed_at or 0.0 for attempt in self.attempts], 0.0)
 
     @property
     def is_confirmed(self) -> bool:

@@ -91,6 +91,13 @@ class JobContentDeleted(Fact, frozen=True, kw_only=True):
     """The team deleted the settled job: its request, its images and what sellers said. Its costs are kept."""
 
 
+class RetentionEnded(Fact, frozen=True, kw_only=True):
+    """The retention of the images or the prompt of a settled job has ended, and they are deleted."""
+
+    images: bool = False
+    prompt: bool = False
+
+
 class Decision(Struct, frozen=True, kw_only=True):
     """A decision of the job worker. Its fence proves that the worker holds the lease."""
 

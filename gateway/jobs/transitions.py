@@ -194,6 +194,18 @@ def _apply_job_content_deleted(job: Job, fact: job_update_types.JobContentDelete
     )
 
 
+def _apply_retention_ended(job: Job, fact: job_update_types.RetentionEnded, now: float) -> TransitionResult:
+    if not job.is_settled or job.is_deleted:
+        return Ignored("its orders are not settled, or the team deleted it")
+    has_deleted_images, has_deleted_prompt = (
+        job.has_deleted_images or fact.images,
+        job.has_deleted_prompt or fact.prompt,
+    )
+    if (has_deleted_images, has_deleted_prompt) == (job.has_deleted_images, job.has_deleted_prompt):
+        return Ignored("nothing new")
+    return replace(job, has_deleted_images=has_deleted_images, has_deleted_prompt=has_deleted_prompt)
+
+
 # --- decisions
 
 
@@ -350,6 +362,7 @@ _TRANSITIONS: dict[type[job_update_types.JobUpdate], Callable[[Job, Any, float],
     job_update_types.JobConfirmed: _apply_job_confirmed,
     job_update_types.CancelRequested: _apply_cancel_requested,
     job_update_types.JobContentDeleted: _apply_job_content_deleted,
+    job_update_types.RetentionEnded: _apply_retention_ended,
     job_update_types.OrderRejected: _apply_order_rejected,
     job_update_types.AttemptStarted: _apply_attempt_started,
     job_update_types.AttemptAbandoned: _apply_attempt_abandoned,

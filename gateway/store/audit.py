@@ -16,6 +16,7 @@ from msgspec.structs import replace
 from gateway.jobs.budgets import list_budget_windows, list_owners
 from gateway.jobs.commit import LedgerEntry, build_commit
 from gateway.jobs.job import Job
+from gateway.jobs.job_cleanup import get_next_cleanup
 from gateway.jobs.transition_tables import LedgerLine
 from gateway.store.ledger_totals import EMPTY_BALANCE, BudgetBalance, EntryTotals, LedgerTotal, TotalKey, add_entry
 
@@ -41,6 +42,7 @@ class AuditedJob(Struct, frozen=True, kw_only=True, gc=False):
     hold: int
     is_settled: bool
     expected_entries: tuple[LedgerEntry, ...]
+    cleanup_at: float | None = None
 
 
 def summarize_job(job: Job, now: float) -> AuditedJob:
@@ -55,6 +57,7 @@ def summarize_job(job: Job, now: float) -> AuditedJob:
         hold=job.hold,
         is_settled=job.is_settled,
         expected_entries=build_commit(None, job, now).ledger_entries,
+        cleanup_at=cleanup.at if (cleanup := get_next_cleanup(job)) else None,
     )
 
 

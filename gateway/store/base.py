@@ -79,10 +79,9 @@ class StoreMisconfigured(StoreError):
 
 
 class Retention(Struct, frozen=True, kw_only=True):
-    """How long each kind of data is kept, in seconds. For jobs, counted from their settlement; for money and
-    decision records, from their day."""
+    """How long data that outlives its job is kept, in seconds from its day. Each job has the retention of its own
+    content (`JobRetention`)."""
 
-    jobs: float = 7 * DAY_SECONDS
     decisions: float = 90 * DAY_SECONDS
     ledger: float = 90 * DAY_SECONDS
     totals: float = 396 * DAY_SECONDS
@@ -222,7 +221,7 @@ class Store(Protocol):
 
     async def announce_job(self, job_id: str, timeout_seconds: float) -> None:
         """Registers a job whose inputs are stored before it is created. Unless it is created within `timeout_seconds`,
-        `list_deletable_jobs` returns it, so that its inputs are deleted."""
+        `list_jobs_to_clean_up` returns it, so that its inputs are deleted."""
 
     async def find_by_idempotency(self, team: str, record: IdempotencyRecord) -> IdempotencyMatch | None:
         """Looks the record up like a commit of a new job, and returns the match, or None. A retry becomes a caller of
@@ -328,9 +327,9 @@ class Store(Protocol):
     async def claim_audit(self, interval_seconds: float) -> bool:
         """Returns whether this replica audits all partitions now: at most one replica does in each interval."""
 
-    async def list_deletable_jobs(self, limit: int = 100) -> tuple[str, ...]:
-        """Lists settled jobs whose retention has ended, and announced jobs that were never created. Delete their images
-        before the jobs."""
+    async def list_jobs_to_clean_up(self, limit: int = 100) -> tuple[str, ...]:
+        """Lists settled jobs of which something is to be deleted (`get_next_cleanup`), and announced jobs that were
+        never created. Delete the images of a job before the job."""
 
     async def delete_job(self, job_id: str) -> None:
         """Deletes a job and everything that is stored with it, except its ledger entries and its decision record. Safe

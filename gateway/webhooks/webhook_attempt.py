@@ -8,8 +8,8 @@ from msgspec import Struct
 from gateway.catalogue import Catalogue
 from gateway.config.schema import TeamConfig
 from gateway.config.value_types import TargetName
-from gateway.engine.job_documents import WEBHOOK
 from gateway.events import EventSink
+from gateway.jobs.document_names import WEBHOOK
 from gateway.jobs.job import Job
 from gateway.store.base import Store
 from gateway.timeouts_and_intervals import WebhookTiming

@@ -13,10 +13,10 @@ import msgspec
 from msgspec.structs import replace
 
 from gateway.config.value_types import WebhookUrl
-from gateway.engine.job_documents import WEBHOOK
 from gateway.event_wait import wait_and_clear
 from gateway.events import ComponentError, ErrorReported, describe_exception
 from gateway.jobs.commit import WebhookDelivery
+from gateway.jobs.document_names import WEBHOOK
 from gateway.jobs.job import Job
 from gateway.store.base import DAY_SECONDS, ClaimedDelivery, StoreUnavailable
 from gateway.store.team_records import RecordKind, TeamRecord

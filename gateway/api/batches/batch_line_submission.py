@@ -125,7 +125,7 @@ def _make_record(batch: Batch, number: int, data: bytes) -> IdempotencyRecord:
 
 def _require_lasting_urls(context: ApiContext, batch: Batch) -> None:
     """Raises ApiError if images are deleted before the batch may have ended, so that its URLs would be dead."""
-    days = context.catalogue().gateway.retention.jobs_days
+    days = context.catalogue().get_job_retention(batch.team).image_seconds / DAY_SECONDS
     if days * DAY_SECONDS < batch.expires_at - batch.created_at:
         message = (
             f"Invalid value for 'response_format': this gateway deletes images after {days:g} days, and their URLs "

@@ -19,7 +19,6 @@ from gateway.api.team_job_loader import load_stored_images
 from gateway.assets.storage import ObjectNotFound, ObjectStream
 from gateway.engine.job_documents import StoredImage
 from gateway.jobs.job import Job
-from gateway.store.base import DAY_SECONDS
 from providers.faults import ChargeStatus
 
 
@@ -143,7 +142,7 @@ class ResultWriter:
             now=context.wall_clock(),
             safety_identifier=line.safety_identifier,
             # The URLs are valid as long as the images are kept.
-            url_ttl_seconds=context.catalogue().gateway.retention.jobs_days * DAY_SECONDS,
+            url_ttl_seconds=job.retention.image_seconds,
         )
         return serialize_images(view)
 

@@ -7,7 +7,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from gateway.api.access_control import GENERATE, READ
-from gateway.api.api_context import ApiContext, HttpRequest, get_context
+from gateway.api.api_context import HttpRequest, get_context
 from gateway.api.api_errors import ApiError
 from gateway.api.authentication import get_team
 from gateway.api.base64_image_output import build_response_with_images, open_base64_images
@@ -117,7 +117,7 @@ async def delete_response(request: HttpRequest, response_id: str) -> Response[by
     """Deletes the images and all text of the response's job. Safe to repeat."""
     job_id = parse_response_id(response_id)
     if job_id is None:
-        raise _make_not_found_error(get_context(request))
+        raise _make_not_found_error()
     await delete_team_job(request, job_id, _make_not_found_error)
     return json_response({"id": response_id, "object": "response", "deleted": True}, 200, {})
 
@@ -126,13 +126,13 @@ async def _find_response_job(request: HttpRequest, response_id: str) -> Job:
     job_id = parse_response_id(response_id)
     job = await find_team_job(get_context(request), get_team(request), job_id) if job_id else None
     if job is None:
-        raise _make_not_found_error(get_context(request))
+        raise _make_not_found_error()
     request.scope["state"]["job_id"] = job.id
     return job
 
 
-def _make_not_found_error(context: ApiContext) -> ApiError:
-    message = f"Response not found. Check its id; {describe_retention(context, 'responses')}"
+def _make_not_found_error() -> ApiError:
+    message = f"Response not found. Check its id; {describe_retention('responses')}"
     return ApiError(404, "response_not_found", message, param="response_id")
 
 

@@ -134,7 +134,8 @@ def serialize_input_item(job: Job, request: SavedRequest, sign_url: Callable[[st
         "type": "message",
         "role": "user",
         "status": "completed",
-        "content": [{"type": "input_text", "text": request.prompt}, *images],
+        # After its retention there is no prompt.
+        "content": [*([{"type": "input_text", "text": request.prompt}] if request.prompt else []), *images],
     }
 
 

@@ -69,7 +69,6 @@ def encode_settings(replica_id: str, lease: float, retention: Retention, is_sing
         {
             "replica_id": replica_id,
             "lease": lease,
-            "keep_jobs": retention.jobs,
             "max_remembered_commits": MAX_REMEMBERED_COMMITS,
             "max_early_crashes": MAX_EARLY_CRASHES,
             "max_lease": MAX_LEASE_SECONDS,
@@ -160,6 +159,7 @@ def encode_commit(commit: Commit, retention: Retention) -> bytes:
         is_body_key = job.body_key is not None
         message |= {"idempotency_ttl": commit.idempotency_ttl, "is_body_key": is_body_key}
         message |= {"may_be_charged": commit.may_be_charged, "is_refused": commit.is_refused}
+    message |= _encode_cleanup(commit)
     if commit.ledger_entries:
         message |= {
             "ledger_expires_at": compute_expiry(day, retention.ledger),
@@ -171,9 +171,15 @@ def encode_commit(commit: Commit, retention: Retention) -> bytes:
     return pack(message)
 
 
+def _encode_cleanup(commit: Commit) -> dict[str, float]:
+    fields = {"keep_seconds": commit.job.retention.job_seconds}
+    if commit.cleanup_at is not None:
+        fields["cleanup_in_seconds"] = max(0.0, commit.cleanup_at - commit.committed_at)
+    return fields
+
+
 def _encode_new_job(commit: Commit, balances: Mapping[tuple[str, str], int], retention: Retention) -> dict[str, Any]:
     job = commit.job
-    oldest_member = max(0.0, job.created_at - retention.jobs - 2 * 86_400)
     message: dict[str, Any] = {
         "owners": list_owners(job.team, job.budget_key),
         "hold": job.hold,
@@ -182,7 +188,6 @@ def _encode_new_job(commit: Commit, balances: Mapping[tuple[str, str], int], ret
             for limit in commit.budget_limits
         ],
         "list_member": format_list_member(job.created_at, job.id),
-        "oldest_member": format_list_member(oldest_member, ""),
     }
     if commit.idempotency:
         message["idempotency"] = encode_record(commit.idempotency)

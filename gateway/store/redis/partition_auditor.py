@@ -208,7 +208,7 @@ class PartitionAuditor:
             "delisted": [
                 self._encode_job(job_id, keys) for job_id in (*report.settled_but_listed, *report.missing_jobs)
             ],
-            "retained": settled,
+            "retained": [{"job_id": job_id, "cleanup_at": snapshot.jobs[job_id].cleanup_at} for job_id in settled],
             "missing_entries": [
                 {
                     **codec.encode_entry(entry),

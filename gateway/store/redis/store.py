@@ -342,7 +342,7 @@ class RedisStore:
             await self._client.run_script(scripts.CLAIM_AUDIT, [AUDIT_CLAIM], self._script_settings, interval_seconds)
         )
 
-    async def list_deletable_jobs(self, limit: int = 100) -> tuple[str, ...]:
+    async def list_jobs_to_clean_up(self, limit: int = 100) -> tuple[str, ...]:
         return tuple(
             await self._list_due((self._key_space[partition].retention for partition in self.partitions), limit)
         )

@@ -40,9 +40,9 @@ _COMMIT_IDS_DECODER = msgspec.json.Decoder(list[str])
 _SELECT_JOB = """SELECT number, version, fence, owner, commit_ids, settled_at,
 (SELECT due_at FROM due WHERE job_id = id) FROM jobs WHERE id = ?"""
 _INSERT_JOB = """INSERT INTO jobs (id, team, created_at, version, fence, owner, commit_ids, settled_at, encoded_job,
-open_state) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
+open_state, cleanup_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
 _UPDATE_JOB = """UPDATE jobs SET version = ?, reclaims = 0, claimed_at = NULL, max_owned_seconds = 0, commit_ids = ?,
-settled_at = ?, encoded_job = ?, open_state = ? WHERE number = ?"""
+settled_at = ?, encoded_job = ?, open_state = ?, cleanup_at = ? WHERE number = ?"""
 _DELETE_ANNOUNCED = "DELETE FROM announced WHERE job_id = ?"
 _UPSERT_KEY = """INSERT INTO idempotency_keys (team, key, fingerprint, job_id, expires_at) VALUES (?, ?, ?, ?, ?)
 ON CONFLICT (team, key) DO UPDATE
@@ -112,8 +112,8 @@ class CommitWriter(Struct, frozen=True, kw_only=True):
         if job.is_settled:
             settled_at = existing.settled_at if existing and existing.settled_at is not None else commit.committed_at
         if existing:
-            changes = (job.version, commit_ids, settled_at, commit.encoded_job, get_open_state(job), existing.number)
-            db.execute(_UPDATE_JOB, changes)
+            changes = (job.version, commit_ids, settled_at, commit.encoded_job, get_open_state(job), commit.cleanup_at)
+            db.execute(_UPDATE_JOB, (*changes, existing.number))
             return existing.number
         db.execute(_DELETE_ANNOUNCED, (job.id,))
         row = (
@@ -127,6 +127,7 @@ class CommitWriter(Struct, frozen=True, kw_only=True):
             settled_at,
             commit.encoded_job,
             get_open_state(job),
+            commit.cleanup_at,
         )
         return db.execute(_INSERT_JOB, row).lastrowid
 

@@ -158,6 +158,12 @@ CREATE INDEX corrections_by_day ON corrections (day);
 """
 # The owner of a balance is a team or one of its API keys (`jobs/budgets.py`).
 _BUDGET_OWNERS = "ALTER TABLE budgets RENAME COLUMN team TO owner;"
+# `cleanup_at`: when something of a settled job is to be deleted next. Jobs of earlier versions are kept for a week.
+_CLEANUP = """
+ALTER TABLE jobs ADD COLUMN cleanup_at REAL;
+UPDATE jobs SET cleanup_at = settled_at + 604800 WHERE settled_at IS NOT NULL;
+CREATE INDEX jobs_by_cleanup_at ON jobs (cleanup_at) WHERE cleanup_at IS NOT NULL;
+"""
 # Each script migrates from the schema before it. Only append to this.
 MIGRATIONS = (
     _SCHEMA,
@@ -169,6 +175,7 @@ MIGRATIONS = (
     _JOB_NUMBERS,
     _CORRECTIONS,
     _BUDGET_OWNERS,
+    _CLEANUP,
 )
 # All connections share a file of 32 kB next to the database. The first connection creates it.
 _SHARED_MEMORY_ERRORS = frozenset(
@@ -326,6 +333,7 @@ def _prepare_database(connection: sqlite3.Connection, database: Path) -> None:
             f"{database} is on a file system without write-ahead logging. Move it to a local disk."
         )
     connection.execute("PRAGMA foreign_keys=OFF")
+    connection.execute("PRAGMA secure_delete=ON")
     connection.execute("PRAGMA temp_store=MEMORY")
     connection.execute("PRAGMA cache_size=-32768")
     connection.execute(f"PRAGMA wal_autocheckpoint={CHECKPOINT_PAGES}")

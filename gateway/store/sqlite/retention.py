@@ -1,8 +1,11 @@
 """Deletes data whose retention has ended."""
 
+import contextlib
+import sqlite3
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 from functools import partial
+from pathlib import Path
 from sqlite3 import Connection
 
 from gateway.store.base import MIN_BUDGET_SECONDS, SIGNAL_TTL_SECONDS, Retention
@@ -14,11 +17,13 @@ from gateway.store.sqlite.decision_record_rows import DELETE_OLD_RECORDS
 DELETE_BATCH_ROWS = 1_000
 # Decision records are wide: two of them fill a page.
 DELETE_BATCH_RECORDS = 200
+# Commits wait meanwhile.
+MAX_LOG_WAIT_SECONDS = 0.1
 
 _SELECT_OLDEST_OPEN = "SELECT min(created_at) FROM jobs WHERE settled_at IS NULL"
 _INSERT_ANNOUNCED = "INSERT OR REPLACE INTO announced (job_id, expires_at) VALUES (?, ?)"
-_SELECT_DELETABLE_JOBS = """SELECT id FROM jobs WHERE settled_at <= ?
-UNION ALL SELECT job_id FROM announced WHERE expires_at <= ? LIMIT ?"""
+_SELECT_JOBS_TO_CLEAN_UP = """SELECT id FROM jobs WHERE cleanup_at <= ?1
+UNION ALL SELECT job_id FROM announced WHERE expires_at <= ?1 LIMIT ?2"""
 _DELETE_JOB_ROWS = (
     "DELETE FROM documents WHERE job_number = (SELECT number FROM jobs WHERE id = ?)",
     "DELETE FROM milestones WHERE job_number = (SELECT number FROM jobs WHERE id = ?)",
@@ -70,13 +75,20 @@ def announce_job(db: Connection, job_id: str, expires_at: float) -> None:
     db.execute(_INSERT_ANNOUNCED, (job_id, expires_at))
 
 
-def list_deletable_jobs(db: Connection, before: float, now: float, limit: int) -> tuple[str, ...]:
-    return tuple(job_id for (job_id,) in db.execute(_SELECT_DELETABLE_JOBS, (before, now, limit)).fetchall())
+def list_jobs_to_clean_up(db: Connection, now: float, limit: int) -> tuple[str, ...]:
+    return tuple(job_id for (job_id,) in db.execute(_SELECT_JOBS_TO_CLEAN_UP, (now, limit)).fetchall())
 
 
 def delete_job(db: Connection, job_id: str) -> None:
     for sql in _DELETE_JOB_ROWS:
         db.execute(sql, (job_id,))
+
+
+def truncate_log(database: Path) -> None:
+    """Empties the write-ahead log, which still has the pages of before a deletion. Does nothing while a reader needs
+    the log: a later run empties it."""
+    with contextlib.closing(sqlite3.connect(database, timeout=MAX_LOG_WAIT_SECONDS, isolation_level=None)) as db:
+        db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
 
 def _delete_rows(db: Connection, sql: str, before: float | str, limit: int = DELETE_BATCH_ROWS) -> bool:

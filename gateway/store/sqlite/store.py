@@ -6,6 +6,7 @@ A commit changes job, money and due time in one transaction, and is on disk when
 import asyncio
 import contextlib
 import secrets
+import sqlite3
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -49,7 +50,7 @@ from gateway.store.sqlite.auditor import SqliteAuditor
 from gateway.store.sqlite.auditor import repair as repair_audited
 from gateway.store.sqlite.commit_writer import CommitWriter
 from gateway.store.sqlite.database import DatabaseLock, acquire_lock, is_exclusive, open_reader, open_writer
-from gateway.store.sqlite.database_threads import ReaderThread, WriterThread
+from gateway.store.sqlite.database_threads import ReaderThread, WriterThread, translate_error
 from gateway.store.sqlite.leases import SqliteLeaseManager
 from gateway.store.sqlite.ledger_rows import insert_correction
 from gateway.store.sqlite.repeated_request_rows import (
@@ -312,9 +313,9 @@ class SqliteStore:
         self._audited_at = now
         return True
 
-    async def list_deletable_jobs(self, limit: int = 100) -> tuple[str, ...]:
-        now, retention_seconds = self._clock(), self._retention.jobs
-        return await self._run_read(lambda db: retention.list_deletable_jobs(db, now - retention_seconds, now, limit))
+    async def list_jobs_to_clean_up(self, limit: int = 100) -> tuple[str, ...]:
+        now = self._clock()
+        return await self._run_read(lambda db: retention.list_jobs_to_clean_up(db, now, limit))
 
     async def delete_job(self, job_id: str) -> None:
         await self._run_write(lambda db: retention.delete_job(db, job_id))
@@ -324,3 +325,9 @@ class SqliteStore:
         for step in (count_one_day, *retention.deletion_steps(self._retention, self._clock())):
             while await self._run_write(step):
                 continue
+        if self._require_handles().reader is not None:
+            # Another connection can be opened.
+            try:
+                await asyncio.to_thread(retention.truncate_log, self._path)
+            except sqlite3.Error as error:
+                raise translate_error(error) from error

@@ -92,8 +92,9 @@ for _, milestone in ipairs(commit.milestones) do redis.call('RPUSH', milestones,
 if is_new then
   redis.call('SADD', owners, unpack(commit.owners))
   redis.call('ZADD', team_jobs, 0, commit.list_member)
-  redis.call('ZREMRANGEBYLEX', team_jobs, '-', '(' .. commit.oldest_member)
-  redis.call('EXPIRE', team_jobs, format_integer(settings.keep_jobs + 172800))
+  -- Jobs that were kept longer may still be listed.
+  redis.call('EXPIRE', team_jobs, format_integer(commit.keep_seconds + 172800), 'NX')
+  redis.call('EXPIRE', team_jobs, format_integer(commit.keep_seconds + 172800), 'GT')
   local request = commit.idempotency
   if request and request.is_body_key then
     add_entry(record_key, entries, request, commit.job_id)
@@ -109,8 +110,8 @@ end
 if not commit.due_in_seconds then
   -- Retention counts from the settlement: later facts do not extend it. A replica deletes the job together with its
   -- images. If none does, the job expires a day later.
-  redis.call('EXPIRE', job, format_integer(settings.keep_jobs + 86400), 'NX')
-  redis.call('EXPIRE', milestones, format_integer(settings.keep_jobs + 86400), 'NX')
+  redis.call('EXPIRE', job, format_integer(commit.keep_seconds + 86400), 'NX')
+  redis.call('EXPIRE', milestones, format_integer(commit.keep_seconds + 86400), 'NX')
 end
 for _, webhook in ipairs(commit.webhooks) do
   redis.call('HSET', webhooks, webhook.delivery_id, webhook.data)
@@ -135,7 +136,7 @@ for _, change in ipairs(commit.budget) do
 end
 -- Last of all: after a crash of the server, a settled job that is missing here may be half written and is audited.
 if not commit.due_in_seconds then
-  redis.call('ZADD', retention, 'NX', format_score(now + settings.keep_jobs), commit.job_id)
+  redis.call('ZADD', retention, format_score(now + commit.cleanup_in_seconds), commit.job_id)
 end
 redis.call('PUBLISH', settings.changes_channel, commit.job_id .. ' ' .. format_integer(commit.expected_version + 1))
 return {'applied'}

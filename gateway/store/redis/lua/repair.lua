@@ -20,8 +20,8 @@ for _, delisted in ipairs(corrections.delisted) do
     redis.call('ZREM', open_states, delisted.job_id)
   end
 end
-for _, job_id in ipairs(corrections.retained) do
-  redis.call('ZADD', retention, 'NX', format_score(now + settings.keep_jobs), job_id)
+for _, retained in ipairs(corrections.retained) do
+  redis.call('ZADD', retention, 'NX', format_score(retained.cleanup_at), retained.job_id)
 end
 for _, entry in ipairs(corrections.missing_entries) do
   for _, key in ipairs(entry.keys) do
