@@ -300,8 +300,8 @@ def test_no_route_is_suggested_for_a_path_that_is_not_close(gateway: RunningGate
 def test_error_for_an_unknown_job_says_what_to_do(gateway: RunningGateway) -> None:
     message = expect_final_error(gateway.http.get(f"{JOBS_PATH}/job_x"), 404, "job_not_found")["message"]
     assert message == (
-        "Job not found. Check its id; a key finds only jobs of its own team, for 7 days after their end unless they "
-        "are deleted."
+        "Job not found. Check its id; a key finds only jobs of its own team, until they are deleted or their "
+        "retention ends."
     )
 
 

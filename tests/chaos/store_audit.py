@@ -7,7 +7,8 @@ from datetime import UTC, datetime
 
 from msgspec import Struct
 
-from gateway.engine.job_documents import REQUEST, decode_request
+from gateway.engine.job_documents import decode_request
+from gateway.jobs.document_names import REQUEST
 from gateway.jobs.job import Attempt, Job, order_reference
 from gateway.store.base import Store
 from gateway.store.ledger_totals import BudgetBalance

@@ -51,11 +51,12 @@ PERIODIC_EFFECTS = frozenset(
         "store.read_signals",
         "store.audit",
     }
-    | {"store.claim_audit", "store.list_deletable_jobs", "store.delete_expired"}
+    | {"store.claim_audit", "store.list_jobs_to_clean_up", "store.delete_expired"}
 )
 MAX_EFFECT_NUMBER, MAX_PERIODIC_NUMBER = 45, 60
 # Parts of the names of the failpoints of retention, and of a job that its client deletes.
-CLEANUP_FAILPOINTS, DELETION_FAILPOINTS = ("_delete_expired",), ("delete_job_content", "_save_fact")
+CLEANUP_FAILPOINTS = ("_delete_expired", "job_cleanup_runner")
+DELETION_FAILPOINTS = ("delete_job_content", "_save_fact")
 DELAYS_SECONDS = (0.2, 1.0, 3.0, 10.0, 25.0)
 
 

@@ -5,7 +5,8 @@ from collections.abc import Iterator
 
 import msgspec
 
-from gateway.engine.job_documents import decode_image, decode_order_documents, image_document_name
+from gateway.engine.job_documents import decode_image, decode_order_documents
+from gateway.jobs.document_names import image_document_name
 from gateway.jobs.job import Attempt, Job, order_reference
 from gateway.jobs.transition_tables import LedgerLine
 from gateway.store.audit import AuditReport

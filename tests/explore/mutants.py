@@ -245,12 +245,14 @@ def _delete_job_before_its_images(delete_expired: Any) -> Any:
     async def delete(self: Engine) -> None:
         store, storage = self.context.store, self.context.storage
         swapped_store = SimpleNamespace(
-            list_deletable_jobs=store.list_deletable_jobs,
+            list_jobs_to_clean_up=store.list_jobs_to_clean_up,
+            load_job=store.load_job,
             delete_job=lambda job_id: storage.delete_prefix(make_object_prefix(job_id)),
             delete_expired=store.delete_expired,
         )
         swapped_storage = SimpleNamespace(delete_prefix=lambda prefix: store.delete_job(prefix.split("/")[1]))
-        await delete_expired(SimpleNamespace(context=SimpleNamespace(store=swapped_store, storage=swapped_storage)))
+        context = SimpleNamespace(store=swapped_store, storage=swapped_storage)
+        await delete_expired(SimpleNamespace(context=context, _save_fact=self._save_fact))
 
     return delete
 

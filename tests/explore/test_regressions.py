@@ -4,7 +4,8 @@ import pytest
 from msgspec.structs import replace
 
 from gateway.engine import job_creation
-from gateway.engine.job_documents import REQUEST, OrderDocuments, encode_order_documents
+from gateway.engine.job_documents import OrderDocuments, encode_order_documents
+from gateway.jobs.document_names import REQUEST
 from tests.explore.disturbances import Disturbance, DisturbanceKind, DisturbancePlan
 from tests.explore.explorer import explore
 from tests.explore.scenario import ClientPlan, Scenario

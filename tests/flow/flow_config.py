@@ -55,8 +55,8 @@ SECRET_ENVIRON = {
 
 
 class GatewaySetup(Struct, frozen=True, kw_only=True):
-    """One test module's changes: times, limits and regions of accounts and of the team `flow`, its webhooks and further
-    policies, jobs' settings and retention of `gateway.yaml`."""
+    """One test module's changes: times, limits and regions of accounts and of the team `flow`, its webhooks and
+    retention, further policies, jobs' settings and retention of `gateway.yaml`."""
 
     timing: Timing = FAST_TIMINGS
     account_limits: dict[str, dict[str, int]] = {}
@@ -67,6 +67,7 @@ class GatewaySetup(Struct, frozen=True, kw_only=True):
     policies: dict[str, Any] = {}
     job_settings: dict[str, float] = {}
     retention: dict[str, float] = {}
+    team_retention: dict[str, float] = {}
     hooks: tuple[Hook, ...] = ()
     environ: dict[str, str] = {}
     start_method: StartMethod = "fork"
@@ -152,6 +153,7 @@ def _build_teams(setup: GatewaySetup) -> dict[str, Any]:
             "policies": [*policies, *setup.policies],
             "limits": setup.team_limits,
             **({"regions": setup.team_regions} if setup.team_regions else {}),
+            "retention": setup.team_retention,
             "webhooks": {"secrets": ["env:IGW_FLOW_WEBHOOK_SECRET"], **setup.webhooks},
         },
         "one-cent": {"keys": ["env:IGW_FLOW_ONE_CENT_KEY"], "policies": policies, "budget": {"day": "0.01"}},

@@ -3,6 +3,7 @@
 from datetime import UTC, datetime
 
 from gateway.jobs.budgets import split_owner
+from gateway.jobs.job_cleanup import get_next_cleanup
 from gateway.store.audit import AuditReport, PartitionSnapshot, find_discrepancies, list_audit_days, summarize_job
 from gateway.store.base import MIN_BUDGET_SECONDS, SIGNAL_TTL_SECONDS, Retention
 from gateway.store.partitions import job_partition
@@ -66,12 +67,11 @@ def _repair_partition(state: MemoryState, report: AuditReport, now: float) -> No
         state.ledger.change_balance(drift.owner, drift.window, drift.held, drift.spent)
 
 
-def list_deletable_jobs(state: MemoryState, retention: Retention, limit: int, now: float) -> tuple[str, ...]:
-    settled_before = now - retention.jobs
+def list_jobs_to_clean_up(state: MemoryState, limit: int, now: float) -> tuple[str, ...]:
     settled = [
         job_id
         for job_id, stored in state.jobs.items()
-        if stored.settled_at is not None and stored.settled_at <= settled_before
+        if (cleanup := get_next_cleanup(stored.job)) is not None and cleanup.at <= now
     ]
     announced = [job_id for job_id, expires_at in state.announced.items() if expires_at <= now]
     return tuple((settled + announced)[:limit])

@@ -295,11 +295,11 @@ class MemoryStore:
             "claim_audit", (interval_seconds,), lambda now: self.state.claim_audit(interval_seconds, now)
         )
 
-    async def list_deletable_jobs(self, limit: int = 100) -> tuple[str, ...]:
+    async def list_jobs_to_clean_up(self, limit: int = 100) -> tuple[str, ...]:
         return await self._run(
-            "list_deletable_jobs",
+            "list_jobs_to_clean_up",
             (limit,),
-            lambda now: audit_and_retention.list_deletable_jobs(self.state, self._retention, limit, now),
+            lambda now: audit_and_retention.list_jobs_to_clean_up(self.state, limit, now),
         )
 
     async def delete_job(self, job_id: str) -> None:

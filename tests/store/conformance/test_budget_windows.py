@@ -16,7 +16,7 @@ from tests.store.store_harness import StoreHarness
 
 KEY = "k1"
 JOBS_PER_REPLICA, JOBS_IN_BUDGET = 60, 20
-SHORT_RETENTION = Retention(jobs=60.0, ledger=DAY_SECONDS, totals=DAY_SECONDS)
+SHORT_RETENTION = Retention(ledger=DAY_SECONDS, totals=DAY_SECONDS)
 
 
 def make_key_budget(key_id: str = KEY, **limits: int) -> KeyBudget:

@@ -87,7 +87,7 @@ async def test_record_outlives_its_job(harness: StoreHarness) -> None:
     job = await harness.create_settled_job()
     record = await load_record(harness, job.id)
     harness.advance_time(8 * DAY_SECONDS)
-    assert await harness.store.list_deletable_jobs() == (job.id,)
+    assert await harness.store.list_jobs_to_clean_up() == (job.id,)
     await harness.store.delete_job(job.id)
     await harness.store.delete_expired()
     assert await harness.store.load_job(job.id) is None

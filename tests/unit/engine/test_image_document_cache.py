@@ -1,7 +1,7 @@
 """The documents of the last stored images are kept, and no others."""
 
 from gateway.engine.image_document_cache import MAX_JOBS, ImageDocumentCache
-from gateway.engine.job_documents import call_document_name, image_document_name
+from gateway.jobs.document_names import call_document_name, image_document_name
 
 FIRST, SECOND, CALL = image_document_name(1, 0), image_document_name(2, 1), call_document_name(1)
 

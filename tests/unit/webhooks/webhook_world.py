@@ -13,8 +13,8 @@ from gateway.catalogue import Catalogue
 from gateway.config.schema import PoliciesFile, ReloadConfig, TeamConfig
 from gateway.config.value_types import Secret, SecretRef, TargetName, WebhookUrl
 from gateway.config.webhook_schema import WebhooksConfig, WebhookTargetConfig
-from gateway.engine.job_documents import WEBHOOK
 from gateway.events import ErrorReported, Event
+from gateway.jobs.document_names import WEBHOOK
 from gateway.jobs.job import Job
 from gateway.jobs.job_update_types import CancelRequested
 from gateway.store.base import Applied
