@@ -10,7 +10,22 @@ from tests.harness.gateway_runner import RunningGateway
 
 JOB_FIELDS = {
     *("id", "object", "operation", "status", "model", "created_at", "finished_at", "deadline_at", "expires_at"),
-    *("kept_until", "n", "requested", "effective", "images", "usage", "warnings", "error", "policy", "plan"),
+    *(
+        "kept_until",
+        "images_kept_until",
+        "prompt_kept_until",
+        "has_images",
+        "has_prompt",
+        "n",
+        "requested",
+        "effective",
+        "images",
+        "usage",
+        "warnings",
+        "error",
+        "policy",
+        "plan",
+    ),
     *("attempts", "metadata", "cancel_requested", "max_remaining_cost", "key", "labels", "batch", "webhook"),
 }
 

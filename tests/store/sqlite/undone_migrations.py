@@ -8,6 +8,7 @@ from gateway.store.sqlite.database import MIGRATIONS
 
 # The scripts that undo migrations, by the version of the schema that they restore.
 _UNDO_SCRIPTS = {
+    9: "DROP INDEX jobs_by_cleanup_at; ALTER TABLE jobs DROP COLUMN cleanup_at;",
     8: "ALTER TABLE budgets RENAME COLUMN owner TO team;",
     7: "DROP TABLE corrections;",
     6: """

@@ -11,7 +11,14 @@ from msgspec.structs import replace
 from gateway.assets.storage import StorageFull, StorageUnavailable
 from gateway.engine import result_fetcher
 from gateway.engine.job_context import JobContext
-from gateway.engine.job_documents import OrderTerms, SavedRequest, StoredImage, encode_document
+from gateway.engine.job_documents import (
+    OrderDocuments,
+    OrderTerms,
+    SavedRequest,
+    StoredImage,
+    encode_document,
+    encode_order_documents,
+)
 from gateway.engine.result_fetcher import ResultFetcher
 from gateway.engine.unread_images import UnreadImages
 from gateway.events import ErrorReported, ImageStored
@@ -101,7 +108,7 @@ class FetcherFakes:
     async def _load_documents(self, job: str, *names: str) -> dict[str, bytes]:
         if self.store_errors:
             raise self.store_errors.pop(0)
-        return {"request": encode_document(REQUEST), "order_terms": encode_document(ORDER_TERMS)}
+        return encode_order_documents(OrderDocuments(REQUEST, ORDER_TERMS))
 
     async def _put_image(self, key: str, data: bytes, media_type: str) -> None:
         if self.storage_errors:
