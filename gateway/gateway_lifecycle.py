@@ -293,6 +293,7 @@ class Gateway:
         reader = StoreMetricReader(
             context.store.statistics, self._team_labels, context.wall_clock, context.monotonic, maintenance
         )
+        reader.on_totals = lambda totals: context.canaries.update(self.catalogue(), totals, self.emit)
         self.metrics.read_samples(reader.readers)
         task = self.supervisor.run("metrics.store", reader.run, max_backoff=maintenance.store_metric_interval_seconds)
         exit_stack.push_async_callback(task.stop)

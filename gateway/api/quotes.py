@@ -115,7 +115,7 @@ def plan_request(context: ApiContext, query: RoutingQuery) -> Plan:
     engine, catalogue = context.engine.context, context.catalogue()
     signals = engine.health.get_catalogue_signals(catalogue, engine.wall_clock(), engine.limits.get_load)
     try:
-        return make_plan(catalogue, query, signals, context.draw_random())
+        return make_plan(catalogue, query, signals, context.draw_random(), engine.canaries.progress)
     except RoutingError as error:
         raise to_invalid_value_error(error) from error
 

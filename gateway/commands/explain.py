@@ -19,7 +19,15 @@ from gateway.commands.plan_tables import print_plan
 from gateway.commands.quote_report import explain_live
 from gateway.config.value_types import Usd
 from gateway.routing.decision_record import decode_decision_record, replay_plan
-from gateway.routing.plan import Plan, RoutingError, RoutingLimits, RoutingQuery, make_plan, make_plan_with_policy
+from gateway.routing.plan import (
+    Plan,
+    PlanInputs,
+    RoutingError,
+    RoutingLimits,
+    RoutingQuery,
+    make_plan,
+    make_plan_with_policy,
+)
 from gateway.routing.plan_json import plan_to_json
 from gateway.routing.requested_size import SizeRequest, resolve_target
 from gateway.routing.routing_request import RoutingRequest
@@ -146,7 +154,7 @@ def plan_query(catalogue: Catalogue, query: RoutingQuery, signals: Signals, draw
     if query.policy is None or query.team is not None:
         return make_plan(catalogue, query, signals, draw)
     require_known("policy", [query.policy], catalogue.policies.policies)
-    return make_plan_with_policy(catalogue, query, (query.policy, None), signals, draw)
+    return make_plan_with_policy(catalogue, query, (query.policy, None), PlanInputs(signals, draw))
 
 
 def print_result(catalogue: Catalogue, plan: Plan, wants_json: bool) -> None:

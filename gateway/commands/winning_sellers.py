@@ -83,10 +83,10 @@ def _iterate_plans(
 ) -> Iterator[Plan]:
     """Yields two plans: of a request that names the quality, and of one that uses the default of the model."""
     request = _make_request(catalogue.models[model], cell, target)
-    yield make_plan_with_policy(catalogue, RoutingQuery(request=request), policy_choice, {})
+    yield make_plan_with_policy(catalogue, RoutingQuery(request=request), policy_choice)
     if cell.quality == catalogue.models[model].quality:
         yield make_plan_with_policy(
-            catalogue, RoutingQuery(request=replace(request, has_explicit_quality=False)), policy_choice, {}
+            catalogue, RoutingQuery(request=replace(request, has_explicit_quality=False)), policy_choice
         )
 
 
@@ -224,7 +224,11 @@ def _list_unreachable_offers(catalogue: Catalogue) -> Iterator[str]:
         for cell_winners in _find_all_winners(catalogue, list(catalogue.models), (name, None))
     ]
     reached = {(_get_seller_name(ranked), ranked.fit.offer.model) for plan in plans for ranked in plan.ranked}
+    # A canary gets a share of the requests, which these plans need not be.
+    canaries = {policy.canary.seller for name in used if (policy := policies.policies[name]).canary}
     for offer in catalogue.iter_offers():
+        if offer.seller.name in canaries:
+            continue
         if (offer.seller.name, offer.model) not in reached and not _is_reachable(catalogue, offer, used):
             yield f"{offer.seller.name}: no policy in use reaches its offer of {offer.model}"
     for name in (name for name in policies.policies if name not in used):

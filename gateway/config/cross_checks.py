@@ -104,14 +104,27 @@ def _check_policy(policy: PolicyConfig, sellers: Mapping[str, str | None]) -> It
     eligible_count = len(_list_eligible_sellers(policy, sellers))
     if has_weight and not unknown_names and 0 < eligible_count < (policy.split.sellers if policy.split else 0):
         yield Finding(f"The policy has fewer sellers than these: {eligible_count}", ("split", "sellers"))
+    if has_weight and not unknown_names:
+        yield from _check_canary(policy, _list_eligible_sellers(policy, sellers))
     if has_weight and not unknown_names and not eligible_count:
         yield Finding("'sellers', 'weights', 'only', 'ignore' and 'regions' together exclude all sellers", ())
+
+
+def _check_canary(policy: PolicyConfig, eligible: Collection[str]) -> Iterator[Finding]:
+    if policy.canary is None or not eligible:
+        return
+    if policy.canary.seller not in eligible:
+        yield Finding(f"The policy does not admit the canary '{policy.canary.seller}'", ("canary", "seller"))
+    elif len(eligible) == 1:
+        yield Finding("The canary is the policy's only seller", ("canary", "seller"))
 
 
 def _check_seller_names(policy: PolicyConfig, sellers: Collection[str]) -> Iterator[Finding]:
     for field in ("sellers", "only", "ignore"):
         for index, seller in enumerate(getattr(policy, field) or ()):
             yield from check_name("seller", seller, sellers, field, index)
+    if policy.canary is not None:
+        yield from check_name("seller", policy.canary.seller, sellers, "canary", "seller")
     for seller in policy.weights or {}:
         yield from check_name("seller", seller, sellers, "weights", seller)
 

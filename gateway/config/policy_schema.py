@@ -5,7 +5,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from msgspec import Meta
 
 from gateway.config.schema_base import ConfigStruct, NonEmptyText, PositiveSeconds, option_help
-from gateway.config.value_types import Percent, Usd
+from gateway.config.value_types import ImageCount, Percent, Usd
 
 Rank = Literal["cost", "latency", "deadline", "listed", "weighted"]
 Regions = Annotated[tuple[NonEmptyText, ...], Meta(min_length=1)]
@@ -26,6 +26,16 @@ class SplitConfig(ConfigStruct, frozen=True, kw_only=True):
 
     over: Annotated[int, Meta(ge=1, le=100, description="Requests for more images than this are split, at least 1.")]
     sellers: Annotated[int, Meta(ge=2, le=8, description="The best sellers that get a part each. Default 2.")] = 2
+
+
+class CanaryConfig(ConfigStruct, frozen=True, kw_only=True):
+    """A new seller that gets a share of the policy's requests, and no other, until it has proved itself."""
+
+    seller: Annotated[NonEmptyText, option_help("The new seller, which the policy must admit.")]
+    share: Annotated[Percent, option_help("Share of the requests that are ordered at it first, like 2%.")]
+    until: Annotated[
+        ImageCount, option_help("Images that it must have delivered, and charged as configured, like 500 images.")
+    ]
 
 
 class PolicyConfig(ConfigStruct, frozen=True, kw_only=True):
@@ -61,6 +71,9 @@ class PolicyConfig(ConfigStruct, frozen=True, kw_only=True):
     failover: Annotated[FailoverConfig, option_help("What happens if an order fails.")] = FailoverConfig()
     split: Annotated[
         SplitConfig | None, option_help("Orders many images at several sellers at once. Default at one.")
+    ] = None
+    canary: Annotated[
+        CanaryConfig | None, option_help("A new seller that gets a small share of the requests. Default none.")
     ] = None
     max_price: Annotated[Usd | None, option_help("Maximum USD per image. Default no limit.")] = None
     max_cost: Annotated[Usd | None, option_help("Maximum USD per request. Default no limit.")] = None

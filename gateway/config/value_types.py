@@ -61,6 +61,22 @@ class Percent(int):
         return f"{whole}.{part:02}".rstrip("0").rstrip(".") + "%"
 
 
+class ImageCount(int):
+    """A number of images, written like 500 images."""
+
+    EXAMPLE: ClassVar[str] = "500 images"
+    SCHEMA: ClassVar[Schema] = _describe_text(r"^[1-9]\d{0,6} images$", EXAMPLE)
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        if not (match := re.fullmatch(r"([1-9]\d{0,6}) images", text, re.ASCII)):
+            raise ValueError(f"Invalid number of images {text[:40]!r}. Write it like {cls.EXAMPLE}")
+        return cls(match[1])
+
+    def __str__(self) -> str:
+        return f"{int(self)} images"
+
+
 class SizeValue(str):
     """Pixels, written like 1024x1024."""
 
@@ -291,6 +307,7 @@ def sha256_hex(key: str) -> str:
 __all__ = [
     "BaseUrl",
     "Day",
+    "ImageCount",
     "Percent",
     "Ratio",
     "Secret",

@@ -7,6 +7,7 @@ from msgspec import Struct, field
 from gateway.assets.storage import ImageStorage
 from gateway.catalogue import Catalogue, Offer
 from gateway.engine.callback_urls import CallbackUrls
+from gateway.engine.canary_board import CanaryBoard
 from gateway.engine.image_document_cache import ImageDocumentCache
 from gateway.engine.offer_resolver import OfferResolver
 from gateway.engine.open_job_counter import OpenJobCounter
@@ -65,6 +66,7 @@ class EngineContext(Struct, kw_only=True):
     draw_bytes: Callable[[int], bytes]
     timing: Timing
     is_traced: bool = False
+    canaries: CanaryBoard = field(default_factory=CanaryBoard)
     open_jobs: OpenJobCounter = field(default_factory=OpenJobCounter)
     release_counts: ReleaseCounts = field(default_factory=ReleaseCounts)
     image_document_cache: ImageDocumentCache = field(default_factory=ImageDocumentCache)

@@ -207,7 +207,8 @@ def _plan_request(context: EngineContext, catalogue: Catalogue, command: CreateJ
         query=command.query,
         signals=signals,
         draw=command.draw,
-        plan=make_plan(catalogue, command.query, signals, command.draw),
+        plan=make_plan(catalogue, command.query, signals, command.draw, context.canaries.progress),
+        canaries=context.canaries.progress,
         requested=command.requested_params,
         largest_input_edge=max(
             (max(input_image.header.width, input_image.header.height) for input_image in command.inputs), default=0

@@ -13,6 +13,7 @@ from msgspec.structs import replace
 
 from gateway.catalogue import Catalogue
 from gateway.jobs.job import round_timestamp
+from gateway.routing.canary import NO_CANARIES, Canaries, CanaryProgress
 from gateway.routing.plan import ExcludedOffer, Plan, RankedOffer, RoutingQuery, make_plan
 from gateway.routing.plan_json import format_rule
 from gateway.routing.routing_request import RequestedParams
@@ -51,7 +52,8 @@ class DecisionRecord(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     `query`: with the metadata that the rules can match on, and no other. `requested`: size, quality, format and
     background as the client sent them. `draw`: the random number of a weighted policy. `rule`: the rule that chose the
-    policy; None if the client named it. `ranked`: best first.
+    policy; None if the client named it. `canaries`: the progress of the policy's canary, if it has one. `ranked`: best
+    first.
     """
 
     decided_at: float
@@ -62,6 +64,7 @@ class DecisionRecord(Struct, frozen=True, kw_only=True, omit_defaults=True):
     rule: str | None = None
     requested: RequestedParams = RequestedParams()
     largest_input_edge: int = 0
+    canaries: dict[str, CanaryProgress] = {}
     ranked: tuple[RankedSeller, ...]
     excluded: tuple[ExcludedSeller, ...] = ()
 
@@ -75,6 +78,7 @@ class PlannedRequest(Struct, frozen=True, kw_only=True):
     plan: Plan
     requested: RequestedParams = RequestedParams()
     largest_input_edge: int = 0
+    canaries: Canaries = NO_CANARIES
 
 
 _encode = msgspec.json.Encoder().encode
@@ -92,11 +96,18 @@ def make_decision_record(catalogue: Catalogue, planned: PlannedRequest, decided_
         rule=format_rule(catalogue, plan),
         requested=planned.requested,
         largest_input_edge=planned.largest_input_edge,
+        canaries=_select_canary(catalogue, planned),
         ranked=tuple(map(_make_ranked_seller, plan.ranked)),
         excluded=tuple(
             [_make_excluded_seller(offer, planned.signals, (offer.seller, model, cell)) for offer in plan.excluded]
         ),
     )
+
+
+def _select_canary(catalogue: Catalogue, planned: PlannedRequest) -> dict[str, CanaryProgress]:
+    canary = catalogue.policies.policies[planned.plan.policy].canary
+    progress = planned.canaries.get(canary.seller) if canary else None
+    return {canary.seller: progress} if canary and progress else {}
 
 
 def _get_cell(query: RoutingQuery) -> Cell:
@@ -145,4 +156,4 @@ def replay_plan(record: DecisionRecord, catalogue: Catalogue) -> Plan:
     model, cell = record.query.request.model, _get_cell(record.query)
     sellers: tuple[RankedSeller | ExcludedSeller, ...] = (*record.ranked, *record.excluded)
     signals = {(entry.seller, model, cell): entry.signals for entry in sellers}
-    return make_plan(catalogue, record.query, signals, record.draw)
+    return make_plan(catalogue, record.query, signals, record.draw, record.canaries)

@@ -11,9 +11,10 @@ from gateway.config.policy_schema import FailoverConfig, PolicyConfig, Rank
 from gateway.config.schema import RuleConfig, TeamConfig
 from gateway.jobs.job import find_split_index
 from gateway.money import format_usd
+from gateway.routing.canary import NO_CANARIES, Canaries, find_canary
 from gateway.routing.fit import Fit, Misfit, fit_requirements, match_offers
 from gateway.routing.quote import Quote, make_quote
-from gateway.routing.ranking import Candidate, rank_candidates
+from gateway.routing.ranking import Candidate, move_to_front, rank_candidates
 from gateway.routing.routing_request import RoutingRequest
 from gateway.routing.signals import CellSignals, Signals, get_signals, is_below_conformance
 from gateway.suggestions import did_you_mean
@@ -56,12 +57,13 @@ class RoutingQuery(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 class RankedOffer(Struct, frozen=True):
     """An offer that can be ordered, and its position in the plan, best first. `deadline`: in seconds, of a policy of
-    rank deadline."""
+    rank deadline. `canary_text`: of a canary that gets this request, why it is one."""
 
     candidate: Candidate
     position: int
     rank: Rank
     deadline: float | None = None
+    canary_text: str = ""
 
     @property
     def fit(self) -> Fit:
@@ -86,7 +88,7 @@ class RankedOffer(Struct, frozen=True):
     @property
     def is_available(self) -> bool:
         """Whether it is not ranked behind others because of its signals."""
-        return self.signals.health_rank == 0 and self.signals.load < 1
+        return self.candidate.is_available
 
     @property
     def is_late(self) -> bool:
@@ -134,23 +136,42 @@ class Plan(Struct, frozen=True, kw_only=True):
         )
 
 
-def make_plan(catalogue: Catalogue, query: RoutingQuery, signals: Signals, draw: float = 0.0) -> Plan:
+class PlanInputs(Struct, frozen=True):
+    """The inputs of a plan besides the configuration and the query. `draw`: the random number of the request;
+    `canaries`: the progress of canaries, by seller."""
+
+    signals: Signals = {}
+    draw: float = 0.0
+    canaries: Canaries = NO_CANARIES
+
+
+NO_INPUTS = PlanInputs()
+
+
+def make_plan(
+    catalogue: Catalogue,
+    query: RoutingQuery,
+    signals: Signals,
+    draw: float = 0.0,
+    canaries: Canaries = NO_CANARIES,
+) -> Plan:
     """Makes the plan for a request. Pure: the same arguments make the same plan."""
-    return make_plan_with_policy(catalogue, query, choose_policy(catalogue, query), signals, draw)
+    return make_plan_with_policy(catalogue, query, choose_policy(catalogue, query), PlanInputs(signals, draw, canaries))
 
 
 def make_plan_with_policy(
     catalogue: Catalogue,
     query: RoutingQuery,
     chosen_policy: tuple[str, int | None],
-    signals: Signals,
-    draw: float = 0.0,
+    inputs: PlanInputs = NO_INPUTS,
 ) -> Plan:
     """Makes the plan for a policy that is already chosen, given with the number of its rule."""
     request, (name, rule_number) = query.request, chosen_policy
     policy = catalogue.policies.policies[name]
     limits = combine_limits(policy, catalogue.teams.get(query.team or ""), query.limits)
     can_exclude = _can_exclude(policy, limits)
+    canary = find_canary(name, policy, inputs.canaries, inputs.draw)
+    canary_text = ""
     candidates: list[Candidate] = []
     excluded: list[ExcludedOffer] = []
     for result in match_offers(catalogue, request.model, fit_requirements(request)):
@@ -158,15 +179,30 @@ def make_plan_with_policy(
         if isinstance(result, Misfit):
             excluded.append(ExcludedOffer(seller, result.reasons))
             continue
-        candidate = _make_candidate(result, request, signals)
+        candidate = _make_candidate(result, request, inputs.signals)
         if can_exclude and (reasons := _exclusion_reasons(candidate, policy, limits)):
             excluded.append(ExcludedOffer(seller, reasons, candidate))
+        elif canary and seller == canary.config.seller and (text := canary.describe(candidate.signals)):
+            if canary.is_chosen:
+                canary_text = text
+                candidates.append(candidate)
+            else:
+                excluded.append(ExcludedOffer(seller, (text,), candidate))
         else:
             candidates.append(candidate)
     deadline = limits.max_seconds if policy.rank == "deadline" else None
+    ranking = rank_candidates(candidates, policy, inputs.draw, deadline)
+    if canary_text and canary:
+        ranking = move_to_front(ranking, canary.config.seller)
     ranked = tuple(
-        RankedOffer(candidate, position, policy.rank, deadline)
-        for position, candidate in enumerate(rank_candidates(candidates, policy, draw, deadline))
+        RankedOffer(
+            candidate,
+            position,
+            policy.rank,
+            deadline,
+            canary_text if canary and candidate.seller == canary.config.seller else "",
+        )
+        for position, candidate in enumerate(ranking)
     )
     return Plan(
         ranked=ranked,
@@ -318,6 +354,8 @@ def _inexact_reasons(candidate: Candidate) -> Iterator[str]:
 def _ranking_reasons(ranked: RankedOffer) -> Iterator[str]:
     candidate, position = ranked.candidate, ranked.position
     yield f"{'first' if position == 0 else f'number {position + 1}'} by {ranked.rank}"
+    if ranked.canary_text:
+        yield ranked.canary_text
     if ranked.deadline is not None:
         yield _format_deadline_reason(ranked)
     if candidate.signals.load >= 1:

@@ -25,6 +25,11 @@ class Candidate(Struct, frozen=True):
     def seller(self) -> str:
         return self.fit.offer.seller.name
 
+    @property
+    def is_available(self) -> bool:
+        """Whether it is not ranked behind others because of its signals."""
+        return self.signals.health_rank == 0 and self.signals.load < 1
+
 
 Ranking = list[Candidate]
 SortValue = Callable[[Candidate], float]
@@ -71,6 +76,12 @@ def _rank_group(candidates: Sequence[Candidate], policy: PolicyConfig, draw: flo
         ranked = rank_with_ties(candidates, _sort_keys(policy))
     # An order at a seller at its limit would have to wait, so these sellers come last.
     return sorted(ranked, key=lambda candidate: candidate.signals.load >= 1)
+
+
+def move_to_front(ranking: Ranking, seller: str) -> Ranking:
+    """Moves a seller to the front, unless its signals rank it behind others."""
+    front = [candidate for candidate in ranking if candidate.seller == seller and candidate.is_available]
+    return [*front, *[candidate for candidate in ranking if candidate not in front]]
 
 
 def rank_with_ties(candidates: Sequence[Candidate], keys: Sequence[SortKey]) -> Ranking:

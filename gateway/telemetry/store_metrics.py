@@ -67,7 +67,7 @@ class StoreMetricReader:
     """Reads the store in `run`, and returns at each scrape what it read last.
 
     `readers`: for each metric the function that returns its series. There are none after `store_metric_max_age_seconds`
-    without a reading: absent values are better than wrong ones.
+    without a reading: absent values are better than wrong ones. `on_totals` is called with the totals of each reading.
     """
 
     def __init__(
@@ -78,6 +78,7 @@ class StoreMetricReader:
         monotonic: Callable[[], float],
         timing: MaintenanceTiming,
     ) -> None:
+        self.on_totals: Callable[[tuple[LifetimeTotal, ...]], None] | None = None
         self._statistics, self._team_labels, self._timing = statistics, team_labels, timing
         self._wall_clock, self._monotonic = wall_clock, monotonic
         self._samples: Mapping[MetricRow, Samples] = {}
@@ -107,6 +108,8 @@ class StoreMetricReader:
             self._statistics.read_backlog(),
             self._statistics.exchange_heartbeats(),
         )
+        if self.on_totals is not None:
+            self.on_totals(totals)
         reading = StoreReading(lifetime_totals=totals, balances=balances, backlog=backlog, heartbeats=heartbeats)
         self._team_labels.set_booked_teams(_list_booked_teams(reading))
         self._samples = make_samples(reading, self._team_labels, now)

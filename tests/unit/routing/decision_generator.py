@@ -10,9 +10,10 @@ from msgspec import Struct, structs
 from gateway.catalogue import Catalogue, Offer
 from gateway.config.catalogue_builder import placeholder_secrets, resolve_files
 from gateway.config.loader import load
-from gateway.config.policy_schema import PolicyConfig, SplitConfig
+from gateway.config.policy_schema import CanaryConfig, PolicyConfig, SplitConfig
 from gateway.config.schema import RuleConditions, RuleConfig, TeamConfig
-from gateway.config.value_types import Percent, Usd
+from gateway.config.value_types import ImageCount, Percent, Usd
+from gateway.routing.canary import CanaryProgress
 from gateway.routing.decision_record import PlannedRequest
 from gateway.routing.plan import RoutingLimits, RoutingQuery, make_plan
 from gateway.routing.routing_request import RequestedParams, RoutingRequest
@@ -81,7 +82,11 @@ def make_policies(source: random.Random, names: list[str]) -> dict[str, PolicyCo
         "steady": PolicyConfig(rank="listed", sellers=tuple(source.sample(names, 8))),
         "split": PolicyConfig(rank="weighted", weights={name: source.uniform(0, 9) for name in names}),
         "exact": PolicyConfig(rank="cost", fidelity="exact"),
-        "punctual": PolicyConfig(rank="deadline", max_seconds=75.0),
+        "punctual": PolicyConfig(
+            rank="deadline",
+            max_seconds=75.0,
+            canary=CanaryConfig(seller=names[0], share=Percent(3_000), until=ImageCount(500)),
+        ),
         "narrow": PolicyConfig(rank="cost", max_cost=Usd(900_000), max_seconds=90.0, only=tuple(names[:6])),
     }
 
@@ -112,15 +117,24 @@ def generate_requests(catalogue: Catalogue, seed: int, count: int) -> Iterator[G
         query = make_random_query(source, catalogue)
         signals = make_random_signals(source, catalogue)
         draw = source.random()
+        canaries = make_random_canaries(draw)
         planned = PlannedRequest(
             query=query,
             signals=signals,
             draw=draw,
-            plan=make_plan(catalogue, query, signals, draw),
+            plan=make_plan(catalogue, query, signals, draw, canaries),
+            canaries=canaries,
             requested=RequestedParams(size="1024x1024", background="opaque"),
             largest_input_edge=source.randrange(4_000),
         )
         yield GeneratedRequest(catalogue, planned)
+
+
+def make_random_canaries(draw: float) -> dict[str, CanaryProgress]:
+    """Makes the progress of a canary from the draw, so that other random numbers stay the same."""
+    images = round(draw * 900)
+    progress = CanaryProgress(images=images, undelivered=images // 20, charged=images * 102, quoted=images * 100)
+    return {} if draw < 0.2 else {"seller-0": progress, "seller-1": progress}
 
 
 def make_random_query(source: random.Random, catalogue: Catalogue) -> RoutingQuery:

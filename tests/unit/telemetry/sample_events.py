@@ -6,6 +6,7 @@ from msgspec.structs import replace
 
 from gateway.access.budget_events import BudgetOverrideChanged, BudgetThresholdReached
 from gateway.engine.account_events import AccountRefused, AccountRestored
+from gateway.engine.canary_events import CanaryPassed
 from gateway.events import (
     ApiKeyChanged,
     AttemptEnded,
@@ -120,6 +121,7 @@ SAMPLE_EVENTS: tuple[Event, ...] = (
     SELLER_CALL,
     JobReclaimed(at=1_790_000_000.0, job="job_1", reclaims=1, config="c"),
     RateLimitExceeded(team="a", owner="key", limit="requests"),
+    CanaryPassed(policy="cheapest", seller="runapi", images=500),
     BatchEnded(batch="batch_1", team="a", status="completed", lines=3, completed=2, failed=1, seconds=9.0),
     WEBHOOK_DELIVERED,
     replace(WEBHOOK_DELIVERED, outcome="refused", status=500, delivery_status="failed"),

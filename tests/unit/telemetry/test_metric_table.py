@@ -13,7 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from gateway import events
 from gateway.access import budget_events
 from gateway.api.application import ROUTE_HANDLERS
-from gateway.engine import account_events
+from gateway.engine import account_events, canary_events
 from gateway.events import COMPONENTS, CommitResult, Event, StoreCommitted
 from gateway.jobs.job import JobState
 from gateway.telemetry.gauges import GaugeReader
@@ -195,7 +195,7 @@ def test_only_the_table_has_metrics() -> None:
 def test_each_event_class_has_a_sample() -> None:
     classes = {
         kind
-        for module in (events, account_events, webhook_events, budget_events)
+        for module in (events, account_events, webhook_events, budget_events, canary_events)
         for kind in vars(module).values()
         if isinstance(kind, type) and issubclass(kind, Event) and not kind.__subclasses__()
     }
