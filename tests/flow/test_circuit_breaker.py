@@ -135,6 +135,11 @@ def test_seller_of_too_small_images_loses_orders_until_it_delivers_correctly(
     assert all(
         job["warnings"] == ["size_differs: delivered 512x512, requested 1024x1024"] for job in jobs[:switch_index]
     )
+    [seller] = [entry for entry in flow.gateway.request_quote(quality="low")["ranked"] if entry["seller"] == OPENAI]
+    assert any(reason.startswith("delivered as ordered ") for reason in seller["reasons"])
+    labels = {"seller": OPENAI, "model": "gpt-image-2", "operation": "generate", "resolution": "1k", "quality": "low"}
+    assert flow.gateway.read_metric("igw_cell_conformance_ratio", **labels) < 0.8
+    assert flow.gateway.read_metric("igw_unfaithful_images_total", **labels) >= 3
     flow.sandbox.call_control_route("DELETE", "/faults")
 
     def is_selected_again() -> bool:
