@@ -170,6 +170,7 @@ def configure_accounts(components: Components, catalogue: Catalogue) -> None:
     another key, base URL or proxy than before."""
     context, share = components.engine.context, catalogue.gateway.batches.share
     context.limits.configure({name: account.limits for name, account in catalogue.accounts.items()}, share)
+    context.health.believes_charged_prices = catalogue.gateway.routing.believe_charged_prices
     context.health.configure(catalogue.accounts, context.wall_clock())
 
 

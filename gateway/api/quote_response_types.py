@@ -24,6 +24,7 @@ class SignalsBody(TypedDict):
         Literal["invalid_key", "no_credit"] | None,
         Meta(description="Why the seller refuses the account: no order goes there until a free check passes."),
     ]
+    charged_price: Annotated[int | None, Meta(description="Micro-USD that it charges per image, if that is believed.")]
 
 
 class QuotedSellerBody(TypedDict):

@@ -105,6 +105,18 @@ class BatchesConfig(ConfigStruct, frozen=True, kw_only=True):
     )
 
 
+class RoutingConfig(ConfigStruct, frozen=True, kw_only=True):
+    """The base of the ranking: configured or charged prices."""
+
+    believe_charged_prices: Annotated[
+        bool,
+        option_help(
+            "Whether quotes, the ranking and holds use what a seller has charged for a cell, the median of the last "
+            "five orders of a day, in place of the configured price. Default false."
+        ),
+    ] = False
+
+
 class GatewayFile(ConfigStruct, frozen=True, kw_only=True):
     """The gateway's own options."""
 
@@ -113,6 +125,7 @@ class GatewayFile(ConfigStruct, frozen=True, kw_only=True):
     store: Annotated[StoreConfig, option_help("Checks of the store.")] = StoreConfig()
     retention: Annotated[RetentionConfig, option_help("How long data is kept.")] = RetentionConfig()
     timing: Annotated[TimingConfig, option_help("Timeouts and intervals.")] = TimingConfig()
+    routing: Annotated[RoutingConfig, option_help("Prices that the ranking is based on.")] = RoutingConfig()
     batches: Annotated[BatchesConfig, option_help("How much batches may use.")] = BatchesConfig()
     admin: Annotated[AdminConfig, option_help("Access to the admin API.")] = AdminConfig()
     cors: Annotated[CrossOriginConfig, option_help("Calls from web pages.")] = CrossOriginConfig()

@@ -115,6 +115,9 @@ def _emit_attempt_ended(context: EngineContext, job: Job, attempt: Attempt) -> N
     )
     if attempt.fault is not None:
         record_health(context, job, attempt, OrderOutcome(fault=attempt.fault, elapsed_seconds=seconds))
+    if attempt.delivered_count and attempt.cost is not None and (key := context.get_health_key(route_entry, job.model)):
+        image_cost = attempt.cost - job.get_order_price(attempt.route_index)
+        context.health.record_charge(key, image_cost // attempt.delivered_count, context.wall_clock())
     expected_cost = route_entry.price * attempt.delivered_count + job.get_order_price(attempt.route_index)
     if attempt.delivered_count and attempt.cost is not None and attempt.cost != expected_cost:
         context.emit(

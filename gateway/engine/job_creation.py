@@ -27,6 +27,7 @@ from gateway.jobs.first_commit import NewJob, OrderCost, build_first_commit
 from gateway.jobs.job_completion import merge_warnings
 from gateway.routing.decision_record import PlannedRequest, encode_decision_record, make_decision_record
 from gateway.routing.plan import Plan, RoutingQuery, make_plan
+from gateway.routing.quote import raise_ceiling
 from gateway.routing.routing_request import RequestedParams
 from gateway.store.base import Applied, BudgetExceeded, CommitOutcome, StoreOutcomeUnknown, StoreUnavailable
 from gateway.store.budget_overrides import load_raised_limits
@@ -161,10 +162,19 @@ def _make_route(context: EngineContext, command: CreateJobCommand, plan: Plan) -
     ranked = [offer for offer in plan.ranked if offer.candidate.fit.offer.seller.account.api_key][:MAX_ROUTE_LENGTH]
     quotes = [offer.candidate.quote for offer in ranked]
     fits = [offer.candidate.fit for offer in ranked]
+    entries = context.route_entry_maker.make_entries(context, fits, command.query.request) if fits else ()
     return Route(
-        context.route_entry_maker.make_entries(context, fits, command.query.request) if fits else (),
+        tuple(
+            [_raise_ceiling(entry, offer.signals.charged_price) for entry, offer in zip(entries, ranked, strict=True)]
+        ),
         tuple([OrderCost(quote.order_price, quote.order_ceiling) for quote in quotes]),
     )
+
+
+def _raise_ceiling(entry: OrderableEntry, charged_price: int | None) -> OrderableEntry:
+    """The hold of the job covers what the seller charges, if that is believed and more than configured."""
+    ceiling = raise_ceiling(entry.entry.ceiling, charged_price)
+    return entry if ceiling == entry.entry.ceiling else replace(entry, entry=replace(entry.entry, ceiling=ceiling))
 
 
 async def _save_job(context: EngineContext, command: CreateJobCommand, commit: Commit) -> tuple[Commit, CommitOutcome]:

@@ -5,6 +5,7 @@ from math import inf
 from msgspec.structs import replace
 
 from gateway.health.account_check import REFUSALS_BY_FAULT, AccountCheck
+from gateway.health.charged_prices import ChargedPrices
 from gateway.health.circuit_breaker import CircuitBreaker, Refusal, clamp_retry_after
 from gateway.health.rolling_stats import (
     ConformanceRate,
@@ -110,6 +111,7 @@ class CellHealth:
         self.fidelity_breaker = CircuitBreaker(timing.probe_timeout_seconds)
         self.latencies = LatencyHistogram()
         self.conformance = ConformanceWindow()
+        self.charged_prices = ChargedPrices()
         self._consecutive_failures = 0
         self._outcomes = SlidingWindowCounter(WINDOW_SECONDS, WINDOW_BUCKETS)
         self._failures = SlidingWindowCounter(WINDOW_SECONDS, WINDOW_BUCKETS)

@@ -6,6 +6,7 @@ import msgspec
 from msgspec import Struct
 
 from gateway.health.account_check import AccountCheck
+from gateway.health.charged_prices import Charge
 from gateway.health.circuit_breaker import BreakerSnapshot, Moment
 from gateway.health.rolling_stats import ConformanceRate, LatencyStats
 from providers.orders import Cell
@@ -27,12 +28,13 @@ class CellSnapshot(Struct, frozen=True, array_like=True):
     fidelity_breaker: BreakerSnapshot = BreakerSnapshot()
     latency: LatencyStats = LatencyStats()
     conformance: ConformanceRate = ConformanceRate()
+    charges: tuple[Charge, ...] = ()
 
 
 class HealthSnapshot(Struct, frozen=True, array_like=True):
     """Observations of one replica, made at `wall_time`. All times are of its slewed wall clock."""
 
-    version: Literal[5]
+    version: Literal[6]
     wall_time: Moment
     accounts: dict[AccountKey, AccountSnapshot]
     cells: dict[CellKey, CellSnapshot]

@@ -16,6 +16,7 @@ from gateway.catalogue import Catalogue, SellerAccount
 from gateway.config.value_types import Secret, sha256_hex
 from gateway.health.account_and_cell_health import AccountHealth, CellHealth
 from gateway.health.account_check import FAULTS_BY_REFUSAL, AccountCheck
+from gateway.health.charged_prices import Charge, estimate_price
 from gateway.health.circuit_breaker import BreakerState, CircuitBreaker, Refusal
 from gateway.health.health_snapshot import (
     AccountSnapshot,
@@ -99,6 +100,9 @@ class HealthTracker:
         self._replica_stats: dict[CellKey, tuple[LatencyStats, ConformanceRate]] = {}
         # How many replicas come before this one by name. The first one does what one replica does for all.
         self.replica_position = 0
+        # Whether routing ranks by what sellers charge; and the charges of all other replicas.
+        self.believes_charged_prices = False
+        self._replica_charges: dict[CellKey, tuple[Charge, ...]] = {}
 
     def configure(self, accounts: Mapping[str, SellerAccount], now: float) -> None:
         """Applies the accounts of a configuration: the circuit breaker of an account closes if its key, base URL or
@@ -153,6 +157,10 @@ class HealthTracker:
         that this is over: then the next order shows it."""
         self._get_account(account).record_refusal(fault, now)
 
+    def record_charge(self, key: HealthKey, price: int, now: float) -> None:
+        """Records what the seller charged per image."""
+        self._get_cell(key.cell_key).charged_prices.add(price, now)
+
     def record_check(self, account: str, check: AccountCheck, now: float) -> None:
         """Records a check of an account by this replica. The other replicas learn of it."""
         self._get_account(account).record_check(check, now, is_own=True)
@@ -206,7 +214,12 @@ class HealthTracker:
             faithful=cell is None or cell.fidelity_breaker.allows_request(now),
             deliveries=conformance.count if has_enough_deliveries else 0,
             refusal=FAULTS_BY_REFUSAL.get(account.breaker.get_refusal(now)) if account else None,
+            charged_price=self._estimate_price(cell_key, cell, now) if self.believes_charged_prices else None,
         )
+
+    def _estimate_price(self, cell_key: CellKey, cell: CellHealth | None, now: float) -> int | None:
+        own = cell.charged_prices.list_recent(now) if cell else ()
+        return estimate_price((*own, *self._replica_charges.get(cell_key, ())), now)
 
     def get_account_breaker_state(self, account: str, now: float) -> BreakerState:
         known = self._accounts.get(account)
@@ -256,7 +269,7 @@ class HealthTracker:
         # Entries without data are left out: replicas would keep those of removed sellers for each other.
         return encode_snapshot(
             HealthSnapshot(
-                version=5,
+                version=6,
                 wall_time=max(0.0, now),
                 accounts={key: snapshot for key, snapshot in accounts.items() if snapshot != AccountSnapshot()},
                 cells={key: snapshot for key, snapshot in cells.items() if snapshot != CellSnapshot()},
@@ -280,6 +293,9 @@ class HealthTracker:
             self._merge_breakers(snapshot, now)
             for key, cell in snapshot.cells.items():
                 cells_by_key[key].append(cell)
+        self._replica_charges = {
+            key: tuple(charge for cell in cells for charge in cell.charges) for key, cells in cells_by_key.items()
+        }
         self._replica_stats = {
             key: (
                 merge_latency([cell.latency for cell in cells]),
@@ -315,7 +331,13 @@ class HealthTracker:
 
 def _make_cell_snapshot(cell: CellHealth, now: float) -> CellSnapshot:
     breaker, fidelity_breaker = cell.breaker.to_snapshot(now), cell.fidelity_breaker.to_snapshot(now)
-    return CellSnapshot(breaker, fidelity_breaker, cell.latencies.get_stats(now), cell.get_conformance_rate(now))
+    return CellSnapshot(
+        breaker,
+        fidelity_breaker,
+        cell.latencies.get_stats(now),
+        cell.get_conformance_rate(now),
+        cell.charged_prices.list_recent(now),
+    )
 
 
 def _compute_access_digest(account: SellerAccount, api_key: Secret) -> str:

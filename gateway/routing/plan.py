@@ -294,7 +294,7 @@ def _make_candidate(fit: Fit, request: RoutingRequest, signals: Signals) -> Cand
     expected = fit.offer.expected_latency[fit.cell.quality]
     return Candidate(
         fit=fit,
-        quote=make_quote(fit, request),
+        quote=make_quote(fit, request, cell_signals.charged_price),
         expected_seconds=expected.p50 if cell_signals.p50 is None else cell_signals.p50,
         p90_seconds=expected.p90 if cell_signals.p90 is None else cell_signals.p90,
         signals=cell_signals,
@@ -361,6 +361,9 @@ def _ranking_reasons(ranked: RankedOffer) -> Iterator[str]:
     if candidate.signals.load >= 1:
         yield "at its concurrency limit, ranked after sellers that are not"
     yield from _conformance_reasons(candidate.signals)
+    charged, configured = candidate.signals.charged_price, candidate.fit.offer.prices[candidate.fit.cell].price
+    if charged is not None and charged != configured:
+        yield f"charges ${format_usd(charged)} per image, configured are ${format_usd(configured)}"
     if (refusal := candidate.signals.refusal) is not None:
         yield f"refused, ranked after healthy sellers until a free check passes: {REFUSAL_REASONS[refusal]}"
     elif not candidate.signals.healthy:

@@ -33,21 +33,29 @@ class Quote(Struct, frozen=True):
         return -(-self.total // self.images)
 
 
-def make_quote(fit: Fit, request: RoutingRequest) -> Quote:
-    """Estimates the cost of a request at a fitting offer."""
+def make_quote(fit: Fit, request: RoutingRequest, charged_price: int | None = None) -> Quote:
+    """Estimates the cost of a request at a fitting offer. `charged_price`: what the seller charges per image, if that
+    is believed and not the configured price."""
     price, n = fit.offer.prices[fit.cell], request.n
+    image_price = price.price if charged_price is None else charged_price
+    image_ceiling = raise_ceiling(price.ceiling, charged_price)
     orders = -(-n // fit.offer.images_per_order)
     tokens = fit.offer.token_prices
     order_price = tokens.compute_cost(_estimate_input_tokens(tokens, request)) if tokens else 0
     order_ceiling = tokens.compute_cost(_max_input_tokens(tokens, request)) if tokens else 0
     return Quote(
-        total=price.price * n + order_price * orders,
-        ceiling=price.ceiling * n + order_ceiling * orders,
+        total=image_price * n + order_price * orders,
+        ceiling=image_ceiling * n + order_ceiling * orders,
         orders=orders,
         images=n,
         order_price=order_price,
         order_ceiling=order_ceiling,
     )
+
+
+def raise_ceiling(ceiling: int, charged_price: int | None) -> int:
+    """Returns the most that an image may cost, also if the seller charges more than configured."""
+    return ceiling if charged_price is None else max(ceiling, charged_price)
 
 
 def _estimate_input_tokens(tokens: TokenPrices, request: RoutingRequest) -> TokenUsage:

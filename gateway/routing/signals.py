@@ -18,6 +18,7 @@ class CellSignals(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     `conformance` is the share of `deliveries` that were as ordered. `faithful` is false while that share is too low,
     and true again when a probe order is due. `refusal`: why the seller refuses the account, until a check of it passes.
+    `charged_price`: what the seller charges per image, in micro-USD, if that is believed.
     """
 
     healthy: bool = True
@@ -28,6 +29,7 @@ class CellSignals(Struct, frozen=True, kw_only=True, omit_defaults=True):
     faithful: bool = True
     deliveries: int = 0
     refusal: FaultKind | None = None
+    charged_price: int | None = None
 
     @property
     def health_rank(self) -> int:

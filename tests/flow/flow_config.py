@@ -56,7 +56,7 @@ SECRET_ENVIRON = {
 
 class GatewaySetup(Struct, frozen=True, kw_only=True):
     """One test module's changes: times, limits and regions of accounts and of the team `flow`, its webhooks and
-    retention, further policies, jobs' settings and retention of `gateway.yaml`."""
+    retention, further policies, jobs' settings, retention and routing of `gateway.yaml`."""
 
     timing: Timing = FAST_TIMINGS
     account_limits: dict[str, dict[str, int]] = {}
@@ -68,6 +68,7 @@ class GatewaySetup(Struct, frozen=True, kw_only=True):
     job_settings: dict[str, float] = {}
     retention: dict[str, float] = {}
     team_retention: dict[str, float] = {}
+    routing: dict[str, bool] = {}
     hooks: tuple[Hook, ...] = ()
     environ: dict[str, str] = {}
     start_method: StartMethod = "fork"
@@ -101,6 +102,7 @@ def write_config(folder: Path, sandbox_url: str, callback_secret_path: Path, set
     _write_json(folder / "policies.yaml", {"policies": _build_policies() | setup.policies, "default": "cheapest"})
     _write_json(folder / "teams.yaml", {"teams": _build_teams(setup)})
     gateway_settings = {"reload": {"watch": False}, "jobs": setup.job_settings, "retention": setup.retention}
+    gateway_settings["routing"] = setup.routing
     _write_json(folder / "gateway.yaml", gateway_settings)
 
 

@@ -56,7 +56,7 @@ def test_json_has_exactly_the_documented_members() -> None:
     assert (with_quality["fidelity"], with_quality["substitutions"]) == ("near", ["quality_not_selectable"])
     assert "high cannot be ordered here" in with_quality["reasons"][-1]
     assert set(first["signals"]) == {
-        *("healthy", "p50", "p90", "load", "conformance", "faithful", "deliveries", "refusal"),
+        *("healthy", "p50", "p90", "load", "conformance", "faithful", "deliveries", "refusal", "charged_price"),
     }
     assert (result["policy"], result["rule"], len(result["config"])) == ("cheapest", "default", 12)
 
