@@ -40,10 +40,10 @@ INTRODUCTION = """
 
 Five dashboards for Grafana 11.6 or newer, and the alerts of the [runbook](runbook.md). The pictures and sample
 values are from a run of two gateways with simulated sellers, in which one thing after the other went wrong: a
-seller changed its prices, one failed, one delivered half the size, an account had no credit left, the server of a
-team refused its webhooks, then did not answer them, a budget was spent, sellers were slow, all of them failed, the disk of the images was gone, then
-Redis, and a replica was killed. A test repeats that run, and fails if a query has no data, or if another alert fires
-than must.
+seller changed its prices, one failed, one delivered half the size, an account had no credit left, the server
+of a team refused its webhooks, then did not answer them, a budget was spent, sellers were slow, all of them
+failed, the disk of the images was gone, then Redis, and a replica was killed. A test repeats that run, and
+fails if a query has no data, or if another alert fires than must.
 
 ## See them with the gateway of `make run`
 

@@ -13,7 +13,7 @@ from gateway.health.circuit_breaker import Moment
 MAX_CHARGES, MIN_CHARGES, CHARGE_WINDOW_SECONDS = 5, 3, 86_400.0
 
 
-class Charge(Struct, frozen=True, array_like=True, order=True):
+class CellCharge(Struct, frozen=True, array_like=True, order=True):
     """One charge. `price`: micro-USD per image, without what an order costs besides its images."""
 
     charged_at: Moment
@@ -24,16 +24,16 @@ class ChargedPrices:
     """The last charges of a cell by this replica."""
 
     def __init__(self) -> None:
-        self._charges: deque[Charge] = deque(maxlen=MAX_CHARGES)
+        self._charges: deque[CellCharge] = deque(maxlen=MAX_CHARGES)
 
     def add(self, price: int, now: float) -> None:
-        self._charges.append(Charge(max(0.0, now), max(0, price)))
+        self._charges.append(CellCharge(max(0.0, now), max(0, price)))
 
-    def list_recent(self, now: float) -> tuple[Charge, ...]:
+    def list_recent(self, now: float) -> tuple[CellCharge, ...]:
         return tuple([charge for charge in self._charges if now - charge.charged_at <= CHARGE_WINDOW_SECONDS])
 
 
-def estimate_price(charges: Iterable[Charge], now: float) -> int | None:
+def estimate_price(charges: Iterable[CellCharge], now: float) -> int | None:
     """Returns what an image costs by the last charges of all replicas; None if there are too few of one day."""
     recent = sorted(charge for charge in charges if now - charge.charged_at <= CHARGE_WINDOW_SECONDS)[-MAX_CHARGES:]
     return median_low([charge.price for charge in recent]) if len(recent) >= MIN_CHARGES else None

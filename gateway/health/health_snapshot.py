@@ -6,7 +6,7 @@ import msgspec
 from msgspec import Struct
 
 from gateway.health.account_check import AccountCheck
-from gateway.health.charged_prices import Charge
+from gateway.health.charged_prices import CellCharge
 from gateway.health.circuit_breaker import BreakerSnapshot, Moment
 from gateway.health.rolling_stats import ConformanceRate, LatencyStats
 from providers.orders import Cell
@@ -28,7 +28,7 @@ class CellSnapshot(Struct, frozen=True, array_like=True):
     fidelity_breaker: BreakerSnapshot = BreakerSnapshot()
     latency: LatencyStats = LatencyStats()
     conformance: ConformanceRate = ConformanceRate()
-    charges: tuple[Charge, ...] = ()
+    charges: tuple[CellCharge, ...] = ()
 
 
 class HealthSnapshot(Struct, frozen=True, array_like=True):

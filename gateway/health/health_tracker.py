@@ -16,7 +16,7 @@ from gateway.catalogue import Catalogue, SellerAccount
 from gateway.config.value_types import Secret, sha256_hex
 from gateway.health.account_and_cell_health import AccountHealth, CellHealth
 from gateway.health.account_check import FAULTS_BY_REFUSAL, AccountCheck
-from gateway.health.charged_prices import Charge, estimate_price
+from gateway.health.charged_prices import CellCharge, estimate_price
 from gateway.health.circuit_breaker import BreakerState, CircuitBreaker, Refusal
 from gateway.health.health_snapshot import (
     AccountSnapshot,
@@ -102,7 +102,7 @@ class HealthTracker:
         self.replica_position = 0
         # Whether routing ranks by what sellers charge; and the charges of all other replicas.
         self.believes_charged_prices = False
-        self._replica_charges: dict[CellKey, tuple[Charge, ...]] = {}
+        self._replica_charges: dict[CellKey, tuple[CellCharge, ...]] = {}
 
     def configure(self, accounts: Mapping[str, SellerAccount], now: float) -> None:
         """Applies the accounts of a configuration: the circuit breaker of an account closes if its key, base URL or
