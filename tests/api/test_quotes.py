@@ -19,7 +19,7 @@ QUOTES_PATH = "/v1/quotes"
 DELIVERY_COUNT = 12
 QUOTE_FIELDS = {
     *("object", "operation", "model", "n", "size", "resolution", "aspect_ratio", "quality", "output_format"),
-    *("policy", "rule", "config", "winner", "runner_up", "ranked", "excluded", "budgets", "warnings"),
+    *("policy", "rule", "config", "winner", "runner_up", "ranked", "split", "excluded", "budgets", "warnings"),
 }
 SELLER_FIELDS = {
     *("seller", "price", "price_per_image", "ceiling", "orders", "p50", "p90", "measured", "fidelity"),
