@@ -4,6 +4,7 @@ It makes the plan, stores the input images, and saves the job together with its 
 """
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from msgspec import Struct
@@ -184,9 +185,10 @@ async def _save_job(context: EngineContext, command: CreateJobCommand, commit: C
         await discard_inputs(context, job_id)
         raise ClientDisconnected
     try:
-        outcome = await commit_job(context, commit)
+        save_commit = partial(commit_job, context)
+        outcome = await save_commit(commit)
         if isinstance(outcome, BudgetExceeded):
-            commit, outcome = await _commit_with_overrides(context, commit, outcome)
+            commit, outcome = await _commit_with_overrides(context, save_commit, commit, outcome)
     except StoreOutcomeUnknown:
         # The job may be saved already, or later. So its inputs are kept, for a retry by its client.
         raise
@@ -201,14 +203,17 @@ async def _save_job(context: EngineContext, command: CreateJobCommand, commit: C
 
 
 async def _commit_with_overrides(
-    context: EngineContext, commit: Commit, refusal: BudgetExceeded
+    context: EngineContext,
+    save_commit: Callable[[Commit], Awaitable[CommitOutcome]],
+    commit: Commit,
+    refusal: BudgetExceeded,
 ) -> tuple[Commit, CommitOutcome]:
     """Commits the job with the overrides of its budgets that apply now, if there are any."""
     raised = await load_raised_limits(context.store, commit.budget_limits, context.wall_clock())
     if raised == commit.budget_limits:
         return commit, refusal
     commit = replace(commit, budget_limits=raised)
-    return commit, await commit_job(context, commit)
+    return commit, await save_commit(commit)
 
 
 def _plan_request(context: EngineContext, catalogue: Catalogue, command: CreateJobCommand) -> PlannedRequest:

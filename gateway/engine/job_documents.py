@@ -121,11 +121,12 @@ def encode_order_documents(documents: OrderDocuments) -> dict[str, bytes]:
 
 
 def decode_order_documents(saved: Mapping[str, bytes]) -> OrderDocuments | None:
-    """Decodes the documents; None if they are not stored any more. Raises one of DECODE_ERRORS if they are damaged, or
-    were written by an incompatible version."""
-    if not {REQUEST, PROMPT, TERMS} <= saved.keys():
+    """Decodes the documents; None if they are not stored any more. Earlier versions saved the prompt in the request.
+    Raises one of DECODE_ERRORS if they are damaged, or were written by an incompatible version."""
+    if not {REQUEST, TERMS} <= saved.keys():
         return None
-    return OrderDocuments(decode_request(saved), _terms_decoder.decode(saved[TERMS]))
+    request = decode_request(saved)
+    return OrderDocuments(request, _terms_decoder.decode(saved[TERMS])) if request.prompt else None
 
 
 def decode_image(data: bytes) -> StoredImage:

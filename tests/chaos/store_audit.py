@@ -7,8 +7,7 @@ from datetime import UTC, datetime
 
 from msgspec import Struct
 
-from gateway.engine.job_documents import decode_request
-from gateway.jobs.document_names import REQUEST
+from gateway.jobs.document_names import PROMPT
 from gateway.jobs.job import Attempt, Job, order_reference
 from gateway.store.base import Store
 from gateway.store.ledger_totals import BudgetBalance
@@ -61,7 +60,7 @@ async def _read_async(make_store: Callable[[], Store]) -> StoreSnapshot:
     await store.open()
     try:
         jobs = {job.id: job for job in await _list_jobs(store)}
-        prompts = {name: (await store.load_documents(name, REQUEST))[REQUEST] for name in jobs}
+        prompts = {name: (await store.load_documents(name, PROMPT))[PROMPT].decode() for name in jobs}
         windows = {day: None for job in jobs.values() for day in _budget_windows(job)}
         findings = [await store.audit(partition, repair=False) for partition in store.partitions]
         entries = [
@@ -69,7 +68,7 @@ async def _read_async(make_store: Callable[[], Store]) -> StoreSnapshot:
         ]
         return StoreSnapshot(
             jobs=jobs,
-            prompts={name: decode_request(saved).prompt for name, saved in prompts.items()},
+            prompts=prompts,
             balances=tuple((await store.load_balances(TEAM, *windows)).values()),
             violation_count=sum(finding.discrepancy_count for finding in findings),
             captured_micros=sum(entry.amount for entry in entries if entry.line == "capture"),

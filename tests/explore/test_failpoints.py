@@ -20,7 +20,8 @@ from tests.explore.failpoints import (
 # Parameters that the engine awaits: the operations of retry loops, whose failpoints are where they are passed, and
 # callables of the API, which only look at a connection.
 AWAITED_PARAMETERS = {
-    *("operation", "handler", "is_applied", "is_client_connected", "function", "periodic_function", "save_fact")
+    *("operation", "handler", "is_applied", "is_client_connected", "function", "periodic_function", "save_fact"),
+    "save_commit",
 }
 # Awaitables that only wait for other tasks of this process.
 WAITING_MODULES = {"asyncio"}

@@ -349,7 +349,7 @@ OTHER_PROOFS = {
             "unit/health/test_circuit_breaker.py::test_second_rate_limit_extends_but_never_shortens_backoff",
         ),
         "all replicas pause a seller, for its remaining time": (
-            "flow/test_shared_health.py::test_account_that_rejects_the_api_key_is_avoided_by_all_replicas",
+            "flow/test_shared_health.py::test_account_that_forbids_orders_is_avoided_by_all_replicas",
             "unit/health/test_health_snapshots.py::test_old_snapshot_counts_from_when_it_was_made",
         ),
         "a seller that failed in a failover is paused, too": (

@@ -10,7 +10,7 @@ from openai import OpenAI
 
 from tests.flow.flow_config import API_KEY, OTHER_TEAM_KEY, RUNAPI, GatewaySetup
 from tests.flow.gateway_on_store import STORE_KINDS, GatewayAndStore, run_gateway_on_store
-from tests.flow.order_flow import OrderFlow
+from tests.flow.order_flow import PROMPT, OrderFlow
 from tests.flow.public_site import PublicSite, run_public_site
 from tests.harness.gateway_runner import ADMIN_KEY
 from tests.harness.key_admin import KEYS_PATH
@@ -145,7 +145,7 @@ def test_target_gets_the_whole_job(flow: OrderFlow, receiver: WebhookReceiver) -
     assert data.keys() == job.keys()
     assert (data["id"], data["status"], data["usage"]) == (job["id"], "completed", job["usage"])
     assert flow.gateway.http.get(data["images"][0]["url"]).status_code == 200
-    assert "prompt" not in webhook.body.decode()
+    assert PROMPT not in webhook.body.decode()
 
 
 def test_images_api_has_webhooks_of_targets(flow: OrderFlow, receiver: WebhookReceiver) -> None:

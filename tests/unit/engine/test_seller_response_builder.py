@@ -8,7 +8,7 @@ import pytest
 
 from gateway.config.value_types import Secret
 from gateway.engine.job_context import JobContext
-from gateway.engine.job_documents import OrderDocuments, SavedRequest, encode_order_documents
+from gateway.engine.job_documents import OrderDocuments, SavedRequest, encode_document, encode_order_documents
 from gateway.engine.seller_response_builder import describe_fault, describe_success
 from gateway.jobs.job import SellerResponse
 from gateway.routing.routing_request import RoutingRequest
@@ -78,6 +78,13 @@ def test_worker_that_reclaimed_the_job_loads_the_prompt_once() -> None:
     job_context, loads = make_job_context(encode_order_documents(DOCUMENTS))
     assert [describe(job_context), describe(job_context)] == [REDACTED_FAULT] * 2
     assert len(loads) == 1
+
+
+def test_prompt_that_an_earlier_version_saved_in_the_request_is_found() -> None:
+    documents = encode_order_documents(DOCUMENTS)
+    del documents["prompt"]
+    job_context, _ = make_job_context(documents | {"request": encode_document(DOCUMENTS.request)})
+    assert describe(job_context) == REDACTED_FAULT
 
 
 @pytest.mark.parametrize("documents", [{}, StoreUnavailable("down")], ids=["request deleted", "store unavailable"])
