@@ -19,6 +19,7 @@ from gateway.jobs.commit import Commit
 from gateway.store.base import Applied
 from gateway.store.redis import RedisStore
 from gateway.store.redis.keys import CHANGES_CHANNEL
+from gateway.timeouts_and_intervals import StoreTiming
 from tests.harness.wait import wait_for_value_async, wait_until_async
 from tests.store import job_factory, redis_servers
 from tests.store.job_factory import NOON
@@ -26,6 +27,8 @@ from tests.store.redis.redis_stores import count_discrepancies, open_store
 from tests.store.redis_servers import RedisServer
 
 PROGRESS_SECONDS = 60.0
+# A busy machine may take a while to start Redis again.
+TIMING = StoreTiming(command_timeout_seconds=PROGRESS_SECONDS)
 _NO_LINGER = struct.pack("ii", 1, 0)
 
 
@@ -139,7 +142,10 @@ def test_replicas_receive_changes_after_repeated_connection_resets(
     empty_redis: None, single_server: RedisServer
 ) -> None:
     async def scenario(proxy: ResettingProxy) -> None:
-        async with open_store(proxy.url) as store, open_store(proxy.url, replica_id="other") as other:
+        async with (
+            open_store(proxy.url, timing=TIMING) as store,
+            open_store(proxy.url, timing=TIMING, replica_id="other") as other,
+        ):
             async with keep_committing(store, other) as commits:
                 for number in range(1, 5):
                     proxy.is_resetting = True
@@ -160,7 +166,10 @@ def test_replicas_receive_changes_after_repeated_connection_resets(
 @pytest.mark.thorough
 def test_replicas_receive_changes_after_ten_server_kills(tmp_path: Path) -> None:
     async def scenario(server: RedisServer) -> None:
-        async with open_store(server.url) as store, open_store(server.url, replica_id="other") as other:
+        async with (
+            open_store(server.url, timing=TIMING) as store,
+            open_store(server.url, timing=TIMING, replica_id="other") as other,
+        ):
             async with keep_committing(store, other) as commits:
                 for _ in range(10):
                     await asyncio.to_thread(server.kill)
