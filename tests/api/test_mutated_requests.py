@@ -12,6 +12,7 @@ from tests.api.request_fuzzers import JsonFuzzer, PathFuzzer, RouteFuzzer
 from tests.api.team_resources import RESOURCE_MAKERS
 from tests.harness.gateway_runner import ADMIN_KEY, RunningGateway
 
+pytestmark = pytest.mark.in_quick_run
 JSON_COUNT, FORM_COUNT, ROUTE_COUNT, PATH_COUNT = 10_000, 3_500, 5_000, 1_500
 MAX_SECONDS = 1.0
 REPETITIONS = 5
@@ -63,7 +64,6 @@ def check_no_leak(gateway: RunningGateway, fuzzer: JsonFuzzer | FormFuzzer, coun
     return first + rest
 
 
-@pytest.mark.thorough
 def test_mutated_json_bodies_and_headers(gateway: RunningGateway) -> None:
     sent = check_no_leak(gateway, JsonFuzzer(20_261_121), JSON_COUNT)
     codes = count_codes(sent)
@@ -71,7 +71,6 @@ def test_mutated_json_bodies_and_headers(gateway: RunningGateway) -> None:
     assert codes["no_offer"] > JSON_COUNT // 20, f"too few requests get past the checks: {codes}"
 
 
-@pytest.mark.thorough
 def test_mutated_forms(gateway: RunningGateway) -> None:
     charge_count = len(gateway.sandbox.list_charges())
     codes = count_codes(check_no_leak(gateway, FormFuzzer(20_261_127), FORM_COUNT))
@@ -81,7 +80,6 @@ def test_mutated_forms(gateway: RunningGateway) -> None:
     assert len(gateway.sandbox.list_charges()) == charge_count
 
 
-@pytest.mark.in_quick_run
 def test_mutated_requests_to_every_route(gateway: RunningGateway) -> None:
     known_ids = {name: make(gateway.http) for name, make in RESOURCE_MAKERS.items()}
     fuzzer = RouteFuzzer(20_261_201, known_ids, ADMIN_KEY)
@@ -91,7 +89,6 @@ def test_mutated_requests_to_every_route(gateway: RunningGateway) -> None:
     gateway.wait_until_idle()
 
 
-@pytest.mark.in_quick_run
 def test_mutated_paths_and_queries(gateway: RunningGateway) -> None:
     fuzzer = PathFuzzer(7)
     send_mutated_requests(gateway, (fuzzer.make_request() for _ in range(PATH_COUNT)))
