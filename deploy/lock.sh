@@ -6,7 +6,7 @@ tool=$(mktemp -d)
 trap 'rm -rf "$tool"' EXIT
 python3 -m venv "$tool"
 "$tool/bin/pip" install --quiet --disable-pip-version-check uv
-for name in runtime otel dev runapi-old clients node sbom; do
+for name in runtime otel dev runapi-old clients node valkey sbom; do
     "$tool/bin/uv" pip compile --quiet "$name.in" --output-file "$name.txt" \
         --universal --python-version 3.11 --exclude-newer "$(date --utc --date='7 days ago' +%F)" \
         --generate-hashes --no-header --no-annotate --no-emit-index-url "$@"

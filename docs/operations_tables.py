@@ -5,7 +5,7 @@ from pathlib import Path
 
 from gateway import events
 from gateway.access import budget_events
-from gateway.engine import account_events, canary_events
+from gateway.engine import account_events, canary_events, moderation_events
 from gateway.events import get_event_name
 from gateway.settings import ENV_OPTIONS
 from gateway.webhooks import webhook_events
@@ -26,7 +26,7 @@ def build_log_event_rows() -> list[Row]:
     """Lists the log events with their fields. A log line omits fields that are None."""
     return [
         (f"`{get_event_name(kind)}`", ", ".join(kind.__struct_fields__), " ".join((kind.__doc__ or "").split()))
-        for module in (events, account_events, webhook_events, budget_events, canary_events)
+        for module in (events, account_events, webhook_events, budget_events, canary_events, moderation_events)
         for kind in vars(module).values()
         if isinstance(kind, type) and issubclass(kind, events.Event) and not kind.__subclasses__()
     ]

@@ -6,10 +6,11 @@ All errors of `gateway` and `providers`. `tests/test_layers.py` checks that the 
     ├── ApiError                          the error response of a request
     ├── ComponentError                    a component failed; `component` names it; the message is for operators
     │   ├── StoreError                    jobs
-    │   │   ├── StoreUnavailable          nothing was saved, and a retry may succeed
-    │   │   │   ├── StoreOutcomeUnknown   the commit may or may not be saved
-    │   │   │   └── StoreFull             no room for new jobs
-    │   │   └── StoreMisconfigured        jobs would be lost
+    │   │   └── StoreUnavailable          nothing was saved, and a retry may succeed
+    │   │       ├── StoreOutcomeUnknown   the commit may or may not be saved
+    │   │       ├── StoreFull             no room for new jobs
+    │   │       ├── StoreReadOnly         it refuses every write
+    │   │       └── StoreMisconfigured    jobs would be lost
     │   └── StorageError                  images
     │       ├── StorageUnavailable        a retry may succeed
     │       │   ├── StorageFull           no room for another image
@@ -20,12 +21,16 @@ All errors of `gateway` and `providers`. `tests/test_layers.py` checks that the 
     ├── ApiKeyNotFound                    no API key has this id
     ├── ApiKeyInactive                    it has expired or was revoked
     ├── OverrideNotFound                  no override of a budget has this id, or it has ended
+    ├── WebhookTargetNotFound             the team has no target of webhooks with this name
+    ├── WebhookTargetConflict             the target does not permit this change; the message says why
     ├── RateLimitReached                  a request exceeds a limit of its team or API key
     ├── BatchLeaseLost                    another replica works on the batch now
     ├── LineJobDeleted                    the job of a line of a batch does not exist any more
     ├── LineNotOrdered                    the batch was cancelled, or has expired, before the line was ordered
     ├── NoOfferAvailable                  no configured offer can fulfil the request
     ├── ClientDisconnected                before anything was ordered
+    ├── RequestRefused                    by the operator's moderation, before there was a job
+    ├── ModerationUnavailable             the operator's moderation did not answer, before there was a job
     ├── RetryLater                        a callback cannot be checked now
     ├── OrderNotSent                      `fault` says why; nothing was ordered
     ├── SlotTimeout                       no order slot became free; nothing was ordered
@@ -56,7 +61,7 @@ All errors of `gateway` and `providers`. `tests/test_layers.py` checks that the 
     │   ├── UnsupportedFormat
     │   └── TooManyPixels
     ├── InvalidKey                        not a key of an image
-    ├── InvalidKeyOption                  an invalid option of a new API key or budget override, with its name
+    ├── InvalidKeyOption                  an invalid option of a key, budget override or webhook target, with its name
     ├── InvalidInvoice                    a seller's invoice cannot be read
     ├── InvalidReportOption               an invalid option of a report of the ledger, with its name
     └── SettingsError                     invalid environment variables

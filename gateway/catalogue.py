@@ -8,10 +8,12 @@ from msgspec import Struct, field
 from msgspec.structs import replace
 
 from gateway.config.account_proxy import Proxy
+from gateway.config.moderation_schema import NO_HOOK, HookName, ModerationHookConfig
 from gateway.config.offer_schema import ExpectedLatency, SizeOptions, TokenPrices
-from gateway.config.retention_schema import make_job_retention
+from gateway.config.retention_schema import FileRetention, make_file_retention, make_job_retention
 from gateway.config.schema import AccountLimits, GatewayFile, PoliciesFile, ReloadConfig, TeamConfig
-from gateway.config.value_types import Secret
+from gateway.config.value_types import Secret, SecretRef
+from gateway.config.webhook_schema import WebhookTargetConfig
 from gateway.jobs.job import JobRetention
 from providers.adapter import Adapter
 from providers.image_sizes import SizeLaw
@@ -138,11 +140,27 @@ class ConfiguredKey(Struct, frozen=True):
     team: str | None
 
 
+class ModerationHook(Struct, frozen=True):
+    """A server that may refuse requests or images, and the secrets that sign the questions to it."""
+
+    name: HookName
+    config: ModerationHookConfig
+    secrets: tuple[Secret, ...]
+
+
+class WebhookTarget(Struct, frozen=True):
+    """A target of a team's webhooks that is in force. `secrets`: those that sign its webhooks."""
+
+    config: WebhookTargetConfig
+    secrets: tuple[Secret, ...] = ()
+
+
 class Catalogue(Struct, frozen=True, kw_only=True):
     """Everything that plans need, and the hash of its files.
 
     `fit_cache`: cached results of matching. `configured_keys`: by the SHA-256 of the API key. `dalle_aliases`:
-    aliases whose clients send DALL-E's parameters and expect its response format.
+    aliases whose clients send DALL-E's parameters and expect its response format. `stored_targets`: the targets of
+    webhooks that admins added, by team and name; one without secrets is signed with those of its team.
     """
 
     hash: str
@@ -157,6 +175,8 @@ class Catalogue(Struct, frozen=True, kw_only=True):
     gateway: GatewayFile = GatewayFile()
     configured_keys: Mapping[str, ConfiguredKey] = {}
     webhook_secrets: Mapping[str, tuple[Secret, ...]] = {}
+    moderation_secrets: Mapping[SecretRef, Secret] = {}
+    stored_targets: Mapping[str, Mapping[str, WebhookTarget]] = {}
     dalle_aliases: frozenset[str] = frozenset()
     draining_offers: tuple[Offer, ...] = ()
     fit_cache: dict[object, object] = field(default_factory=dict)
@@ -169,6 +189,31 @@ class Catalogue(Struct, frozen=True, kw_only=True):
         """Returns the retention of a job that the team creates now."""
         config = self.teams.get(team)
         return make_job_retention(self.gateway.retention, config.retention if config else None)
+
+    def get_file_retention(self, team: str) -> FileRetention:
+        """Returns the retention of the files of a batch that the team creates now."""
+        config = self.teams.get(team)
+        return make_file_retention(self.gateway.retention, config.retention if config else None)
+
+    def find_moderation_hook(self, name: HookName, team: str) -> ModerationHook | None:
+        """Finds the hook of the team, or else that of all teams. A team may have none."""
+        team_config = self.teams.get(team)
+        own = team_config.moderate.get_setting(name) if team_config else None
+        config = own or self.gateway.moderate.get_setting(name)
+        if config is None or config == NO_HOOK:
+            return None
+        return ModerationHook(name, config, tuple([self.moderation_secrets[reference] for reference in config.secrets]))
+
+    def get_webhook_targets(self, team: str) -> dict[str, WebhookTarget]:
+        """Returns the targets of a team's webhooks by name: those that admins added, and those of the configuration,
+        which come before others of the same name."""
+        secrets, config = self.webhook_secrets.get(team, ()), self.teams.get(team)
+        stored = {
+            name: target if target.secrets else replace(target, secrets=secrets)
+            for name, target in self.stored_targets.get(team, {}).items()
+        }
+        configured = config.webhooks.targets.items() if config else ()
+        return stored | {str(name): WebhookTarget(target, secrets) for name, target in configured}
 
     def iter_offers(self) -> Iterator[Offer]:
         for offers in self.offers.values():

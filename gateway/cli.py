@@ -29,6 +29,7 @@ COMMAND_MODULES = {
     "explain": "explain",
     "keys": "api_key_commands",
     "budgets": "budget_commands",
+    "webhooks": "webhook_commands",
     "accounts": "account_list",
     "ledger": "ledger_commands",
     "reconcile": "reconcile_command",

@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from gateway.access.budget_administration import BudgetAdministration
 from gateway.access.budget_threshold_announcer import BudgetThresholdAnnouncer
@@ -19,6 +20,7 @@ from gateway.access.key_administration import KeyAdministration
 from gateway.access.key_registry import Clocks, KeyRegistry
 from gateway.access.key_tokens import TokenDigester
 from gateway.access.rate_limiter import RateLimiter
+from gateway.access.webhook_administration import WebhookAdministration
 from gateway.api.api_context import ApiContext
 from gateway.api.base64_encoder import Base64Encoder
 from gateway.api.batches.batch_scheduler import BatchScheduler
@@ -33,6 +35,7 @@ from gateway.engine.callback_handler import CallbackHandler
 from gateway.engine.callback_urls import CallbackUrls
 from gateway.engine.engine import Engine
 from gateway.engine.engine_context import EngineContext
+from gateway.engine.moderation_client import ModerationClient
 from gateway.events import EventSink
 from gateway.health.account_limiters import AccountLimiters
 from gateway.health.health_tracker import HealthTracker
@@ -50,6 +53,7 @@ from gateway.upstream.input_fetcher import InputFetcher
 from gateway.upstream.seller_client import SellerClient
 from gateway.upstream.transport_pool import TransportPool, TransportPoolProtocol
 from gateway.upstream.webhook_client import WebhookClient
+from gateway.webhooks.stored_targets import StoredTargets
 from gateway.webhooks.webhook_attempt import WebhookContext
 from gateway.webhooks.webhook_sender import WebhookSender
 
@@ -82,6 +86,7 @@ def make_store(options: StoreOptions) -> Store:
             lease=lease_seconds,
             retention=retention,
             durability=options.config.store.durability,
+            wait_replicas=options.config.store.wait_replicas,
             supervisor=options.supervisor,
             timing=options.timing,
         )
@@ -98,6 +103,10 @@ def make_seller_client(timing: Timing) -> SellerClient:
     return SellerClient(TransportPool(timing=timing.connections))
 
 
+def make_moderation_client(transport_pool: TransportPoolProtocol, system_clock: Clock) -> ModerationClient:
+    return ModerationClient(WebhookClient(transport_pool), system_clock)
+
+
 class Factories(Struct, frozen=True, kw_only=True):
     """Makes what reaches outside the process, and supplies time and random values. The defaults are the product's."""
 
@@ -105,6 +114,7 @@ class Factories(Struct, frozen=True, kw_only=True):
     make_storage: Callable[[str], ImageStorage] = ImageStorage
     make_seller_client: Callable[[Timing], SellerClient] = make_seller_client
     make_webhook_client: Callable[[TransportPoolProtocol], WebhookClient] = WebhookClient
+    make_moderation_client: Callable[[TransportPoolProtocol, Clock], ModerationClient] = make_moderation_client
     system_clock: Clock = time.time
     monotonic: Clock = time.monotonic
     draw_random: Callable[[], float] = random.random
@@ -145,10 +155,18 @@ class Components(Struct, frozen=True):
     webhook_sender: WebhookSender
     threshold_announcer: BudgetThresholdAnnouncer
 
+    async def load_access(self) -> None:
+        """Loads the API keys and the targets of webhooks, before the first request."""
+        await self.api_context.key_registry.refresh()
+        await self.api_context.stored_targets.refresh()
+
 
 def build_components(environment: Environment) -> Components:
+    configured, factories = environment.catalogue, environment.factories
+    stored_targets = StoredTargets(environment.store, configured, factories.system_clock, environment.emit)
+    environment = replace(environment, catalogue=stored_targets.get_catalogue)
     engine = Engine(_make_engine_context(environment), environment.lease_seconds)
-    api_context = _make_api_context(environment, engine)
+    api_context = _make_api_context(environment, engine, stored_targets)
     batch_scheduler = BatchScheduler(api_context, environment.lease_seconds)
     webhook_sender = WebhookSender(_make_webhook_context(environment, api_context))
     components = Components(
@@ -177,7 +195,8 @@ def configure_accounts(components: Components, catalogue: Catalogue) -> None:
 def list_administration_tasks(
     components: Components, catalogue: Callable[[], Catalogue], timing: MaintenanceTiming
 ) -> dict[str, tuple[float, Callable[[], Awaitable[None]]]]:
-    """Lists what API keys and budgets need from time to time, by the names of tasks, with their intervals."""
+    """Lists what API keys, budgets and targets of webhooks need from time to time, by the names of tasks, with their
+    intervals."""
     context = components.api_context
 
     async def delete_old_keys() -> None:
@@ -186,6 +205,7 @@ def list_administration_tasks(
 
     return {
         "access.delete_old_keys": (timing.cleanup_interval_seconds, delete_old_keys),
+        "webhooks.refresh_targets": (timing.key_refresh_interval_seconds, context.stored_targets.refresh),
         "budgets.expire_overrides": (
             timing.override_check_interval_seconds,
             context.budget_administration.expire_overrides,
@@ -201,6 +221,9 @@ def _make_engine_context(environment: Environment) -> EngineContext:
         store=environment.store,
         seller_client=environment.seller_client,
         storage=environment.storage,
+        moderation_client=factories.make_moderation_client(
+            environment.seller_client.transport_pool, factories.system_clock
+        ),
         health=HealthTracker(environment.store.replica_id, health_timing),
         limits=AccountLimiters(factories.monotonic, timing=health_timing),
         retry_budget=RetryBudget(health_timing),
@@ -228,11 +251,12 @@ def _make_webhook_context(environment: Environment, api_context: ApiContext) -> 
         wall_clock=factories.system_clock,
         draw_random=factories.draw_random,
         timing=environment.timing.webhooks,
+        refresh_targets=api_context.stored_targets.refresh,
         load_job_body=partial(load_job_body, api_context),
     )
 
 
-def _make_api_context(environment: Environment, engine: Engine) -> ApiContext:
+def _make_api_context(environment: Environment, engine: Engine, stored_targets: StoredTargets) -> ApiContext:
     factories, api_keys = environment.factories, environment.store.api_keys
     digester = TokenDigester(environment.signing_secrets)
     open_jobs = engine.context.open_jobs
@@ -265,6 +289,15 @@ def _make_api_context(environment: Environment, engine: Engine) -> ApiContext:
             draw_bytes=factories.draw_bytes,
             emit=environment.emit,
         ),
+        webhook_administration=WebhookAdministration(
+            store=environment.store,
+            keys=key_administration,
+            catalogue=environment.catalogue,
+            wall_clock=factories.system_clock,
+            draw_bytes=factories.draw_bytes,
+            emit=environment.emit,
+        ),
+        stored_targets=stored_targets,
         rate_limiter=RateLimiter(count_open_jobs, environment.wall_clock),
         catalogue=environment.catalogue,
         wall_clock=factories.system_clock,

@@ -308,6 +308,7 @@ class CallbackOutcome(StrEnum):
     DUPLICATE = "duplicate"
     LATE = "late"
     UNCHECKED = "unchecked"
+    OTHER_ORDER = "other_order"
     DEFERRED = "deferred"
     FORGED = "forged"
     UNKNOWN = "unknown"
@@ -368,10 +369,12 @@ EventSink = Callable[[Event], None]
 class ComponentError(Exception):
     """A component failed. The message is for operators and contains no text from clients or sellers.
 
-    `component` names the component, as in `ErrorReported`. `gateway/__init__.py` draws the tree of errors.
+    `component` names the component, as in `ErrorReported`. `is_public`: the message has no path and no address, and
+    `/readyz` may show it. `gateway/__init__.py` draws the tree of errors.
     """
 
     component = "engine"
+    is_public = False
 
 
 def make_error_event(error: BaseException, task: str | None = None, job: str | None = None) -> ErrorReported:

@@ -270,9 +270,9 @@ class Gateway:
         exit_stack.push_async_callback(self.supervisor.run_every(name, interval, function).stop)
 
     async def _start_access_tasks(self, components: Components, exit_stack: AsyncExitStack) -> None:
-        """Loads the API keys, and starts the tasks that keep them up to date."""
+        """Loads the API keys and the targets of webhooks, and starts the tasks that keep them up to date."""
         registry, maintenance = components.api_context.key_registry, self.timing.maintenance
-        await registry.refresh()
+        await components.load_access()
 
         async def refresh_keys() -> None:
             await registry.refresh()

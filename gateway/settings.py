@@ -16,6 +16,10 @@ from gateway.config.default_config import find_config_folder
 
 SECRET_BYTES = 32
 MIN_SECRET_LENGTH = 16
+REDIS_SCHEMES = (
+    *("redis://", "rediss://", "redis+sentinel://", "rediss+sentinel://", "redis+cluster://", "rediss+cluster://"),
+    "unix://",
+)
 
 
 class SettingsError(ValueError):
@@ -81,8 +85,8 @@ def _is_base_url(text: str) -> bool:
 
 
 def _parse_redis_url(text: str) -> str:
-    if not text.startswith(("redis://", "rediss://", "unix://")):
-        raise ValueError("must begin with redis://, rediss:// or unix://")
+    if not text.startswith(REDIS_SCHEMES):
+        raise ValueError(f"must begin with {', '.join(REDIS_SCHEMES[:-1])} or {REDIS_SCHEMES[-1]}")
     return text
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from msgspec import Struct
 
-from gateway.events import EventSink, TaskRecovered, describe_exception, make_error_event
+from gateway.events import ComponentError, EventSink, TaskRecovered, describe_exception, make_error_event
 
 MAX_BACKOFF_SECONDS = 5.0
 TaskFunction = Callable[["SupervisedTask"], Coroutine[Any, Any, None]]
@@ -117,8 +117,13 @@ class SupervisedTask:
             self._supervisor.discard(self)
             return
         previous = self.failure or TaskFailure("", 0, self._supervisor.clock())
-        self.failure = TaskFailure(describe_exception(error), previous.count + 1, previous.first_failed_at)
+        self.failure = TaskFailure(_describe_publicly(error), previous.count + 1, previous.first_failed_at)
         # The exponent is bounded, or the number would grow without end.
         backoff = min(self._supervisor.first_backoff_seconds * 2 ** min(previous.count, 10), self._max_backoff)
         self._restart_timer = asyncio.get_running_loop().call_later(backoff, self.start)
         self._supervisor.emit(make_error_event(error, task=self.name))
+
+
+def _describe_publicly(error: BaseException) -> str:
+    """Describes the error for `/readyz`, which needs no key."""
+    return str(error) if isinstance(error, ComponentError) and error.is_public else describe_exception(error)

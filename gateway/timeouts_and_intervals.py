@@ -157,7 +157,8 @@ class MaintenanceTiming(Struct, frozen=True, kw_only=True):
     # For how long a new series of metrics is exported as 0, so that Prometheus sees its first value as an increase: two
     # of the longest usual scrape intervals.
     new_series_zero_seconds: float = 60.0
-    # How soon a revoked or changed API key takes effect on all replicas. Each check is one cheap call of the store.
+    # How soon a changed API key or target of webhooks takes effect on all replicas. Each check is one cheap call of the
+    # store.
     key_refresh_interval_seconds: float = 2.0
     # How often the last uses of API keys are saved.
     key_use_interval_seconds: float = 60.0
@@ -265,7 +266,8 @@ class StoreTiming(Struct, frozen=True, kw_only=True):
     check_interval_seconds: float = 5.0
     # A subscription without messages for this long is pinged, since it may be broken.
     idle_seconds: float = 5.0
-    # A restart of Redis ends the connections of all replicas. Within this time, none of them counts as killed.
+    # A restart of Redis ends the connections of all replicas. Within this time, none of them counts as killed. A
+    # process that starts while Redis has been running for twice as long does not wait.
     restart_grace_seconds: float = 5.0
 
 

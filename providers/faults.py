@@ -35,6 +35,15 @@ class FaultKind(StrEnum):
     # Charged, but no image can be delivered.
     NO_IMAGES = "no_images"
     IMAGES_EXPIRED = "images_expired"
+    # Charged and made, but the operator's moderation withholds the image.
+    IMAGE_WITHHELD = "image_withheld"
+    IMAGE_UNMODERATED = "image_unmoderated"
+
+
+# The seller delivered the image, so these faults say nothing about the seller.
+MODERATION_FAULTS = frozenset({FaultKind.IMAGE_WITHHELD, FaultKind.IMAGE_UNMODERATED})
+# The client has to change its request.
+CONTENT_FAULTS = frozenset({FaultKind.CONTENT_REFUSED, FaultKind.IMAGE_WITHHELD})
 
 
 class ChargeStatus(StrEnum):
@@ -124,6 +133,8 @@ VERDICTS: dict[FaultKind, Verdict] = {
     FaultKind.ORDER_TIMED_OUT:      Verdict(_UNKNOWN,     _STOP,      _CELL,    _ACCEPT,  _PERMANENT),
     FaultKind.NO_IMAGES:            Verdict(_CHARGED,     _FAIL_OVER, _CELL,    _ACCEPT,  _PERMANENT),
     FaultKind.IMAGES_EXPIRED:       Verdict(_CHARGED,     _FAIL_PART, _CELL,    _ACCEPT,  _PERMANENT),
+    FaultKind.IMAGE_WITHHELD:       Verdict(_CHARGED,     _FAIL_PART, _NONE,    _ACCEPT,  _PERMANENT),
+    FaultKind.IMAGE_UNMODERATED:    Verdict(_CHARGED,     _FAIL_PART, _NONE,    _ACCEPT,  _PERMANENT),
 }
 # fmt: on
 
@@ -150,6 +161,8 @@ FAULT_DESCRIPTIONS: dict[FaultKind, str] = {
     FaultKind.ORDER_TIMED_OUT: "the seller accepted the order, but did not finish it before the attempt's deadline",
     FaultKind.NO_IMAGES: "the seller reports success but delivers no image",
     FaultKind.IMAGES_EXPIRED: "the images were generated, but expired before they could be fetched",
+    FaultKind.IMAGE_WITHHELD: "the seller delivered the image, and the operator's moderation refused it",
+    FaultKind.IMAGE_UNMODERATED: "the seller delivered the image, and the operator's moderation did not answer",
 }
 
 

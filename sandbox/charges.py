@@ -24,6 +24,7 @@ class Charge:
     id: str
     idempotency_key: str | None
     client_ref: str | None
+    caption: str
     images: int
     micros: int
     charged_at: float
@@ -35,6 +36,7 @@ class Charge:
             "id": self.id,
             "idempotency_key": self.idempotency_key,
             "client_ref": self.client_ref,
+            "caption": self.caption,
             "images": self.images,
             "usd": self.micros / MICROS_PER_USD,
             "usd_micros": self.micros,

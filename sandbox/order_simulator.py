@@ -182,6 +182,7 @@ class OrderSimulator:
                     id=order.id,
                     idempotency_key=order.idempotency_key,
                     client_ref=order.client_ref,
+                    caption=order.images[0].caption,
                     images=len(order.images),
                     micros=order.charged_micros,
                     charged_at=order.ends_at,

@@ -3,7 +3,8 @@
 import ast
 import builtins
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from functools import cache
 from importlib import import_module
 from pathlib import Path
 
@@ -74,8 +75,13 @@ def get_module_name(path: Path) -> str:
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
-def iterate_imports(path: Path) -> Iterator[str]:
-    """Yields every module that a file imports, wherever in the file; `from a import b` counts as a.b."""
+@cache
+def list_imports(path: Path) -> list[str]:
+    """Lists every module that a file imports, wherever in the file; `from a import b` counts as a.b."""
+    return list(_iterate_imports(path))
+
+
+def _iterate_imports(path: Path) -> Iterator[str]:
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
@@ -89,7 +95,7 @@ def list_adapter_modules() -> list[Path]:
 
 
 def list_top_packages(path: Path) -> set[str]:
-    return {name.split(".")[0] for name in iterate_imports(path)}
+    return {name.split(".")[0] for name in list_imports(path)}
 
 
 def get_area(name: str) -> str:
@@ -101,22 +107,26 @@ def find_layer(name: str) -> int | None:
     return next((number for number, areas in enumerate(LAYERS) if get_area(name) in areas), None)
 
 
-@pytest.mark.parametrize("path", list_modules("providers"), ids=get_module_name)
-def test_providers_are_pure(path: Path) -> None:
+def find_violations(package: str, check: Callable[[Path], Iterable[str]]) -> dict[str, set[str]]:
+    """Returns what the check finds in each module of the package, without the modules in which it finds nothing."""
+    found = {get_module_name(path): set(check(path)) for path in list_modules(package)}
+    return {name: violations for name, violations in found.items() if violations}
+
+
+def test_providers_are_pure() -> None:
     """No I/O, no clock, no randomness, no logging, no import from the gateway."""
-    assert list_top_packages(path) <= MODULES_ALLOWED_IN_PROVIDERS | {"providers"}
+    allowed = MODULES_ALLOWED_IN_PROVIDERS | {"providers"}
+    assert find_violations("providers", lambda path: list_top_packages(path) - allowed) == {}
 
 
 @pytest.mark.parametrize("package", ["providers", "gateway/routing"])
 def test_pure_packages_read_no_clock_and_do_no_io(package: str) -> None:
     """Forbids calls that need no import of their own, or that come from a module allowed for its types."""
-    violations = {
-        f"{get_module_name(path)}: {name}"
-        for path in list_modules(package)
-        for node in ast.walk(ast.parse(path.read_text()))
-        if (name := _get_called_name(node)) in IMPURE_NAMES
-    }
-    assert violations == set()
+    assert find_violations(package, lambda path: _list_called_names(path) & IMPURE_NAMES) == {}
+
+
+def _list_called_names(path: Path) -> set[str]:
+    return {name for node in ast.walk(ast.parse(path.read_text())) if (name := _get_called_name(node))}
 
 
 def _get_called_name(node: ast.AST) -> str | None:
@@ -124,17 +134,15 @@ def _get_called_name(node: ast.AST) -> str | None:
     return getattr(function, "id", None) or getattr(function, "attr", None)
 
 
-@pytest.mark.parametrize("path", list_modules("providers"), ids=get_module_name)
-def test_adapter_imports_only_contract_and_own_company(path: Path) -> None:
+def test_adapter_imports_only_contract_and_own_company() -> None:
     """A company is one module of `providers/`, or one package there."""
-    own = path.relative_to(ROOT / "providers").with_suffix("").parts
-    if own == ("__init__",):
-        return
-    imported = {name.split(".")[1] for name in iterate_imports(path) if name.startswith("providers.")}
-    if own[0] in CONTRACT_MODULES:
-        assert imported <= CONTRACT_MODULES
-    else:
-        assert imported <= CONTRACT_MODULES | {own[0]}
+
+    def list_foreign_imports(path: Path) -> set[str]:
+        own = path.relative_to(ROOT / "providers").with_suffix("").parts
+        imported = {name.split(".")[1] for name in list_imports(path) if name.startswith("providers.")}
+        return set() if own == ("__init__",) else imported - CONTRACT_MODULES - ({own[0]} - CONTRACT_MODULES)
+
+    assert find_violations("providers", list_foreign_imports) == {}
 
 
 def test_contract_lists_only_existing_modules() -> None:
@@ -144,41 +152,48 @@ def test_contract_lists_only_existing_modules() -> None:
 @pytest.mark.parametrize("path", list_adapter_modules(), ids=get_module_name)
 def test_no_adapter_imports_another_adapter(path: Path) -> None:
     others = {get_module_name(other) for other in list_adapter_modules()} - {get_module_name(path)}
-    imported = set(iterate_imports(path))
+    imported = set(list_imports(path))
     assert not imported & others
     assert not {name.rpartition(".")[0] for name in imported} & others
 
 
-@pytest.mark.parametrize("path", list_modules("providers"), ids=get_module_name)
-def test_adapters_never_construct_no_answer(path: Path) -> None:
+def test_adapters_never_construct_no_answer() -> None:
     """Only a call can stay without an answer. Adapters parse answers; `parsing.py` decides when there is none."""
-    if get_module_name(path) == "providers.parsing":
-        return
-    calls = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)]
-    assert not [node for node in calls if _get_called_name(node) == "NoAnswer"]
+    found = find_violations("providers", lambda path: _list_called_names(path) & {"NoAnswer"})
+    assert found.keys() <= {"providers.parsing"}
 
 
-@pytest.mark.parametrize("path", list_modules("gateway"), ids=get_module_name)
-def test_gateway_modules_import_only_allowed_layers(path: Path) -> None:
-    own_layer = find_layer(get_module_name(path))
-    assert own_layer is not None or get_module_name(path) == "gateway", "add the new area of the gateway to LAYERS"
-    for imported in iterate_imports(path):
-        imported_layer = find_layer(imported)
-        if own_layer is not None and imported_layer is not None:
-            assert own_layer <= imported_layer, f"{get_module_name(path)} imports {imported}"
+def test_every_area_of_the_gateway_has_a_layer() -> None:
+    assert [path for path in list_modules("gateway") if find_layer(get_module_name(path)) is None] == [
+        ROOT / "gateway" / "__init__.py"
+    ]
 
 
-@pytest.mark.parametrize("path", list_modules("gateway/health"), ids=get_module_name)
-def test_health_imports_neither_upstream_nor_a_clock(path: Path) -> None:
+def test_gateway_modules_import_only_allowed_layers() -> None:
+    def list_imports_from_above(path: Path) -> set[str]:
+        own_layer = find_layer(get_module_name(path)) or 0
+        layers = {name: find_layer(name) for name in list_imports(path)}
+        return {name for name, layer in layers.items() if layer is not None and layer < own_layer}
+
+    assert find_violations("gateway", list_imports_from_above) == {}
+
+
+def test_health_imports_neither_upstream_nor_a_clock() -> None:
     """Every `now` is an argument. asyncio is for the queue of the concurrency limiter."""
-    areas = {get_area(name) for name in iterate_imports(path) if name.startswith(("gateway", "providers"))}
-    assert areas <= HEALTH_IMPORTS
-    assert not list_top_packages(path) & {"time", "datetime", "socket", "random", "secrets", "os"}
+
+    def list_forbidden_imports(path: Path) -> set[str]:
+        areas = {get_area(name) for name in list_imports(path) if name.startswith(("gateway", "providers"))}
+        clocks = {"time", "datetime", "socket", "random", "secrets", "os"}
+        return (areas - HEALTH_IMPORTS) | (list_top_packages(path) & clocks)
+
+    assert find_violations("gateway/health", list_forbidden_imports) == {}
 
 
-@pytest.mark.parametrize("path", list_modules("gateway/upstream"), ids=get_module_name)
-def test_upstream_does_not_import_health(path: Path) -> None:
-    assert "gateway.health" not in {get_area(name) for name in iterate_imports(path)}
+def test_upstream_does_not_import_health() -> None:
+    assert (
+        find_violations("gateway/upstream", lambda path: {*map(get_area, list_imports(path))} & {"gateway.health"})
+        == {}
+    )
 
 
 @pytest.mark.parametrize("path", [ROOT / "gateway" / f"{name}.py" for name in ("memory_budget", "large_body_thread")])
@@ -205,42 +220,49 @@ def test_no_import_cycles(package: str) -> None:
 
 def list_imported_modules(path: Path, names: set[str]) -> set[str]:
     """Returns imported modules, not the names imported from them."""
-    modules = {name if name in names else name.rpartition(".")[0] for name in iterate_imports(path)}
+    modules = {name if name in names else name.rpartition(".")[0] for name in list_imports(path)}
     return {name for name in modules if name in names and name.count(".")} - {get_module_name(path)}
 
 
-@pytest.mark.parametrize("path", list_modules("gateway"), ids=get_module_name)
-def test_outside_libraries_are_used_only_in_their_layer(path: Path) -> None:
-    own_area, packages = get_area(get_module_name(path)), list_top_packages(path)
-    if own_area not in ("gateway.upstream", "gateway.assets", "gateway.commands"):
-        assert not packages & HTTP_CLIENTS
-    if own_area != "gateway.store":
-        assert not packages & {"redis", "sqlite3"}
-    if own_area not in ("gateway.telemetry", "gateway.api"):
-        assert "prometheus_client" not in packages
-    if own_area in ("gateway.routing", "gateway.jobs", "gateway.money"):
-        assert not packages & {"time", "random", "secrets", "asyncio", "os", "socket", "logging", "structlog", "uuid"}
-    if own_area not in ("gateway.cli", "gateway.commands"):
-        assert "sandbox" not in packages
+def test_outside_libraries_are_used_only_in_their_layer() -> None:
+    assert find_violations("gateway", lambda path: list_top_packages(path) & _list_forbidden_packages(path)) == {}
 
 
-@pytest.mark.parametrize("path", list_modules("sandbox"), ids=get_module_name)
-def test_sandbox_imports_neither_gateway_nor_providers(path: Path) -> None:
-    assert not list_top_packages(path) & {"gateway", "providers"}
+def _list_forbidden_packages(path: Path) -> set[str]:
+    area = get_area(get_module_name(path))
+    forbidden: set[str] = set()
+    if area not in ("gateway.upstream", "gateway.assets", "gateway.commands"):
+        forbidden |= HTTP_CLIENTS
+    if area != "gateway.store":
+        forbidden |= {"redis", "sqlite3"}
+    if area not in ("gateway.telemetry", "gateway.api"):
+        forbidden |= {"prometheus_client"}
+    if area in ("gateway.routing", "gateway.jobs", "gateway.money"):
+        forbidden |= {"time", "random", "secrets", "asyncio", "os", "socket", "logging", "structlog", "uuid"}
+    if area not in ("gateway.cli", "gateway.commands"):
+        forbidden |= {"sandbox"}
+    return forbidden
 
 
-@pytest.mark.parametrize("path", list_modules("sandbox"), ids=get_module_name)
-def test_simulated_sellers_do_not_import_each_other(path: Path) -> None:
+def test_sandbox_imports_neither_gateway_nor_providers() -> None:
+    assert find_violations("sandbox", lambda path: list_top_packages(path) & {"gateway", "providers"}) == {}
+
+
+def test_simulated_sellers_do_not_import_each_other() -> None:
     """Only `sandbox/app.py` joins the packages of the simulated sellers."""
-    own = path.relative_to(ROOT / "sandbox").with_suffix("").parts
-    imported = {name.split(".")[1] for name in iterate_imports(path) if name.startswith("sandbox.")}
-    if own != ("app",):
-        assert imported & SANDBOX_SELLERS <= {own[0]}
+
+    def list_other_sellers(path: Path) -> set[str]:
+        own = path.relative_to(ROOT / "sandbox").with_suffix("").parts
+        imported = {name.split(".")[1] for name in list_imports(path) if name.startswith("sandbox.")}
+        return set() if own == ("app",) else imported & SANDBOX_SELLERS - {own[0]}
+
+    assert find_violations("sandbox", list_other_sellers) == {}
 
 
+@pytest.mark.thorough
 def test_no_test_module_imports_another() -> None:
     """What several of them need is in a module without tests."""
-    imports = [(get_module_name(path), name) for path in list_modules("tests") for name in iterate_imports(path)]
+    imports = [(get_module_name(path), name) for path in list_modules("tests") for name in list_imports(path)]
     assert len(imports) > 1_000
     assert not [(module, name) for module, name in imports if re.match(r"tests\.(\w+\.)*test_", name)]
 

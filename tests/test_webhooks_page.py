@@ -10,6 +10,9 @@ from typing import Any
 
 import pytest
 
+from gateway.access.webhook_administration import MAX_TEAM_TARGETS
+from gateway.api.webhooks.webhook_target_routes import WEBHOOK_TARGET_HANDLERS
+from gateway.commands.webhook_commands import webhooks
 from gateway.config.schema import TeamsFile
 from gateway.config.validation import Validator
 from gateway.config.value_types import Secret
@@ -17,9 +20,11 @@ from gateway.config.yaml_nodes import parse_bytes
 from gateway.webhooks.signature import build_signed_headers
 from gateway.webhooks.webhook_body import build_body, build_thin_data
 from gateway.webhooks.webhook_records import RETRY_DELAYS_SECONDS, WebhookOutcome, WebhookRecord
-from tests.harness.gateway_runner import ROOT
+from tests.harness.gateway_runner import ADMIN_KEY, ROOT, run_sandboxed_gateway
+from tests.harness.page_examples import run_bash_example
 from tests.harness.webhook_receiver import OLD_WEBHOOK_SECRET, WEBHOOK_SECRET
 
+ENDS = ("", "/rotate", "/test")
 PAGE = (ROOT / "docs" / "webhooks.md").read_text()
 RECORD = WebhookRecord(
     id="delivery_ct5l4lhyq3nqkh5dydyy3zfkwz5h",
@@ -109,3 +114,28 @@ def test_configuration_is_valid_as_printed() -> None:
     teams = validator.build_file(parsed.node, TeamsFile)
     assert (validator.problems, parsed.problems) == ([], ())
     assert set(teams.teams["design"].webhooks.targets) == {"orders", "alarm"}
+
+
+@pytest.mark.thorough
+def test_commands_and_requests_of_admins_run_as_printed(tmp_path: Path) -> None:
+    commands, request = (
+        example
+        for example in re.findall(r"```bash\n(.*?)```", PAGE, re.DOTALL)
+        if "webhooks add" in example or "/v1/admin/webhooks" in example
+    )
+    with run_sandboxed_gateway(tmp_path / "gateway") as gateway:
+        setup = f"export IGW_URL={gateway.url} IGW_ADMIN_KEY={ADMIN_KEY} PATH={Path(sys.executable).parent}:$PATH"
+        listed = run_bash_example(gateway, tmp_path, f"{setup}\n{commands}")
+        assert [line.split()[1] for line in listed.splitlines()[1:]] == ["design"] * 2
+        assert "http://alarm.internal:8080/" in listed
+        created = json.loads(run_bash_example(gateway, tmp_path, f"{setup}\n{request}"))
+    assert (created["team"], created["events"]) == ("design", ["budget.threshold_reached"])
+
+
+def test_page_names_the_routes_and_the_limit() -> None:
+    paths = {path for handler in WEBHOOK_TARGET_HANDLERS for path in handler.paths}
+    assert paths == {f"/v1/admin/webhooks{rest}" for rest in ("", *(f"/{{target_id:str}}{end}" for end in ENDS))}
+    table = PAGE.partition("### Add targets without a file")[2]
+    commands = re.findall(r"^\| `webhooks (\w+)", table, re.MULTILINE)
+    assert set(commands) == set(webhooks.commands)
+    assert f"a team has at most {MAX_TEAM_TARGETS} such targets" in PAGE

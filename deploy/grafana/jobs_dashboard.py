@@ -244,6 +244,53 @@ WEBHOOK_ROW = (
     ),
 )
 
+MODERATION = select("team")
+INVALID_ANSWERS = select("team", more='outcome!~"allowed|refused"')
+NO_HOOKS = "No moderation hook was asked."
+MODERATION_ROW = (
+    Panel(
+        title="Answers of moderation hooks",
+        description="Questions about requests (before) and images (after) per second, by outcome (docs/moderation.md). "
+        "Refused requests never become jobs.",
+        queries=(
+            Query(
+                f"sum by (hook, outcome) (rate(igw_moderation_answers_total{MODERATION}[{RATE}]))",
+                "{{hook}}: {{outcome}}",
+            ),
+        ),
+        unit=Unit.PER_SECOND,
+        kind=PanelKind.STACK,
+        when_empty=NO_HOOKS,
+    ),
+    Panel(
+        title="Moderation without a valid answer",
+        description="The share of the questions without a valid answer, by team and hook. If the hook fails closed, "
+        "requests are refused and paid images withheld.",
+        queries=(
+            Query(
+                f"sum by (team, hook) (rate(igw_moderation_answers_total{INVALID_ANSWERS}[{RATE}])) / "
+                f"sum by (team, hook) (rate(igw_moderation_answers_total{MODERATION}[{RATE}]))",
+                "{{team}}: {{hook}}",
+            ),
+        ),
+        unit=Unit.SHARE,
+        limits=(warn_from(0.05), alarm_from(0.2)),
+        when_empty="Each question had a valid answer.",
+        runbook="imagegatewaymoderationdown",
+    ),
+    Panel(
+        title="Time of moderation",
+        description="How long the hooks take to answer: requests and images wait for it.",
+        queries=tuple(
+            Query(quantile(share, "igw_moderation_duration_seconds", "", ("hook",)), f"{{{{hook}}}} {name}")
+            for share, name in ((0.5, "p50"), (0.95, "p95"))
+        ),
+        unit=Unit.SECONDS,
+        limits=(warn_from(1), alarm_from(5)),
+        when_empty=NO_HOOKS,
+    ),
+)
+
 JOBS = Dashboard(
     uid="igw-jobs",
     title="Image gateway: Jobs",
@@ -255,5 +302,6 @@ JOBS = Dashboard(
         "Results": RESULT_ROW,
         "Callbacks and storage": CALLBACK_ROW,
         "Webhooks": WEBHOOK_ROW,
+        "Moderation": MODERATION_ROW,
     },
 )

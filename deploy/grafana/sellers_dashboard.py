@@ -19,7 +19,8 @@ CELLS = select("seller", "model")
 CELL_LABELS = ("seller", "operation", "resolution", "quality")
 CELL_LEGEND = "{{seller}} {{operation}} {{resolution}} {{quality}}"
 BREAKER_STATES = ((0, "closed", "green"), (1, "half-open", "orange"), (2, "open", "red"))
-FAULTS = select("seller", "model", more='outcome!~"delivered|content_refused|invalid_order"')
+NO_FAULTS_OF_SELLERS = "delivered|content_refused|image_withheld|image_unmoderated|invalid_order"
+FAULTS = select("seller", "model", more=f'outcome!~"{NO_FAULTS_OF_SELLERS}"')
 FAILOVER_FILTER = '{from_seller=~"$seller"}'
 CELL_NAMES = ", ".join(CELL_LABELS)
 FAILED_ORDERS = f"sum by ({CELL_NAMES}) (rate(igw_failed_orders_total{CELLS}[{RATE}]))"
@@ -236,6 +237,17 @@ CONFORMANCE_ROW = (
         ),
         unit=Unit.COUNT,
         when_empty="No images came after their order was given up.",
+    ),
+    Panel(
+        title="Canaries",
+        description="The share of its images that the canary of each policy has delivered, and 1 once it has passed: "
+        "it charged them as configured, and is ranked like the other sellers (docs/routing.md).",
+        queries=(
+            Query(f"max by (policy, seller) (igw_canary_delivered_ratio{select('seller')})", "{{policy}}: {{seller}}"),
+            Query(f"max by (policy, seller) (igw_canary_passed{select('seller')})", "{{policy}}: {{seller}} passed"),
+        ),
+        unit=Unit.SHARE,
+        when_empty="No policy has a canary.",
     ),
 )
 LIMIT_ROW = (

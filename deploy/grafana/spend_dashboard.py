@@ -164,11 +164,24 @@ LOSS_ROW = (
     ),
     Panel(
         title="Budget left",
-        description="What each team may still spend in this day or month (UTC).",
+        description="What each team may still spend in this day, week or month (UTC), or ever.",
         queries=(Query(f"max by (team, window) (igw_budget_left_usd{select('team')})", "{{team}}, {{window}}"),),
         unit=Unit.USD,
         runbook="imagegatewaybudgetnearlyspent",
         when_empty="No team has a budget.",
+    ),
+    Panel(
+        title="Thresholds of budgets",
+        description="How many budgets of teams and of their API keys reached a soft threshold in the selected time.",
+        queries=(
+            Query(
+                f"sum by (team, owner, window, threshold) "
+                f"(increase(igw_budget_thresholds_reached_total{select('team')}[$__range]))",
+                "{{team}} ({{owner}}), {{window}}: {{threshold}} %",
+            ),
+        ),
+        unit=Unit.COUNT,
+        when_empty="No budget reached a threshold.",
     ),
     Panel(
         title="Balances",
@@ -179,7 +192,6 @@ LOSS_ROW = (
             Query("max by (account) (igw_account_low_balance_usd)", "{{account}} low"),
         ),
         unit=Unit.USD,
-        width=16,
         runbook="imagegatewaybalancelow",
         when_empty="No seller shows a balance.",
     ),

@@ -13,9 +13,17 @@ from gateway.access.key_administration import Admin, EventMark, InvalidKeyOption
 from gateway.access.key_requests import parse_duration
 from gateway.catalogue import Catalogue
 from gateway.events import EventSink
-from gateway.jobs.budgets import BudgetLimit, BudgetLimits, WindowKind, list_limits, make_owner, split_owner
+from gateway.jobs.budgets import (
+    BudgetLimit,
+    BudgetLimits,
+    WindowKind,
+    get_window_end,
+    list_limits,
+    make_owner,
+    split_owner,
+)
 from gateway.money import MICROS_PER_USD, parse_usd
-from gateway.store.api_keys import format_time, make_event_id
+from gateway.store.api_keys import AdminEvent, format_time, make_event_id
 from gateway.store.base import Store
 from gateway.store.budget_balances import load_balance
 from gateway.store.budget_overrides import (
@@ -31,6 +39,9 @@ from gateway.store.team_records import MAX_PAGE_RECORDS, RecordKind, encode_reco
 from gateway.suggestions import did_you_mean
 
 MAX_REASON_LENGTH = 200
+# So long after the end of its window, the money of a job may still be booked: longer than orders take.
+LATE_MONEY_SECONDS = 12 * 3_600.0
+_EVENTS_OF_ENDS = ("budget_override_ended", "budget_override_expired")
 # If a replica crashes while it ends an override, another one repeats that after this time.
 EXPIRY_LEASE_SECONDS = 60.0
 # The actor of the end of an override that expires.
@@ -88,6 +99,35 @@ class BudgetAdministration(Struct, frozen=True):
                     for limit in reversed(list(list_limits(owner, limits, now))):
                         states.append(await self._load_state(limit, overrides, now))
         return states
+
+    async def list_ended_budgets(self) -> list[BudgetStatus]:
+        """Lists the limits whose window ended within LATE_MONEY_SECONDS, as they were at its end."""
+        now, states = self.wall_clock(), []
+        moment = now - LATE_MONEY_SECONDS
+        ended: list[BudgetOverride] | None = None
+        overrides: dict[str, list[BudgetOverride]] = {}
+        for owner, limits in (await self._list_owner_limits(None)).items():
+            team, _ = split_owner(owner)
+            for limit in list_limits(owner, limits, moment):
+                window_end = get_window_end(limit.window.kind, moment)
+                if window_end is not None and window_end <= now:
+                    if ended is None:
+                        ended = await self._list_ended_overrides(moment)
+                    if team not in overrides:
+                        ended_of_team = (override for override in ended if override.team == team)
+                        overrides[team] = [*await list_overrides(self.store, team), *ended_of_team]
+                    states.append(await self._load_state(limit, overrides[team], window_end - 1.0))
+        return states
+
+    async def _list_ended_overrides(self, since: float) -> list[BudgetOverride]:
+        """Lists the overrides that ended since a moment. Their records are deleted: the events are kept."""
+        overrides, cursor, has_more = [], None, True
+        while has_more:
+            page = await self.store.api_keys.list_events(cursor=cursor)
+            recent = [event for event in page.events if event.at >= since]
+            overrides += [_decode_ended_override(event) for event in recent if event.action in _EVENTS_OF_ENDS]
+            cursor, has_more = page.next_cursor, page.next_cursor is not None and len(recent) == len(page.events)
+        return overrides
 
     async def _list_owner_limits(self, teams: Collection[str] | None) -> dict[str, BudgetLimits]:
         """Lists teams, each with its API keys, that have a budget."""
@@ -225,6 +265,22 @@ def describe_override(override: BudgetOverride) -> dict[str, object]:
         "until": format_time(override.until),
         "reason": override.reason,
     }
+
+
+def _decode_ended_override(event: AdminEvent) -> BudgetOverride:
+    """Makes an override that ended at the time of the event, from what `describe_override` wrote."""
+    details = event.details
+    return BudgetOverride(
+        id=details["override"],
+        team=event.team or "",
+        created_at=event.at,
+        kind=WindowKind(details["window"]),
+        amount=round(details["amount"] * MICROS_PER_USD),
+        until=event.at,
+        reason=details["reason"],
+        actor=event.actor,
+        key_id=event.key_id or "",
+    )
 
 
 def serialize_override(override: BudgetOverride) -> dict[str, object]:

@@ -1,9 +1,12 @@
 """Announces soft thresholds of budgets: once for each budget, window and threshold, also after crashes.
 
 A replica compares what is spent with the thresholds after each commit that books money, and all budgets from time to
-time, since the process of a commit may have crashed. The first replica that finds a threshold reached saves a record,
-whose id follows from budget, window and threshold. The record is due until its webhooks are saved, so that after a
-crash another replica continues. Webhooks have ids that follow from it, too: none is made twice.
+time, since the process of a commit may have crashed. Then it also compares windows that have ended: money counts in the
+window in which its job was created, and may be booked later.
+
+The first replica that finds a threshold reached saves a record, whose id follows from budget, window and threshold. The
+record is due until its webhooks are saved, so that after a crash another replica continues. Webhooks have ids that
+follow from it, too: none is made twice.
 """
 
 from collections.abc import Callable, Iterator
@@ -15,7 +18,7 @@ from gateway.access.budget_events import BudgetThresholdReached
 from gateway.config.budget_schema import BudgetConfig
 from gateway.config.webhook_schema import BUDGET_THRESHOLD_EVENT
 from gateway.events import Event, LedgerEntryPosted
-from gateway.jobs.budgets import get_window_end, split_owner
+from gateway.jobs.budgets import get_window, get_window_end, split_owner
 from gateway.money import MICROS_PER_USD
 from gateway.store.base import DAY_SECONDS
 from gateway.store.budget_thresholds import ReachedThreshold, decode_threshold, make_threshold_id
@@ -26,7 +29,7 @@ from gateway.webhooks.webhook_records import WebhookRecord, encode_delivery, mak
 LEASE_SECONDS = 60.0
 # All budgets are compared this often: also those whose money another replica has booked before it crashed.
 FULL_CHECK_SECONDS = 60.0
-# A record outlives its window by this time: longer than the clocks of replicas differ.
+# A record outlives its window by this time: longer than the window is compared, and the clocks of replicas differ.
 RETENTION_SECONDS = 2 * DAY_SECONDS
 MAX_KNOWN_IDS = 10_000
 
@@ -51,7 +54,10 @@ class BudgetThresholdAnnouncer:
         now, spending_teams = self._monotonic(), frozenset(self._spending_teams)
         is_full_check = now >= self._next_full_check
         if is_full_check or spending_teams:
-            for status in await self._budgets.list_budgets(None if is_full_check else spending_teams):
+            states = await self._budgets.list_budgets(None if is_full_check else spending_teams)
+            if is_full_check:
+                states += await self._budgets.list_ended_budgets()
+            for status in states:
                 await self._record_reached(status)
             # Not before: if the store fails, the next check compares them.
             self._spending_teams -= spending_teams
@@ -95,27 +101,33 @@ class BudgetThresholdAnnouncer:
         for webhook in self._make_webhooks(reached):
             await self._records.save(encode_delivery(webhook), 0.0)
         announced = replace(reached, version=reached.version + 1, is_announced=True)
-        window_end = get_window_end(reached.kind, reached.created_at)
-        due_in_seconds = None if window_end is None else window_end - reached.created_at + RETENTION_SECONDS
+        due_in_seconds = _compute_retention_seconds(reached)
         if await self._records.save(encode_record(RecordKind.BUDGET_THRESHOLD, announced), due_in_seconds):
             self._budgets.emit(_make_event(reached))
 
     def _make_webhooks(self, reached: ReachedThreshold) -> Iterator[WebhookRecord]:
         """Makes a webhook for each target of the team that asks for the event."""
-        config = self._budgets.catalogue().teams.get(reached.team)
-        for target_name, target in config.webhooks.targets.items() if config else ():
-            name = str(target_name)
-            if BUDGET_THRESHOLD_EVENT in target.events:
+        for name, target in self._budgets.catalogue().get_webhook_targets(reached.team).items():
+            if BUDGET_THRESHOLD_EVENT in target.config.events:
                 yield WebhookRecord(
                     id=make_delivery_id(reached.id, name),
                     team=reached.team,
                     created_at=reached.created_at,
                     event=BUDGET_THRESHOLD_EVENT,
                     target=name,
-                    host=target.url.host,
+                    host=target.config.url.host,
                     due_at=reached.created_at,
                     data=serialize_threshold(reached),
                 )
+
+
+def _compute_retention_seconds(reached: ReachedThreshold) -> float | None:
+    """Returns how long the record of a threshold is kept; None for the lifetime budget."""
+    if get_window(reached.kind, reached.created_at).name != reached.period:
+        # The window has ended.
+        return RETENTION_SECONDS
+    window_end = get_window_end(reached.kind, reached.created_at)
+    return None if window_end is None else window_end - reached.created_at + RETENTION_SECONDS
 
 
 def serialize_threshold(reached: ReachedThreshold) -> dict[str, object]:

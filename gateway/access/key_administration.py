@@ -40,7 +40,7 @@ class ApiKeyInactive(Exception):
 
 
 class InvalidKeyOption(ValueError):
-    """An option of a new API key or budget override is invalid. `option`: its name."""
+    """An option of a new API key, budget override or target of webhooks is invalid. `option`: its name."""
 
     def __init__(self, option: str, message: str) -> None:
         super().__init__(message)

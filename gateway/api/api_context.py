@@ -10,6 +10,7 @@ from gateway.access.budget_administration import BudgetAdministration
 from gateway.access.key_administration import KeyAdministration
 from gateway.access.key_registry import KeyRegistry
 from gateway.access.rate_limiter import RateLimiter
+from gateway.access.webhook_administration import WebhookAdministration
 from gateway.api.base64_encoder import Base64Encoder
 from gateway.api.refused_requests_awaiting_retry import RefusedRequestsAwaitingRetry
 from gateway.assets.signed_urls import UrlSigner
@@ -20,6 +21,7 @@ from gateway.engine.engine import Engine
 from gateway.store.base import Store
 from gateway.timeouts_and_intervals import Timing
 from gateway.upstream.input_fetcher import InputFetcher
+from gateway.webhooks.stored_targets import StoredTargets
 
 HttpRequest = Request[Any, Any, Any]
 
@@ -38,6 +40,8 @@ class ApiContext(Struct, frozen=True, kw_only=True):
     key_registry: KeyRegistry
     key_administration: KeyAdministration
     budget_administration: BudgetAdministration
+    webhook_administration: WebhookAdministration
+    stored_targets: StoredTargets
     rate_limiter: RateLimiter
     catalogue: Callable[[], Catalogue]
     wall_clock: Callable[[], float]

@@ -39,6 +39,7 @@ from gateway.api.responses_api.response_routes import (
 )
 from gateway.api.server_error_responses import select_charge_sentence
 from gateway.api.usage.usage_api import USAGE_HANDLERS
+from gateway.api.webhooks.webhook_target_routes import WEBHOOK_TARGET_HANDLERS
 from gateway.api.webhooks.webhooks_api import WEBHOOK_HANDLERS
 from gateway.assets.storage import StorageError
 from gateway.events import ErrorReported, EventSink, describe_exception
@@ -78,6 +79,7 @@ ROUTE_HANDLERS = [
     get_batch,
     cancel_batch,
     *WEBHOOK_HANDLERS,
+    *WEBHOOK_TARGET_HANDLERS,
     *USAGE_HANDLERS,
     get_image_file,
     receive_callback,

@@ -16,7 +16,7 @@ Origins = Callable[[], Collection[str]]
 _EXCLUDED_PREFIXES = ("/v1/admin/", "/callbacks/", "/metrics", "/readyz", "/livez")
 # How long browsers remember the response to a preflight request.
 PREFLIGHT_TTL_SECONDS = 600
-_ALLOWED_METHODS = b"GET, HEAD, POST, DELETE"
+_ALLOWED_METHODS = b"GET, HEAD, POST, PATCH, DELETE"
 # Any header may be sent: SDKs add many of their own. Only the form of the names is checked, since they are sent back.
 _HEADER_NAMES = re.compile(rb"[A-Za-z0-9!#$%&'*+.^_`|~, \t-]{1,4000}")
 

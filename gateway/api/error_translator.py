@@ -10,7 +10,7 @@ from gateway.api.server_error_responses import internal_error, service_unavailab
 from gateway.api.unknown_routes import describe_unknown_route
 from gateway.assets.storage import ObjectNotFound, StorageError, StorageUnavailable
 from gateway.events import ErrorReported, EventSink, describe_exception
-from gateway.store.base import StoreError, StoreUnavailable
+from gateway.store.base import StoreError, StoreFull, StoreMisconfigured, StoreReadOnly, StoreUnavailable
 from gateway.timeouts_and_intervals import ApiTiming
 
 
@@ -44,7 +44,7 @@ class ErrorTranslator:
         """Builds an error that permits a retry, since the client did not cause it."""
         if not isinstance(error, StoreUnavailable):
             self._report("store", str(error), request)
-        cause, retry_after = "The job store is unavailable.", self._timing.store_retry_after_seconds
+        cause, retry_after = _describe_store_error(error), self._timing.store_retry_after_seconds
         return service_unavailable_error(request.scope, "store_unavailable", cause, retry_after)
 
     def _translate_storage_error(self, request: HttpRequest, error: StorageError) -> ApiError:
@@ -56,6 +56,19 @@ class ErrorTranslator:
     def _report(self, component: str, message: str, request: HttpRequest) -> None:
         request_id = request.scope["state"].get("request_id")
         self._emit(ErrorReported(component=component, message=message, request=request_id))
+
+
+def _describe_store_error(error: StoreError) -> str:
+    """Says what is wrong without the details, which are for operators."""
+    match error:
+        case StoreFull():
+            return "The job store of this gateway is full: it accepts no new jobs until its operators make room."
+        case StoreReadOnly():
+            return "The job store of this gateway is read-only at the moment: no job can be created or changed."
+        case StoreMisconfigured():
+            return "The job store of this gateway might lose jobs, so it accepts no new ones until that is corrected."
+        case _:
+            return "The job store is unavailable."
 
 
 def get_error_translator(request: HttpRequest) -> ErrorTranslator:

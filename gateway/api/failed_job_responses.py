@@ -9,7 +9,7 @@ from gateway.api.api_errors import ApiError
 from gateway.api.charge_sentences import SENTENCES_OF_FAILED_JOBS
 from gateway.jobs.failed_job_retry_safety import JobFailure, classify_failure
 from gateway.jobs.job import Job, JobState
-from providers.faults import ChargeStatus, FaultKind
+from providers.faults import CONTENT_FAULTS, ChargeStatus, FaultKind
 
 
 class FailureResponse(Struct, frozen=True, kw_only=True):
@@ -77,8 +77,10 @@ def _select_status_and_code(failure: JobFailure) -> tuple[int, str]:
     """Selects the HTTP status and the error code."""
     if failure.state is JobState.CANCELLED:
         return (503, "withdrawn") if failure.is_safe_to_retry else (424, "cancelled")
-    if failure.fault is FaultKind.CONTENT_REFUSED:
+    if failure.fault in CONTENT_FAULTS:
         return 400, "moderation_blocked"
+    if failure.fault is FaultKind.IMAGE_UNMODERATED:
+        return 424, "moderation_unavailable"
     if failure.charge_status is not ChargeStatus.NOT_CHARGED:
         return 424, "outcome_unknown" if failure.charge_status is ChargeStatus.UNKNOWN else "paid_not_delivered"
     code = _CODES_BY_FAULT.get(failure.fault, "sellers_unavailable" if failure.is_safe_to_retry else "sellers_failed")
@@ -90,7 +92,7 @@ def _describe_cause(failure: JobFailure) -> str:
         return "The job was withdrawn because the process that accepted it stopped."
     if failure.state is JobState.CANCELLED:
         return "The job was cancelled."
-    if failure.state is JobState.EXPIRED and failure.fault is not FaultKind.CONTENT_REFUSED:
+    if failure.state is JobState.EXPIRED and failure.fault not in CONTENT_FAULTS:
         return "The job did not complete before its deadline."
     default = (
         "No seller could accept the order." if failure.is_safe_to_retry else _CAUSES_BY_CHARGE[failure.charge_status]
@@ -111,6 +113,8 @@ _CAUSES_BY_FAULT: dict[FaultKind | None, str] = {
     FaultKind.ORDER_TIMED_OUT: "The seller accepted the order and did not finish it in time.",
     FaultKind.NO_IMAGES: "The seller reported success and delivered no image.",
     FaultKind.IMAGES_EXPIRED: "The seller made the images, but they could not be downloaded.",
+    FaultKind.IMAGE_WITHHELD: "The moderation hook 'after' refused the images: change the prompt or the input images.",
+    FaultKind.IMAGE_UNMODERATED: "The moderation hook 'after' did not answer, so the images are withheld.",
 }
 _CAUSES_BY_CHARGE = {
     ChargeStatus.NOT_CHARGED: "No seller could fulfil the order.",

@@ -19,6 +19,7 @@ from gateway.api.server_error_responses import record_created_job, track_job_cre
 from gateway.api.team_job_loader import make_job_not_found_error
 from gateway.assets.storage import StorageError, describe_problem
 from gateway.engine.job_creation import ClientDisconnected, CreateJobCommand, CreateJobResult, NoOfferAvailable
+from gateway.engine.moderation import ModerationUnavailable, RequestRefused
 from gateway.jobs.budgets import KeyBudget
 from gateway.jobs.commit import UNCOUNTED, IdempotencyRecord
 from gateway.jobs.job import Job
@@ -39,6 +40,8 @@ from providers.orders import Operation
 
 # The Retry-After while images cannot be stored. The storage is checked every few seconds.
 STORAGE_RETRY_SECONDS = 10
+# The Retry-After while the moderation does not answer.
+MODERATION_RETRY_SECONDS = 5
 
 
 class JobRequest(Struct, Generic[ParamsT], frozen=True, kw_only=True):
@@ -187,6 +190,13 @@ async def _create_job(context: ApiContext, request: AnyJobRequest, command: Crea
         raise ApiError(499, "client_left", message) from None
     except RoutingError as error:
         raise to_invalid_value_error(error) from error
+    except RequestRefused as refused:
+        reason = f": {refused.reason.rstrip('.')}" if refused.reason else ""
+        message = f"The moderation hook 'before' refused this request{reason}. Change the prompt or the images."
+        raise ApiError(400, "moderation_blocked", message, error_type="image_generation_user_error") from None
+    except ModerationUnavailable:
+        message = f"The moderation hook 'before' did not answer. Retry in {MODERATION_RETRY_SECONDS} seconds."
+        raise ApiError(503, "moderation_unavailable", message, retry_after=MODERATION_RETRY_SECONDS) from None
     except NoOfferAvailable as no_offer:
         raise _no_offer_error(no_offer) from None
     except StoreOutcomeUnknown:

@@ -60,8 +60,11 @@ def join_param(parent: str, name: str) -> str:
 
 
 def list_known_names(struct_type: type[Struct]) -> list[str]:
-    """Returns the parameters of a body that are not refused."""
-    return [name for name, row in get_parameters(struct_type).items() if row.treatment is not Treatment.REFUSED]
+    """Returns the parameters of a body that are not refused. A body without rows of parameters, as admins send it, has
+    its fields."""
+    rows = get_parameters(struct_type)
+    names = [name for name, row in rows.items() if row.treatment is not Treatment.REFUSED]
+    return names if rows else list(struct_type.__struct_encode_fields__)
 
 
 def _find_refusal(path: str, struct_type: type[Struct]) -> str:

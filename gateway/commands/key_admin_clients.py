@@ -1,5 +1,7 @@
-"""Two ways to administer API keys: through the admin API of a running gateway, or in its store."""
+"""Two ways to administer API keys, budgets and targets of webhooks: through the admin API of a running gateway, or in
+its store."""
 
+import asyncio
 import getpass
 import os
 import secrets
@@ -33,16 +35,33 @@ from gateway.access.key_administration import (
 )
 from gateway.access.key_requests import CreateKeyRequest, parse_duration, serialize_event, serialize_key
 from gateway.access.key_tokens import TokenDigester
+from gateway.access.webhook_administration import (
+    WebhookAdministration,
+    WebhookTargetConflict,
+    WebhookTargetNotFound,
+)
+from gateway.access.webhook_requests import (
+    AddWebhookTargetRequest,
+    ChangeWebhookTargetRequest,
+    CreatedSecret,
+    serialize_target,
+)
 from gateway.commands.configured_store import load_valid_catalogue, make_configured_store
 from gateway.settings import SettingsError, load_settings, load_signing_secrets
 from gateway.store.base import StoreError
 
 TIMEOUT_SECONDS = 30.0
+# How long the first attempt of a test is waited for: longer than it takes.
+TEST_TIMEOUT_SECONDS, TEST_POLL_SECONDS = 30.0, 0.3
+_EXPECTED_ERRORS = (
+    *(ApiKeyNotFound, ApiKeyInactive, OverrideNotFound, SettingsError),
+    *(WebhookTargetNotFound, WebhookTargetConflict),
+)
 Json = dict[str, Any]
 
 
 class KeyAdmin(Protocol):
-    """Administers API keys. All results have the form of the admin API. Raises ClickException."""
+    """Administers API keys, budgets and targets. All results have the form of the admin API. Raises ClickException."""
 
     async def create_key(self, request: CreateKeyRequest) -> Json: ...
 
@@ -59,6 +78,19 @@ class KeyAdmin(Protocol):
     async def raise_budget(self, request: RaiseBudgetRequest) -> Json: ...
 
     async def end_override(self, override_id: str) -> Json: ...
+
+    async def list_targets(self, team: str | None) -> list[Json]: ...
+
+    async def add_target(self, request: AddWebhookTargetRequest) -> Json: ...
+
+    async def change_target(self, target_id: str, request: ChangeWebhookTargetRequest) -> Json: ...
+
+    async def remove_target(self, target_id: str) -> Json: ...
+
+    async def rotate_secret(self, target_id: str, overlap: str) -> Json: ...
+
+    async def send_test(self, target_id: str) -> Json:
+        """Sends a test to a target. Returns its delivery after the first attempt, or while it is still pending."""
 
 
 class RemoteKeyAdmin:
@@ -96,14 +128,43 @@ class RemoteKeyAdmin:
     async def end_override(self, override_id: str) -> Json:
         return await self._call("DELETE", f"/budgets/{quote(override_id, safe='')}")
 
+    async def list_targets(self, team: str | None) -> list[Json]:
+        targets: list[Json] = (await self._call("GET", "/webhooks", params={"team": team} if team else {}))["data"]
+        return targets
+
+    async def add_target(self, request: AddWebhookTargetRequest) -> Json:
+        return await self._call("POST", "/webhooks", msgspec.to_builtins(request))
+
+    async def change_target(self, target_id: str, request: ChangeWebhookTargetRequest) -> Json:
+        return await self._call("PATCH", f"/webhooks/{quote(target_id, safe='')}", msgspec.to_builtins(request))
+
+    async def remove_target(self, target_id: str) -> Json:
+        return await self._call("DELETE", f"/webhooks/{quote(target_id, safe='')}")
+
+    async def rotate_secret(self, target_id: str, overlap: str) -> Json:
+        return await self._call("POST", f"/webhooks/{quote(target_id, safe='')}/rotate", {"overlap": overlap})
+
+    async def send_test(self, target_id: str) -> Json:
+        delivery = await self._call("POST", f"/webhooks/{quote(target_id, safe='')}/test")
+        ends_at = time.monotonic() + TEST_TIMEOUT_SECONDS
+        while not delivery["attempts"] and time.monotonic() < ends_at:
+            await asyncio.sleep(TEST_POLL_SECONDS)
+            delivery = await self._call("GET", f"/deliveries/{delivery['id']}", base="/v1/webhooks")
+        return delivery
+
     async def _call(
-        self, method: str, path: str, body: Json | None = None, params: Mapping[str, str] | None = None
+        self,
+        method: str,
+        path: str,
+        body: Json | None = None,
+        params: Mapping[str, str] | None = None,
+        base: str = "/v1/admin",
     ) -> Json:
         try:
             async with httpx.AsyncClient(timeout=TIMEOUT_SECONDS, trust_env=False) as client:
                 response = await client.request(
                     method,
-                    f"{self._base}/v1/admin{path}",
+                    f"{self._base}{base}{path}",
                     json=body,
                     params=params,
                     headers={"authorization": f"Bearer {self._key}"},
@@ -129,8 +190,10 @@ class RemoteKeyAdmin:
 class LocalKeyAdmin:
     """Changes the store directly, with the settings of `serve`."""
 
-    def __init__(self, administration: KeyAdministration, budgets: BudgetAdministration) -> None:
-        self._administration, self._budgets = administration, budgets
+    def __init__(
+        self, administration: KeyAdministration, budgets: BudgetAdministration, webhooks: WebhookAdministration
+    ) -> None:
+        self._administration, self._budgets, self._webhooks = administration, budgets, webhooks
         self._admin = Admin(f"cli:{_get_user()}", socket.gethostname())
 
     async def create_key(self, request: CreateKeyRequest) -> Json:
@@ -159,9 +222,32 @@ class LocalKeyAdmin:
     async def end_override(self, override_id: str) -> Json:
         return serialize_override(await self._budgets.end_override(override_id, self._admin))
 
+    async def list_targets(self, team: str | None) -> list[Json]:
+        return [serialize_target(target, time.time()) for target in await self._webhooks.list_targets(team)]
+
+    async def add_target(self, request: AddWebhookTargetRequest) -> Json:
+        return _serialize_secret(await self._webhooks.add_target(request, self._admin))
+
+    async def change_target(self, target_id: str, request: ChangeWebhookTargetRequest) -> Json:
+        return serialize_target(await self._webhooks.change_target(target_id, request, self._admin), time.time())
+
+    async def remove_target(self, target_id: str) -> Json:
+        return serialize_target(await self._webhooks.remove_target(target_id, self._admin), time.time())
+
+    async def rotate_secret(self, target_id: str, overlap: str) -> Json:
+        overlap_seconds = parse_duration("overlap", overlap)
+        return _serialize_secret(await self._webhooks.rotate_secret(target_id, overlap_seconds, self._admin))
+
+    async def send_test(self, target_id: str) -> Json:
+        raise click.UsageError("a running gateway sends the test: name it with --url")
+
 
 def _serialize_created(created: CreatedKey) -> Json:
     return {**serialize_key(ListedKey(created.key, None), time.time()), "key": created.token}
+
+
+def _serialize_secret(created: CreatedSecret) -> Json:
+    return {**serialize_target(created.target, time.time()), "secret": created.secret}
 
 
 def _get_user() -> str:
@@ -184,7 +270,7 @@ async def open_key_admin(
             yield admin
     except InvalidKeyOption as error:
         raise click.UsageError(f"{error.option}: {error}") from None
-    except (ApiKeyNotFound, ApiKeyInactive, OverrideNotFound, SettingsError) as error:
+    except _EXPECTED_ERRORS as error:
         raise click.ClickException(str(error)) from None
     except StoreError as error:
         hint = " With SQLite, use the running gateway: --url URL" if "is in use" in str(error) else ""
@@ -200,15 +286,15 @@ async def _open_administration(config: Path | None, data: Path | None) -> AsyncI
     await store.open()
     try:
         keys = KeyAdministration(store.api_keys, digester, lambda: catalogue, time.time, secrets.token_bytes)
-        budgets = BudgetAdministration(
-            store=store,
-            keys=keys,
-            catalogue=lambda: catalogue,
-            wall_clock=time.time,
-            draw_bytes=secrets.token_bytes,
+        parts: dict[str, Any] = {
+            "store": store,
+            "keys": keys,
+            "catalogue": lambda: catalogue,
+            "wall_clock": time.time,
+            "draw_bytes": secrets.token_bytes,
             # The command line prints what it does; the event of admins is its record.
-            emit=lambda _: None,
-        )
-        yield LocalKeyAdmin(keys, budgets)
+            "emit": lambda _: None,
+        }
+        yield LocalKeyAdmin(keys, BudgetAdministration(**parts), WebhookAdministration(**parts))
     finally:
         await store.close()

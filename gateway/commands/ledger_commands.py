@@ -30,7 +30,7 @@ ENTRY_COLUMNS = (
 @click.option("--until", default="", help="The last day or hour, which is included.  [default: now]")
 @click.option("--group-by", multiple=True, help="Some of team, key, seller, model, cell, day, hour.  [default: team]")
 @click.option("--team", help="Only this team.")
-@click.option("--lines", multiple=True, help="List entries instead: some of orphan, suspected, excess.")
+@click.option("--lines", multiple=True, help="List entries instead: some of orphan, suspected, excess, failed.")
 @click.option("--csv", "wants_csv", is_flag=True, help="As CSV, with a line of names.")
 @click.option("--json", "wants_json", is_flag=True, help="As JSON, as the API sends it.")
 @connection_options

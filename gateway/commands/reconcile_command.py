@@ -18,11 +18,10 @@ from gateway.commands.option_types import parse_pairs
 from gateway.commands.text_tables import print_table
 from gateway.config.default_config import find_config_folder
 from gateway.ledger.charge_list_reader import list_charges
-from gateway.ledger.invoice_file import FIELDS, InvalidInvoice, SellerCharge, read_invoice
-from gateway.ledger.reconciliation import OrderFinding, ReconciliationOutcome, count_outcomes
+from gateway.ledger.invoice_file import FIELDS, InvalidInvoice, SellerCharge, merge_charges, read_invoice
+from gateway.ledger.reconciliation import OrderFinding, Period, ReconciliationOutcome, count_outcomes
 from gateway.ledger.reconciliation_runner import (
     Auditor,
-    Period,
     book_corrections,
     compare_charges,
     select_period,
@@ -32,6 +31,7 @@ from gateway.store.base import DAY_SECONDS
 from gateway.upstream.seller_client import SellerClient
 
 COLUMNS = ("outcome", "order", "charged", "booked", "suspected", "job")
+UNLISTED_OUTCOMES = (ReconciliationOutcome.MATCHED, ReconciliationOutcome.OUTSIDE_PERIOD)
 MAX_INVOICE_BYTES = 512 * 1024 * 1024
 
 
@@ -49,19 +49,34 @@ class DayType(click.ParamType[float]):
 
 @click.command("reconcile")
 @click.argument("seller")
-@click.option("--invoice", type=click.Path(path_type=Path, exists=True, dir_okay=False), help="A CSV file.")
+@click.option(
+    "--invoice",
+    "invoices",
+    multiple=True,
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="A CSV file; repeat it to compare several invoices as one.",
+)
 @click.option("--from-seller", is_flag=True, help="Read the seller's own list of charges instead; needs --since.")
 @click.option(
     "--column", "columns", multiple=True, callback=parse_pairs, help=f"FIELD=NAME, of {', '.join(FIELDS)}; repeatable."
 )
-@click.option("--since", type=DayType(), help="The first day that the invoice covers.  [default: its first charge]")
-@click.option("--until", type=DayType(), help="The last day.  [default: its last charge, at least a day ago]")
+@click.option(
+    "--since", type=DayType(), help="The first day that the invoice covers.  [default: that of its first charge]"
+)
+@click.option(
+    "--until", type=DayType(), help="The last day.  Never later than a day ago.  [default: that of its last charge]"
+)
 @click.option("--apply", "wants_apply", is_flag=True, help="Book the corrections. Without it, nothing is changed.")
 @click.option("--json", "wants_json", is_flag=True, help="As JSON, with the orders that match.")
 @click.option("--config", type=click.Path(path_type=Path), help=CONFIG_HELP)
 @click.option("--data", type=click.Path(path_type=Path), help="Folder of SQLite.")
 def reconcile(
-    seller: str, invoice: Path | None, columns: dict[str, str], wants_apply: bool, wants_json: bool, **options: Any
+    seller: str,
+    invoices: tuple[Path, ...],
+    columns: dict[str, str],
+    wants_apply: bool,
+    wants_json: bool,
+    **options: Any,
 ) -> None:
     """Compare the invoice of SELLER with the ledger, order by order.
 
@@ -72,7 +87,9 @@ def reconcile(
     missing here            only the seller has it: --apply books it as orphaned
     missing there           only the ledger has it: ask the seller, or wait for the next invoice
     price differs           --apply books the difference as excess
-    in progress             the order is not settled yet
+    invoice incomplete      another invoice may have a part of it: compare both together
+    in progress             the order is not settled yet, or younger than a day
+    outside of the period   the order may be on another invoice: not compared
 
     Columns are recognised by their names: an order id or the gateway's reference, an amount in USD, and, if there are
     any, the time and the number of images. The spend of teams never changes. SQLite belongs to one process: stop the
@@ -86,21 +103,25 @@ def reconcile(
     """
     if unknown := set(columns) - set(FIELDS):
         raise click.UsageError(f"--column {sorted(unknown)[0]}: the fields are {', '.join(FIELDS)}")
-    if (invoice is None) != options["from_seller"]:
+    if (not invoices) != options["from_seller"]:
         raise click.UsageError("choose --invoice FILE or --from-seller")
     try:
-        charges = _read_file(invoice, columns) if invoice else _read_from_seller(seller, options)
+        charges = _read_files(invoices, columns) if invoices else _read_from_seller(seller, options)
         until = options["until"]
         last_at = None if until is None else until + DAY_SECONDS - 1
         period = select_period(charges, time.time(), options["since"], last_at)
+        findings, booked = asyncio.run(_compare_and_book(seller, charges, period, wants_apply, options))
     except InvalidInvoice as error:
         raise click.ClickException(str(error)) from None
-    findings, booked = asyncio.run(_compare_and_book(seller, charges, period, wants_apply, options))
     if wants_json:
         click.echo(msgspec.json.format(msgspec.json.encode([_serialize(finding) for finding in findings])).decode())
     else:
         _print_findings(findings)
-    _print_summary(findings, sum(not period.contains(charge) for charge in charges), booked if wants_apply else None)
+    _print_summary(findings, booked if wants_apply else None)
+
+
+def _read_files(invoices: tuple[Path, ...], columns: dict[str, str]) -> tuple[SellerCharge, ...]:
+    return tuple(merge_charges(charge for invoice in invoices for charge in _read_file(invoice, columns)))
 
 
 def _read_file(invoice: Path, columns: dict[str, str]) -> tuple[SellerCharge, ...]:
@@ -126,7 +147,7 @@ def _read_from_seller(seller: str, options: dict[str, Any]) -> tuple[SellerCharg
 
     async def fetch() -> tuple[SellerCharge, ...]:
         async with SellerClient() as client:
-            return await list_charges(client, found, endpoint, options["since"])
+            return tuple(merge_charges(await list_charges(client, found, endpoint, options["since"])))
 
     return asyncio.run(fetch())
 
@@ -162,21 +183,20 @@ def _print_findings(findings: tuple[OrderFinding, ...]) -> None:
         for finding in sorted(
             findings, key=lambda finding: (list(ReconciliationOutcome).index(finding.outcome), finding.order_id)
         )
-        if finding.outcome is not ReconciliationOutcome.MATCHED
+        if finding.outcome not in UNLISTED_OUTCOMES
     ]
     if rows:
         print_table(COLUMNS, rows)
 
 
-def _print_summary(findings: tuple[OrderFinding, ...], skipped: int, booked: int | None) -> None:
+def _print_summary(findings: tuple[OrderFinding, ...], booked: int | None) -> None:
     counts = count_outcomes(findings)
     texts = [f"{counts[outcome]} {outcome.value}" for outcome in ReconciliationOutcome if counts.get(outcome)]
     click.echo("; ".join(texts) or "no orders", err=True)
-    charged, ledger = (sum(getattr(finding, name) for finding in findings) for name in ("charged", "booked"))
+    compared = [finding for finding in findings if finding.outcome is not ReconciliationOutcome.OUTSIDE_PERIOD]
+    charged, ledger = (sum(getattr(finding, name) for finding in compared) for name in ("charged", "booked"))
     difference = format_usd(charged - ledger)
     click.echo(f"charged ${format_usd(charged)}, booked ${format_usd(ledger)}, difference ${difference}", err=True)
-    if skipped:
-        click.echo(f"{skipped} charges are outside of the period: they were not compared", err=True)
     correctable = sum(finding.correction is not None for finding in findings)
     if booked is not None:
         click.echo(f"booked {booked} corrections", err=True)

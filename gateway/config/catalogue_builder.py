@@ -10,6 +10,7 @@ from gateway.config.account_proxy import Proxy, ProxyRef
 from gateway.config.cross_checks import find_problems
 from gateway.config.loader import LoadedFiles, sort_problems
 from gateway.config.model_schema import ModelConfig
+from gateway.config.moderation_schema import HOOK_NAMES, ModerationConfig
 from gateway.config.offer_schema import ANY_QUALITY, OfferConfig, PriceRow
 from gateway.config.rule_reachability import find_unreachable_rules
 from gateway.config.schema import DEFAULT_ADMIN_KEYS, AccountConfig, Config, GatewayFile
@@ -72,11 +73,16 @@ class _CatalogueBuilder:
             name: self._resolve_account(name, account) for name, account in self.config.accounts.accounts.items()
         }
         keys, webhook_secrets = self._resolve_keys(), self._resolve_webhook_secrets()
+        moderation_secrets = self._resolve_moderation_secrets()
         if not any(account.api_key for account in accounts.values()):
             self._add_problem(NO_API_KEY, "accounts.yaml", "accounts")
         if self.problems:
             return ResolvedConfig(None, sort_problems(self.problems), tuple(self.warnings))
-        catalogue = replace(self._build_catalogue(accounts, keys), webhook_secrets=webhook_secrets)
+        catalogue = replace(
+            self._build_catalogue(accounts, keys),
+            webhook_secrets=webhook_secrets,
+            moderation_secrets=moderation_secrets,
+        )
         return ResolvedConfig(catalogue, (), tuple(self.warnings))
 
     def _build_catalogue(self, accounts: Mapping[str, SellerAccount], keys: Mapping[str, ConfiguredKey]) -> Catalogue:
@@ -155,10 +161,37 @@ class _CatalogueBuilder:
         if secret is None:
             message = f"{reference} {reference.describe_absence()}: webhooks are not signed with it"
             self._add_warning(message, "teams.yaml", *path)
-        elif secret != reference.make_placeholder() and decode_signing_secret(secret) is None:
-            message = f"{reference} is not a signing secret: whsec_ and base64 of 24 to 64 bytes"
-            self._add_problem(message, "teams.yaml", *path)
+        else:
+            self._check_signing_secret(reference, secret, "teams.yaml", *path)
         return secret
+
+    def _check_signing_secret(self, reference: SecretRef, secret: Secret, file: str, *path: str | int) -> None:
+        if secret != reference.make_placeholder() and decode_signing_secret(secret) is None:
+            self._add_problem(f"{reference} is not a signing secret: whsec_ and base64 of 24 to 64 bytes", file, *path)
+
+    # --- moderation
+
+    def _resolve_moderation_secrets(self) -> dict[SecretRef, Secret]:
+        """Returns the signing secrets of all hooks. A missing one is a problem: a server that verifies signatures would
+        reject every question."""
+        secrets = self._resolve_hook_secrets(self.config.gateway.moderate, "gateway.yaml")
+        for name, team in self.config.teams.teams.items():
+            secrets |= self._resolve_hook_secrets(team.moderate, "teams.yaml", "teams", name)
+        return secrets
+
+    def _resolve_hook_secrets(self, config: ModerationConfig, file: str, *path: str) -> dict[SecretRef, Secret]:
+        secrets: dict[SecretRef, Secret] = {}
+        for name in HOOK_NAMES:
+            hook = config.get_hook(name)
+            for index, reference in enumerate(hook.secrets if hook else ()):
+                location: tuple[str | int, ...] = (*path, "moderate", name, "secrets", index)
+                if (secret := self.find_secret(reference)) is None:
+                    message = f"{reference} {reference.describe_absence()}: questions to this hook cannot be signed"
+                    self._add_problem(message, file, *location)
+                else:
+                    self._check_signing_secret(reference, secret, file, *location)
+                    secrets[reference] = secret
+        return secrets
 
     # --- accounts
 

@@ -1,8 +1,9 @@
 """Structs of retention: how long data is kept, by kind and by team."""
 
+from math import inf
 from typing import Annotated
 
-from msgspec import Meta
+from msgspec import Meta, Struct
 
 from gateway.config.schema_base import ConfigStruct, option_help
 from gateway.jobs.job import JobRetention
@@ -23,13 +24,16 @@ class RetentionConfig(ConfigStruct, frozen=True, kw_only=True):
     ] = 7.0
     images_days: Annotated[
         Annotated[float, Meta(ge=0.01, le=3_650)] | None,
-        option_help("Days for which images of settled jobs are kept, and their inputs. Default as long as the job."),
+        option_help(
+            "Days for which images of settled jobs are kept, and their inputs; also output files of batches. Default "
+            "as long as the job."
+        ),
     ] = None
     prompts_days: Annotated[
         Annotated[float, Meta(ge=0, le=3_650)] | None,
         option_help(
-            "Days for which prompts of settled jobs are kept; 0 deletes each when its job is settled. Default as long "
-            "as the job."
+            "Days for which prompts of settled jobs are kept; 0 deletes each when its job is settled. Also input files "
+            "of batches. Default as long as the job."
         ),
     ] = None
     ledger_days: Annotated[
@@ -73,14 +77,36 @@ class TeamRetentionConfig(ConfigStruct, frozen=True, kw_only=True):
     ] = None
 
 
+class FileRetention(Struct, frozen=True, kw_only=True):
+    """How long files of batches are kept at most after the end of their batch, by what they contain."""
+
+    image_seconds: float = inf
+    prompt_seconds: float = inf
+
+
 def make_job_retention(config: RetentionConfig, team: TeamRetentionConfig | None) -> JobRetention:
     """Returns the retention of a new job. Nothing is kept longer than its job."""
-    team = team or TeamRetentionConfig()
-    job_days = config.jobs_days if team.jobs_days is None else team.jobs_days
-    image_days = config.images_days if team.images_days is None else team.images_days
-    prompt_days = config.prompts_days if team.prompts_days is None else team.prompts_days
+    job_days = config.jobs_days if team is None or team.jobs_days is None else team.jobs_days
+    image_days, prompt_days = _get_content_days(config, team)
     return JobRetention(
         job_seconds=job_days * DAY_SECONDS,
         image_seconds=min(job_days, job_days if image_days is None else image_days) * DAY_SECONDS,
         prompt_seconds=min(job_days, job_days if prompt_days is None else prompt_days) * DAY_SECONDS,
     )
+
+
+def make_file_retention(config: RetentionConfig, team: TeamRetentionConfig | None) -> FileRetention:
+    """Returns the retention of the files of a new batch. The time for which jobs are kept does not limit it: results
+    outlive their jobs, unless images or prompts have a time of their own."""
+    image_days, prompt_days = _get_content_days(config, team)
+    return FileRetention(
+        image_seconds=inf if image_days is None else image_days * DAY_SECONDS,
+        prompt_seconds=inf if prompt_days is None else prompt_days * DAY_SECONDS,
+    )
+
+
+def _get_content_days(config: RetentionConfig, team: TeamRetentionConfig | None) -> tuple[float | None, float | None]:
+    """Returns the configured days for images and for prompts."""
+    team = team or TeamRetentionConfig()
+    image_days = config.images_days if team.images_days is None else team.images_days
+    return image_days, config.prompts_days if team.prompts_days is None else team.prompts_days

@@ -11,6 +11,7 @@ from msgspec import Meta, Struct
 from gateway.config.account_proxy import ProxyRef
 from gateway.config.budget_schema import BudgetConfig
 from gateway.config.model_schema import ModelConfig
+from gateway.config.moderation_schema import ModerationConfig
 from gateway.config.offer_schema import OfferFile
 from gateway.config.policy_schema import PolicyConfig, Regions
 from gateway.config.retention_schema import RetentionConfig, TeamRetentionConfig
@@ -51,7 +52,7 @@ class JobsConfig(ConfigStruct, frozen=True, kw_only=True):
 
 
 class StoreConfig(ConfigStruct, frozen=True, kw_only=True):
-    """Whether the gateway checks that Redis is configured durably, or relies on the operator's declaration."""
+    """Whether the gateway checks that Redis is configured durably, and how many copies a commit must have."""
 
     durability: Annotated[
         Literal["checked", "declared"],
@@ -60,6 +61,15 @@ class StoreConfig(ConfigStruct, frozen=True, kw_only=True):
             "Default checked."
         ),
     ] = "checked"
+    wait_replicas: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=5,
+            description="How many replicas of Redis must have a commit before it is acknowledged (WAIT). If fewer "
+            "confirm it, the commit fails. Default 0: a failover may lose the last commits.",
+        ),
+    ] = 0
 
 
 DEFAULT_ADMIN_KEYS = (SecretRef("env:IGW_ADMIN_KEY"),)
@@ -129,6 +139,9 @@ class GatewayFile(ConfigStruct, frozen=True, kw_only=True):
     batches: Annotated[BatchesConfig, option_help("How much batches may use.")] = BatchesConfig()
     admin: Annotated[AdminConfig, option_help("Access to the admin API.")] = AdminConfig()
     cors: Annotated[CrossOriginConfig, option_help("Calls from web pages.")] = CrossOriginConfig()
+    moderate: Annotated[ModerationConfig, option_help("Servers that may refuse requests and images.")] = (
+        ModerationConfig()
+    )
 
 
 # --- models.yaml
@@ -252,6 +265,11 @@ class PoliciesFile(ConfigStruct, frozen=True, kw_only=True):
     default: Annotated[NonEmptyText, option_help("The policy to use if no rule matches.")]
 
     @property
+    def canary_sellers(self) -> frozenset[str]:
+        """The sellers that are canaries of any policy."""
+        return frozenset([policy.canary.seller for policy in self.policies.values() if policy.canary])
+
+    @property
     def metadata_names(self) -> frozenset[str]:
         """The names of metadata that any rule matches on."""
         return frozenset(name for rule in self.rules for name in rule.when.metadata)
@@ -290,6 +308,13 @@ class TeamConfig(ConfigStruct, frozen=True, kw_only=True):
     budget: Annotated[BudgetConfig, option_help("Maximum USD per day, week, month and lifetime. Default no limit.")] = (
         BudgetConfig()
     )
+    over_budget: Annotated[
+        Literal["reject", "degrade"],
+        option_help(
+            "A request that exceeds a budget: reject it, or degrade it to the next lower quality, and then resolution, "
+            "that fits. Default reject."
+        ),
+    ] = "reject"
     policies: Annotated[
         tuple[NonEmptyText, ...], option_help("Policies that the team's clients may request. Default none.")
     ] = ()
@@ -300,6 +325,9 @@ class TeamConfig(ConfigStruct, frozen=True, kw_only=True):
     webhooks: Annotated[WebhooksConfig, option_help("Signing secrets and targets of webhooks.")] = WebhooksConfig()
     retention: Annotated[TeamRetentionConfig, option_help("How long the team's content is kept.")] = (
         TeamRetentionConfig()
+    )
+    moderate: Annotated[ModerationConfig, option_help("Servers that may refuse its requests and images.")] = (
+        ModerationConfig()
     )
 
 

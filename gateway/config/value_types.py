@@ -15,6 +15,7 @@ from providers.image_sizes import SizeError, parse_ratio, parse_size
 Schema = dict[str, Any]
 MAX_SECRET_BYTES = 64 << 10
 HTTPS_PORT = 443
+MAX_WEBHOOK_URL_LENGTH = 2_048
 # Printable characters without those that start a fragment or end a user name, and without a backslash.
 _WEBHOOK_URL = re.compile(r"https?://([A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(:\d{1,5})?([/?][!-\"$-?A-\[\]-~]*)?", re.ASCII)
 NOT_FOUND = "not found"
@@ -180,10 +181,15 @@ class WebhookUrl(str):
 
     __slots__ = ()
     EXAMPLE: ClassVar[str] = "https://example.com/webhooks"
-    SCHEMA: ClassVar[Schema] = _describe_text(r"^https?://[^@#\\s]+$", EXAMPLE)
+    SCHEMA: ClassVar[Schema] = {
+        **_describe_text(r"^https?://[^@#\\s]+$", EXAMPLE),
+        "maxLength": MAX_WEBHOOK_URL_LENGTH,
+    }
 
     @classmethod
     def parse(cls, text: str) -> Self:
+        if len(text) > MAX_WEBHOOK_URL_LENGTH:
+            raise ValueError(f"Invalid URL. It must have at most {MAX_WEBHOOK_URL_LENGTH:,} characters")
         if not _WEBHOOK_URL.fullmatch(text) or not _has_valid_port(text):
             # The message does not repeat the text, which may contain a token.
             raise ValueError(f"Invalid URL. Write it like {cls.EXAMPLE}, without a user name or a fragment")

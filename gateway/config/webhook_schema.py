@@ -11,21 +11,30 @@ WebhookEventName = Literal["job.completed", "job.failed", "job.cancelled", "job.
 JOB_EVENTS: tuple[WebhookEventName, ...] = ("job.completed", "job.failed", "job.cancelled", "job.expired")
 BUDGET_THRESHOLD_EVENT: WebhookEventName = "budget.threshold_reached"
 PayloadKind = Literal["thin", "full"]
+# For a struct with a `url` and with `private`.
+PUBLIC_URL_CONSTRAINTS: dict[str, Any] = {
+    "if": {"not": {"properties": {"private": {"const": True}}, "required": ["private"]}},
+    "then": {"properties": {"url": {"pattern": r"^https://([^/?:\[]+|\[[^\]]+\])(:443)?([/?]|$)"}}},
+}
+
+
+def find_url_problem(url: WebhookUrl, is_private: bool) -> str | None:
+    """Returns the problem of a URL that does not look public and is not declared as private."""
+    return None if is_private or url.is_public else "url must be https on port 443, unless private is true"
+
+
+WebhookEvents = Annotated[tuple[WebhookEventName, ...], Meta(min_length=1)]
 
 
 class WebhookTargetConfig(ConfigStruct, frozen=True, kw_only=True):
     """A URL to which the webhooks of all of the team's jobs are sent."""
 
-    EXTRA_CONSTRAINTS: ClassVar[dict[str, Any]] = {
-        "if": {"not": {"properties": {"private": {"const": True}}, "required": ["private"]}},
-        "then": {"properties": {"url": {"pattern": r"^https://([^/?:\[]+|\[[^\]]+\])(:443)?([/?]|$)"}}},
-    }
+    EXTRA_CONSTRAINTS: ClassVar[dict[str, Any]] = PUBLIC_URL_CONSTRAINTS
 
     url: Annotated[WebhookUrl, option_help("The https URL to call. Plain http needs private: true.")]
-    events: Annotated[
-        tuple[WebhookEventName, ...],
-        Meta(min_length=1, description="Events to send. Default the four ways in which a job can end."),
-    ] = JOB_EVENTS
+    events: Annotated[WebhookEvents, option_help("Events to send. Default the four ways in which a job can end.")] = (
+        JOB_EVENTS
+    )
     payload: Annotated[
         PayloadKind, option_help("'thin': the job's id and status; 'full': the job, as GET returns it. Default thin.")
     ] = "thin"
@@ -34,9 +43,7 @@ class WebhookTargetConfig(ConfigStruct, frozen=True, kw_only=True):
     ] = False
 
     def check_consistency(self) -> str | None:
-        if not self.private and not self.url.is_public:
-            return "url must be https on port 443, unless private is true"
-        return None
+        return find_url_problem(self.url, self.private)
 
 
 class WebhooksConfig(ConfigStruct, frozen=True, kw_only=True):

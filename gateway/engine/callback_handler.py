@@ -39,7 +39,8 @@ class CallbackHandler:
         self._ticket_checked_at: OrderedDict[tuple[str, int], float] = OrderedDict()
 
     async def handle(self, url_parts: tuple[str, str, int, str], headers: Mapping[str, str], body: bytes) -> bool:
-        """Returns False for an invalid URL or signature. Late and repeated callbacks are accepted without effect.
+        """Returns False for an invalid URL or signature. Late and repeated callbacks, and those about another order,
+        have no effect, and need not be sent again.
 
         Raises RetryLater if the callback cannot be checked or saved at the moment.
         """
@@ -78,7 +79,10 @@ class CallbackHandler:
             return CallbackOutcome.UNCHECKED
         if not callback_spec.verify(headers, body, secrets, self._context.wall_clock()):
             return CallbackOutcome.FORGED
-        apply_once = partial(self._apply_callback, job, attempt, offer, callback_spec.parse_order_id(body))
+        ticket = callback_spec.parse_order_id(body)
+        if attempt.ticket is not None and ticket not in (None, attempt.ticket):
+            return CallbackOutcome.OTHER_ORDER
+        apply_once = partial(self._apply_callback, job, attempt, offer, ticket)
         is_applied = partial(self._is_applied, job, attempt)
         is_new = await self._seen_callbacks.process_once(
             (job_id, attempt_number), compute_digest(callback_spec, headers, body), apply_once, is_applied

@@ -9,8 +9,8 @@ from gateway.jobs.transition_tables import LedgerLine
 from gateway.routing.canary import CanaryProgress, has_delivered
 from gateway.store.statistics import LifetimeTotal
 
-# Lines of images that the seller charged, or may have charged, without delivery.
-UNDELIVERED_LINES = (LedgerLine.ORPHAN, LedgerLine.SUSPECTED)
+# Lines of images that the seller did not deliver, whether it charged them or not.
+UNDELIVERED_LINES = (LedgerLine.ORPHAN, LedgerLine.SUSPECTED, LedgerLine.FAILED)
 
 
 class CanaryBoard:
@@ -23,7 +23,7 @@ class CanaryBoard:
     def update(self, catalogue: Catalogue, totals: Iterable[LifetimeTotal], emit: EventSink) -> None:
         """Sums the totals of each canary. Emits an event when the last of its images is delivered."""
         policies = catalogue.policies.policies
-        canaries = {policy.canary.seller for policy in policies.values() if policy.canary}
+        canaries = catalogue.policies.canary_sellers
         if not canaries and not self.progress:
             return
         before, totals = self.progress, [total for total in totals if total.account.seller in canaries]

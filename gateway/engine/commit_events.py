@@ -6,6 +6,7 @@ from msgspec.structs import replace
 
 from gateway.engine.account_events import emit_if_newly_refused
 from gateway.engine.engine_context import EngineContext
+from gateway.engine.finished_order_cost import compute_expected_cost, is_price_mismatch
 from gateway.events import (
     AttemptEnded,
     AttemptRecorded,
@@ -18,6 +19,7 @@ from gateway.events import (
 from gateway.health.health_tracker import OrderOutcome
 from gateway.jobs.commit import Commit, LedgerEntry
 from gateway.jobs.job import Attempt, AttemptState, Job, RouteEntry, SellerResponse
+from providers.faults import FaultKind
 from providers.orders import Cell
 
 
@@ -115,11 +117,16 @@ def _emit_attempt_ended(context: EngineContext, job: Job, attempt: Attempt) -> N
     )
     if attempt.fault is not None:
         record_health(context, job, attempt, OrderOutcome(fault=attempt.fault, elapsed_seconds=seconds))
-    if attempt.delivered_count and attempt.cost is not None and (key := context.get_health_key(route_entry, job.model)):
+    # An image's price is only known if all images that the seller charged were delivered.
+    if not attempt.delivered_count or attempt.cost is None or attempt.fault not in (None, FaultKind.NO_IMAGES):
+        return
+    if key := context.get_health_key(route_entry, job.model):
         image_cost = attempt.cost - job.get_order_price(attempt.route_index)
         context.health.record_charge(key, image_cost // attempt.delivered_count, context.wall_clock())
-    expected_cost = route_entry.price * attempt.delivered_count + job.get_order_price(attempt.route_index)
-    if attempt.delivered_count and attempt.cost is not None and attempt.cost != expected_cost:
+    if offer is None:
+        return
+    expected_cost = compute_expected_cost(job, attempt, offer)
+    if is_price_mismatch(attempt.cost, expected_cost, offer):
         context.emit(
             PriceMismatch(
                 **offer_fields,

@@ -9,6 +9,7 @@ from gateway.catalogue import Catalogue, Offer
 from gateway.engine.callback_urls import CallbackUrls
 from gateway.engine.canary_board import CanaryBoard
 from gateway.engine.image_document_cache import ImageDocumentCache
+from gateway.engine.moderation_client import ModerationClient
 from gateway.engine.offer_resolver import OfferResolver
 from gateway.engine.open_job_counter import OpenJobCounter
 from gateway.engine.route_entry_builder import RouteEntryBuilder
@@ -53,6 +54,7 @@ class EngineContext(Struct, kw_only=True):
     store: Store
     seller_client: SellerClient
     storage: ImageStorage
+    moderation_client: ModerationClient
     health: HealthTracker
     limits: AccountLimiters
     retry_budget: RetryBudget

@@ -3,8 +3,9 @@
 It makes the plan, stores the input images, and saves the job together with its budget hold in one commit.
 """
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from functools import partial
+from itertools import chain
 from typing import Any
 
 from msgspec import Struct
@@ -19,6 +20,7 @@ from gateway.config.budget_schema import BudgetConfig
 from gateway.engine.engine_context import EngineContext
 from gateway.engine.job_documents import OrderDocuments, SavedRequest, StoredInput, encode_order_documents
 from gateway.engine.measured_commits import commit_job
+from gateway.engine.moderation import InputInQuestion, RequestInQuestion, check_request
 from gateway.engine.route_entry_builder import OrderableEntry
 from gateway.events import ErrorReported
 from gateway.jobs.budgets import KeyBudget
@@ -26,13 +28,20 @@ from gateway.jobs.commit import Commit, IdempotencyRecord
 from gateway.jobs.document_names import WEBHOOK
 from gateway.jobs.first_commit import NewJob, OrderCost, build_first_commit
 from gateway.jobs.job_completion import merge_warnings
-from gateway.routing.decision_record import PlannedRequest, encode_decision_record, make_decision_record
+from gateway.routing.decision_record import (
+    PlannedRequest,
+    encode_decision_record,
+    get_request_cell,
+    make_decision_record,
+)
+from gateway.routing.degradation import describe_degradation, list_degraded_requests
 from gateway.routing.plan import Plan, RoutingQuery, make_plan
 from gateway.routing.quote import raise_ceiling
 from gateway.routing.routing_request import RequestedParams
 from gateway.store.base import Applied, BudgetExceeded, CommitOutcome, StoreOutcomeUnknown, StoreUnavailable
 from gateway.store.budget_overrides import load_raised_limits
 from gateway.store.partitions import new_job_id
+from providers.orders import Cell
 
 # How many route entries a job keeps: the best of its plan.
 MAX_ROUTE_LENGTH = 8
@@ -102,6 +111,24 @@ class Route(Struct, frozen=True):
     order_costs: tuple[OrderCost, ...]
 
 
+class _PlannedJob(Struct, frozen=True):
+    """A job with its plan and its route, which may be empty."""
+
+    catalogue: Catalogue
+    command: CreateJobCommand
+    plan: Plan
+    route: Route
+    decision_record: bytes
+
+
+class _PreparedJob(Struct, frozen=True):
+    """A job that can be committed."""
+
+    commit: Commit
+    policy: str
+    documents: OrderDocuments
+
+
 class CreateJobResult(Struct, frozen=True):
     """The commit of a new job, the outcome that the store reports, the name of the policy of its plan, and the
     documents of its orders."""
@@ -113,36 +140,91 @@ class CreateJobResult(Struct, frozen=True):
 
 
 async def create_job(context: EngineContext, command: CreateJobCommand) -> CreateJobResult:
-    """Plans a job, stores its inputs and commits it.
+    """Plans a job, asks the moderation, stores the inputs and commits the job.
 
-    Raises NoOfferAvailable or RoutingError if no offer fits, ClientDisconnected if the client has disconnected, and
-    StoreOutcomeUnknown if it is unknown whether the job was saved.
+    Raises NoOfferAvailable or RoutingError if no offer fits, RequestRefused or ModerationUnavailable if the moderation
+    does not allow it, ClientDisconnected if the client has disconnected, and StoreOutcomeUnknown if it is unknown
+    whether the job was saved.
     """
-    catalogue = context.catalogue()
-    planned = _plan_request(context, catalogue, command)
-    plan = planned.plan
-    route = _make_route(context, command, plan)
-    if not route.entries:
-        raise NoOfferAvailable({offer.seller: offer.reasons for offer in plan.excluded})
-    # At once, since the signals are only valid for a moment.
-    decision_record = encode_decision_record(make_decision_record(catalogue, planned, context.wall_clock()))
+    planned = _plan_orderable_job(context, command)
+    if await check_request(context, _make_question(command)):
+        # The answer may have taken seconds: the plan is made again from the signals and the configuration of now.
+        planned = _plan_orderable_job(context, command)
     job_id = new_job_id(command.team, context.draw_bytes, context.wall_clock)
     request = await _build_saved_request(context, job_id, command)
+    prepared = _prepare_job(context, planned, job_id, request)
+    team = planned.catalogue.teams.get(command.team)
+    may_degrade = team is not None and team.over_budget == "degrade"
+    degraded = _iterate_degraded_jobs(context, planned.catalogue, command, prepared) if may_degrade else iter(())
+    prepared, outcome = await _save_job(context, command, prepared, degraded)
+    return CreateJobResult(prepared.commit, outcome, prepared.policy, prepared.documents)
+
+
+def _plan_orderable_job(context: EngineContext, command: CreateJobCommand) -> _PlannedJob:
+    planned = _make_planned_job(context, context.catalogue(), command)
+    if not planned.route.entries:
+        raise NoOfferAvailable({offer.seller: offer.reasons for offer in planned.plan.excluded})
+    return planned
+
+
+def _make_planned_job(
+    context: EngineContext, catalogue: Catalogue, command: CreateJobCommand, degraded_from: Cell | None = None
+) -> _PlannedJob:
+    planned = replace(_plan_request(context, catalogue, command), degraded_from=degraded_from)
+    route = _make_route(context, command, planned.plan)
+    # At once, since the signals are only valid for a moment.
+    decision_record = encode_decision_record(make_decision_record(catalogue, planned, context.wall_clock()))
+    return _PlannedJob(catalogue, command, planned.plan, route, decision_record)
+
+
+def _prepare_job(context: EngineContext, planned: _PlannedJob, job_id: str, request: SavedRequest) -> _PreparedJob:
+    command, route = planned.command, planned.route
     order_documents = OrderDocuments(request, tuple([entry.terms for entry in route.entries]))
     documents = encode_order_documents(order_documents)
     if command.webhook:
         documents[WEBHOOK] = command.webhook.encode()
     new_job = replace(
-        _make_new_job(context, catalogue, command, plan),
+        _make_new_job(context, planned.catalogue, command, planned.plan),
         id=job_id,
         route=tuple([entry.entry for entry in route.entries]),
         order_costs=route.order_costs,
         documents=documents,
-        decision_record=decision_record,
+        decision_record=planned.decision_record,
     )
-    commit = build_first_commit(new_job, context.wall_clock())
-    commit, outcome = await _save_job(context, command, commit)
-    return CreateJobResult(commit, outcome, plan.policy, order_documents)
+    return _PreparedJob(build_first_commit(new_job, context.wall_clock()), planned.plan.policy, order_documents)
+
+
+def _iterate_degraded_jobs(
+    context: EngineContext, catalogue: Catalogue, command: CreateJobCommand, first: _PreparedJob
+) -> Iterator[_PreparedJob]:
+    """Yields the job with lower quality and then with lower resolution. Its inputs are stored already."""
+    asked = command.query.request
+    for request in list_degraded_requests(catalogue.models[asked.model], asked, command.requested_params):
+        degraded = replace(
+            command,
+            query=replace(command.query, request=request),
+            warnings=(*command.warnings, describe_degradation(asked, request)),
+        )
+        planned = _make_planned_job(context, catalogue, degraded, get_request_cell(asked))
+        if planned.route.entries:
+            saved_request = replace(first.documents.request, routing=request)
+            yield _prepare_job(context, planned, first.commit.job.id, saved_request)
+
+
+def _make_question(command: CreateJobCommand) -> RequestInQuestion:
+    request, target = command.query.request, command.query.request.target
+    roles = [*(("input", image) for image in command.inputs), *([("mask", command.mask)] if command.mask else [])]
+    return RequestInQuestion(
+        team=command.team,
+        prompt=command.prompt,
+        model=request.model,
+        operation=request.operation,
+        n=request.n,
+        size=f"{target.width}x{target.height}",
+        quality=request.quality,
+        inputs=tuple([InputInQuestion(role, image.header.format.media_type, image.data) for role, image in roles]),
+        traceparent=command.traceparent,
+    )
 
 
 def preview_commit(context: EngineContext, command: CreateJobCommand, plan: Plan) -> Commit | None:
@@ -178,17 +260,20 @@ def _raise_ceiling(entry: OrderableEntry, charged_price: int | None) -> Orderabl
     return entry if ceiling == entry.entry.ceiling else replace(entry, entry=replace(entry.entry, ceiling=ceiling))
 
 
-async def _save_job(context: EngineContext, command: CreateJobCommand, commit: Commit) -> tuple[Commit, CommitOutcome]:
-    """Commits the new job while its client is connected. Deletes its inputs if it was not created."""
-    job_id = commit.job.id
+async def _save_job(
+    context: EngineContext, command: CreateJobCommand, prepared: _PreparedJob, degraded: Iterator[_PreparedJob]
+) -> tuple[_PreparedJob, CommitOutcome]:
+    """Commits the new job while its client is connected: the first of the degraded ones that fits, if it exceeds a
+    budget itself. Deletes its inputs if it was not created."""
+    job_id = prepared.commit.job.id
     if command.is_client_connected is not None and not await command.is_client_connected():
         await discard_inputs(context, job_id)
         raise ClientDisconnected
     try:
         save_commit = partial(commit_job, context)
-        outcome = await save_commit(commit)
+        outcome = await save_commit(prepared.commit)
         if isinstance(outcome, BudgetExceeded):
-            commit, outcome = await _commit_with_overrides(context, save_commit, commit, outcome)
+            prepared, outcome = await _commit_what_fits(context, save_commit, prepared, outcome, degraded)
     except StoreOutcomeUnknown:
         # The job may be saved already, or later. So its inputs are kept, for a retry by its client.
         raise
@@ -199,21 +284,28 @@ async def _save_job(context: EngineContext, command: CreateJobCommand, commit: C
         await discard_inputs(context, job_id)
     elif command.has_client_disconnected is not None and command.has_client_disconnected():
         raise ClientDisconnected
-    return commit, outcome
+    return prepared, outcome
 
 
-async def _commit_with_overrides(
+async def _commit_what_fits(
     context: EngineContext,
     save_commit: Callable[[Commit], Awaitable[CommitOutcome]],
-    commit: Commit,
+    asked: _PreparedJob,
     refusal: BudgetExceeded,
-) -> tuple[Commit, CommitOutcome]:
-    """Commits the job with the overrides of its budgets that apply now, if there are any."""
-    raised = await load_raised_limits(context.store, commit.budget_limits, context.wall_clock())
-    if raised == commit.budget_limits:
-        return commit, refusal
-    commit = replace(commit, budget_limits=raised)
-    return commit, await save_commit(commit)
+    degraded: Iterator[_PreparedJob],
+) -> tuple[_PreparedJob, CommitOutcome]:
+    """Commits the job with the overrides of its budgets that apply now, if there are any, or else the first of the
+    degraded ones that fits. If none fits, returns the refusal of the job as asked for."""
+    limits = asked.commit.budget_limits
+    raised = await load_raised_limits(context.store, limits, context.wall_clock())
+    for prepared in chain([] if raised == limits else [asked], degraded):
+        commit = replace(prepared.commit, budget_limits=raised)
+        outcome = await save_commit(commit)
+        if not isinstance(outcome, BudgetExceeded):
+            return replace(prepared, commit=commit), outcome
+        if prepared is asked:
+            refusal = outcome
+    return asked, refusal
 
 
 def _plan_request(context: EngineContext, catalogue: Catalogue, command: CreateJobCommand) -> PlannedRequest:
@@ -253,7 +345,8 @@ def _make_new_job(context: EngineContext, catalogue: Catalogue, command: CreateJ
         max_attempts=plan.failover.attempts,
         reorder_on_unknown=plan.failover.on_unknown == "reorder",
         config_hash=plan.config_hash,
-        has_webhook=command.webhook is not None or bool(team and team.webhooks.targets and not command.batch_id),
+        has_webhook=command.webhook is not None
+        or bool(not command.batch_id and catalogue.get_webhook_targets(command.team)),
         warnings=merge_warnings((), (*command.warnings, *plan.warnings)),
         budget_limits=budget.to_limits(),
         key_budget=command.key_budget,

@@ -18,9 +18,11 @@ from gateway.assets.output_check import ExpectedOutput, check_output
 from gateway.assets.storage import StorageError
 from gateway.catalogue import Offer
 from gateway.engine.commit_events import identify_job, identify_offer, record_health
+from gateway.engine.fetch_results import FetchResult, StoredResult, WithheldResult, select_missing_fault
 from gateway.engine.finished_order_cost import compute_cost
 from gateway.engine.job_context import JobContext
 from gateway.engine.job_documents import OrderTerms, SavedRequest, StoredImage, encode_document
+from gateway.engine.moderation import HookDecision, HookVerdict, ImageInQuestion, check_image
 from gateway.engine.seller_call_events import SellerCall, observe_seller_call
 from gateway.engine.seller_response_builder import describe_success
 from gateway.events import ErrorReported, ImageStored, LateImagesReceived, SellerCallStep, describe_exception
@@ -31,21 +33,12 @@ from gateway.jobs.job_update_types import ImagesReady, ImagesStored
 from gateway.jobs.next_actions import attempt_deadline
 from gateway.store.base import StoreUnavailable
 from gateway.upstream.download import DownloadError
-from providers.faults import FaultKind
 from providers.image_sizes import DEFAULT_SIZE_LAW, SizeLaw
 from providers.order_status import Ready
 from providers.orders import ImageBytes, ImageSource, ImageUrl
 
 BACKOFF_FACTOR = 3.0
 ResultT = TypeVar("ResultT")
-
-
-class StoredResult(Struct, frozen=True):
-    """A stored image, whether it matches the order, and the warnings for the team."""
-
-    image: StoredImage
-    matches_order: bool
-    warnings: tuple[str, ...]
 
 
 class ImageGone(Exception):
@@ -67,7 +60,7 @@ class ResultFetcher:
         self._job_context = job_context
         self._context = job_context.engine_context
         # By attempt number and image index.
-        self._stored_results: dict[tuple[int, int], StoredResult] = {}
+        self._results: dict[tuple[int, int], FetchResult] = {}
         self._failed_tries: Counter[tuple[int, int]] = Counter()
         self._backoffs: defaultdict[int, Iterator[float]] = defaultdict(self._generate_backoff_delays)
 
@@ -81,7 +74,7 @@ class ResultFetcher:
             attempt = self._job_context.get_attempt(attempt_number)
             sources = dict(zip(attempt.images, ready.images, strict=False))
             await self._fetch_missing(order, sources)
-            results = [result for index in sources if (result := self._stored_results.get((attempt_number, index)))]
+            results = [result for index in sources if (result := self._results.get((attempt_number, index)))]
             is_missing = len(results) < len(sources)
             if not (is_missing and self._should_retry_fetch(order)):
                 await self._record_stored(order, results, is_missing)
@@ -94,14 +87,14 @@ class ResultFetcher:
                 return False
 
     def _should_retry_fetch(self, order: FinishedOrder) -> bool:
-        """Returns whether to try again: an image is neither stored nor lost, and there is enough time."""
+        """Returns whether to try again: an image is neither stored, withheld nor lost, and there is enough time."""
         attempt = self._job_context.get_attempt(order.attempt_number)
         timing = self._context.timing.fetches
         image_keys = (
             (order.attempt_number, index) for index, _ in zip(attempt.images, order.ready.images, strict=False)
         )
         is_any_pending = any(
-            image_key not in self._stored_results and self._failed_tries[image_key] < timing.max_tries
+            image_key not in self._results and self._failed_tries[image_key] < timing.max_tries
             for image_key in image_keys
         )
         remaining_seconds = self._get_image_expiry(attempt) - self._context.wall_clock()
@@ -150,26 +143,29 @@ class ResultFetcher:
 
     # --- record that images are stored
 
-    async def _record_stored(self, order: FinishedOrder, results: list[StoredResult], is_missing: bool) -> None:
+    async def _record_stored(self, order: FinishedOrder, results: list[FetchResult], is_missing: bool) -> None:
         attempt = self._job_context.get_attempt(order.attempt_number)
-        warnings: dict[str, None] = {}
-        for result in results:
-            warnings |= dict.fromkeys(result.warnings)
+        stored = [result for result in results if isinstance(result, StoredResult)]
+        withheld = [result for result in results if isinstance(result, WithheldResult)]
+        notes = [result.note for result in withheld]
+        warnings = dict.fromkeys([*notes, *(warning for result in stored for warning in result.warnings)])
         update = ImagesStored(
             attempt=attempt.number,
-            images=tuple([result.image.index for result in results]),
+            images=tuple([result.image.index for result in stored]),
             made_count=_count_made_images(attempt, order.ready),
             cost=compute_cost(order.ready, order.offer),
-            missing_fault=FaultKind.IMAGES_EXPIRED if is_missing else FaultKind.NO_IMAGES,
+            missing_fault=select_missing_fault(withheld, is_missing),
             warnings=tuple(warnings),
             usage=order.ready.usage,
-            seller_response=describe_success(order.ready),
+            seller_response=describe_success(order.ready, notes),
         )
         documents = {
-            image_document_name(attempt.number, result.image.index): encode_document(result.image) for result in results
+            image_document_name(attempt.number, result.image.index): encode_document(result.image) for result in stored
         }
+        # Withheld images count for the seller like stored ones: it has delivered them.
         outcome = OrderOutcome(
             elapsed_seconds=self._context.wall_clock() - attempt.started_at,
+            moderation_seconds=max([result.moderation_seconds for result in results], default=0.0),
             is_as_ordered=all([result.matches_order for result in results]),
         )
         on_saved = (
@@ -183,13 +179,13 @@ class ResultFetcher:
             update, documents=documents, removed_documents=removed_documents, on_saved=on_saved
         )
         await self._discard_if_deleted(order)
-        if results and not self._job_context.get_attempt(order.attempt_number).delivered_count:
+        if stored and not self._job_context.get_attempt(order.attempt_number).delivered_count:
             self._context.emit(
                 LateImagesReceived(
                     **identify_job(self._job_context.job, self._context.wall_clock()),
                     attempt=order.attempt_number,
                     seller=order.offer.seller.name,
-                    images=len(results),
+                    images=len(stored),
                 )
             )
 
@@ -209,7 +205,7 @@ class ResultFetcher:
 
     async def _fetch_missing(self, order: FinishedOrder, sources: Mapping[int, ImageSource]) -> None:
         """Fetches the images that are not stored. Most orders are for one, which needs no task of its own."""
-        missing = [index for index in sources if (order.attempt_number, index) not in self._stored_results]
+        missing = [index for index in sources if (order.attempt_number, index) not in self._results]
         if len(missing) == 1:
             return await self._fetch_one(order, missing[0], sources[missing[0]])
         await asyncio.gather(*(self._fetch_one(order, index, sources[index]) for index in missing))
@@ -217,13 +213,14 @@ class ResultFetcher:
     # --- one image
 
     async def _fetch_one(self, order: FinishedOrder, index: int, source: ImageSource) -> None:
-        """Fetches and stores one image, or counts a failed try."""
+        """Fetches one image, and stores it unless it is withheld. Counts a failed try."""
         image_key, started_at = (order.attempt_number, index), self._context.monotonic()
         try:
             data = await self._download_image(order, source)
             downloaded_at = self._context.monotonic()
-            self._stored_results[image_key] = result = await self._store_one(order, index, data)
-            self._emit_image_stored(order, result, started_at, downloaded_at)
+            self._results[image_key] = result = await self._store_one(order, index, data)
+            if isinstance(result, StoredResult):
+                self._emit_image_stored(order, result, started_at, downloaded_at)
         except DownloadError as error:
             self._report_error(type(error).__name__)
         except (ImageGone, InvalidImage):
@@ -245,7 +242,7 @@ class ResultFetcher:
                 model=job.model,
                 bytes=result.image.bytes,
                 download_seconds=downloaded_at - started_at,
-                store_seconds=self._context.monotonic() - downloaded_at,
+                store_seconds=self._context.monotonic() - downloaded_at - result.moderation_seconds,
                 is_as_ordered=result.matches_order,
             )
         )
@@ -290,8 +287,8 @@ class ResultFetcher:
                 raise ImageGone from error
             raise
 
-    async def _store_one(self, order: FinishedOrder, index: int, delivered_data: bytes) -> StoredResult:
-        """Checks, converts and stores one image. Raises InvalidImage."""
+    async def _store_one(self, order: FinishedOrder, index: int, delivered_data: bytes) -> FetchResult:
+        """Checks and converts one image, and stores it if the operator's moderation allows it. Raises InvalidImage."""
         attempt = self._job_context.get_attempt(order.attempt_number)
         request, terms = await self._load_order_spec(order, attempt)
         output_format = request.routing.output_format
@@ -299,6 +296,20 @@ class ResultFetcher:
         data = await convert_image(delivered_data, delivered_header, output_format, request.output_compression)
         header = delivered_header if data is delivered_data else read_header(data)
         digest = sha256(data).hexdigest()
+        expected = ExpectedOutput(request.routing.target, terms.size, self._find_size_law(request.routing.model))
+        check = check_output(delivered_header, expected, output_format)
+        asked_at = self._context.monotonic()
+        decision = await self._await_decision(
+            order, self._make_question(index, request, data, header.format.media_type, digest)
+        )
+        moderation_seconds = self._context.monotonic() - asked_at
+        if decision.verdict is not HookVerdict.ALLOWED:
+            return WithheldResult(
+                index=index,
+                decision=decision,
+                matches_order=check.matches_order,
+                moderation_seconds=moderation_seconds,
+            )
         # The key contains the digest, since another replica that fetches the same order may receive other images.
         key = make_object_key(
             self._job_context.job.id, f"image-{order.attempt_number}-{index}-{digest[:16]}.{header.format}"
@@ -320,9 +331,41 @@ class ResultFetcher:
             quality=terms.quality,
             is_opaque=not header.has_alpha,
         )
-        expected = ExpectedOutput(request.routing.target, terms.size, self._find_size_law(request.routing.model))
-        check = check_output(delivered_header, expected, output_format)
-        return StoredResult(image, check.matches_order, (*terms.substitutions, *check.warnings))
+        return StoredResult(
+            image=image,
+            matches_order=check.matches_order,
+            warnings=(*terms.substitutions, *check.warnings),
+            moderation_seconds=moderation_seconds,
+        )
+
+    def _make_question(
+        self, index: int, request: SavedRequest, data: bytes, media_type: str, digest: str
+    ) -> ImageInQuestion:
+        job = self._job_context.job
+        return ImageInQuestion(
+            team=job.team,
+            job=job.id,
+            index=index,
+            prompt=request.prompt,
+            model=job.model,
+            operation=request.routing.operation,
+            media_type=media_type,
+            sha256=digest,
+            data=data,
+            traceparent=job.traceparent,
+        )
+
+    async def _await_decision(self, order: FinishedOrder, image: ImageInQuestion) -> HookDecision:
+        """Asks the operator's moderation. Repeats that while it gives no valid answer and fails closed, as often as a
+        download: the image is paid for."""
+        backoff_delays = self._generate_backoff_delays()
+        for _ in range(self._context.timing.fetches.max_tries - 1):
+            decision = await check_image(self._context, image)
+            if decision.verdict is not HookVerdict.UNAVAILABLE:
+                return decision
+            await self._record_ready(order)
+            await asyncio.sleep(next(backoff_delays))
+        return await check_image(self._context, image)
 
     def _find_size_law(self, model_name: str) -> SizeLaw:
         """Returns the law of the job's model; the default one if the model was removed from the configuration."""

@@ -79,6 +79,7 @@ def _make_route_entry(settings: EntrySettings, fit: Fit) -> RouteEntry:
         is_pollable=offer.seller.adapter.poll is not None,
         recovery_method=_choose_recovery_method(offer, settings.callback_urls is not None),
         account_identity=offer.seller.account.identity,
+        is_canary=offer.seller.name in settings.catalogue().policies.canary_sellers,
     )
 
 

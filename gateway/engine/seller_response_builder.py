@@ -1,6 +1,7 @@
 """Builds the SellerResponse of a job, redacted: the gateway logs it, and the team can read it."""
 
 import re
+from collections.abc import Iterable
 
 from gateway.catalogue import SellerAccount
 from gateway.engine.job_context import JobContext
@@ -33,9 +34,13 @@ async def describe_fault(job_context: JobContext, fault: Fault, account: SellerA
     )
 
 
-def describe_success(ready: Ready) -> SellerResponse | None:
-    """Returns the anomalies of a success; None if there are none. A seller's own text is not part of them."""
-    return SellerResponse(notes=tuple(ready.notes)) if ready.notes else None
+def describe_success(ready: Ready, more_notes: Iterable[str] = ()) -> SellerResponse | None:
+    """Returns the anomalies of a success; None if there are none. A seller's own text is not part of them.
+
+    `more_notes`: on images that the operator's moderation withholds; they come first.
+    """
+    notes = (*more_notes, *ready.notes)
+    return SellerResponse(notes=notes) if notes else None
 
 
 async def _load_prompt(job_context: JobContext) -> str | None:

@@ -7,6 +7,7 @@ from msgspec.structs import replace
 from gateway.health.account_check import REFUSALS_BY_FAULT, AccountCheck
 from gateway.health.charged_prices import ChargedPrices
 from gateway.health.circuit_breaker import CircuitBreaker, Refusal, clamp_retry_after
+from gateway.health.health_snapshot import AccountSnapshot
 from gateway.health.rolling_stats import (
     ConformanceRate,
     ConformanceWindow,
@@ -26,10 +27,7 @@ MIN_OUTCOMES = 10
 
 
 class AccountHealth:
-    """Consecutive failures of an account, its circuit breaker, and its checks.
-
-    `last_check`: the latest check of any replica; `own_check`: the latest of this one, which it publishes.
-    """
+    """Consecutive failures of an account, its circuit breaker, and `last_check`: the latest check of any replica."""
 
     def __init__(self, timing: HealthTiming) -> None:
         self._timing = timing
@@ -39,7 +37,6 @@ class AccountHealth:
         self.access_digest = ""
         self._access_changed_at = -inf
         self.last_check: AccountCheck | None = None
-        self.own_check: AccountCheck | None = None
 
     def set_access(self, access_digest: str, now: float) -> None:
         """Sets how the account is reached. A change counts as a success: the failures of the former access prove
@@ -49,7 +46,7 @@ class AccountHealth:
             self.record_success(now)
             self.breaker.record_passed_check(now)
             # Whether the seller has such a query, and shows the balance, does not depend on the key.
-            self.last_check, self.own_check = self.last_check and replace(self.last_check, checked_at=0.0), None
+            self.last_check = self.last_check and replace(self.last_check, checked_at=0.0)
         self.access_digest = access_digest
 
     def record_success(self, sent_at: float) -> None:
@@ -71,14 +68,29 @@ class AccountHealth:
         if (refusal := self._select_refusal(fault)) is not Refusal.NONE:
             self.breaker.record_failure(self._timing.refused, now, now, refusal)
 
-    def record_check(self, check: AccountCheck, now: float, *, is_own: bool) -> None:
+    def record_check(self, check: AccountCheck, now: float) -> None:
         """Records a check of this replica or another one. After a refusal, only a check closes the breaker."""
-        if is_own:
-            self.own_check = check
         if self.last_check is None or check.checked_at > self.last_check.checked_at:
             self.last_check = check
-        refusal = self.breaker.get_refusal(now)
-        if refusal is not Refusal.NONE and check.ends(refusal):
+        self._apply_check(check, now)
+
+    def to_snapshot(self, now: float) -> AccountSnapshot:
+        """Returns what other replicas learn. The latest check of any replica is passed on, like a refusal: so it ends
+        the refusal everywhere, also if the replica that made it has stopped."""
+        has_check = self.last_check is not None and self.last_check.checked_at > 0
+        return AccountSnapshot(self.breaker.to_snapshot(now), self.last_check if has_check else None)
+
+    def merge_snapshot(self, snapshot: AccountSnapshot, now: float, clock_lead: float) -> None:
+        """Merges the observations of another replica. A refusal from before the latest check that ends it is over."""
+        self.breaker.merge_snapshot(snapshot.breaker, now, clock_lead)
+        if check := snapshot.check:
+            self.record_check(replace(check, checked_at=min(check.checked_at - clock_lead, now)), now)
+        if self.last_check:
+            self._apply_check(self.last_check, now)
+
+    def _apply_check(self, check: AccountCheck, now: float) -> None:
+        trip = self.breaker.get_trip(now)
+        if trip and trip.refusal and check.checked_at >= trip.tripped_at and check.ends(trip.refusal):
             self.breaker.record_passed_check(check.checked_at)
 
     def _select_refusal(self, fault: FaultKind) -> Refusal:
@@ -140,6 +152,13 @@ class CellHealth:
     def get_conformance_rate(self, now: float) -> ConformanceRate:
         """Returns the rate of deliveries that match their order. Counts orders sent since the last successful probe."""
         return self.conformance.get_rate(now, since=self.fidelity_breaker.recovery_sent_at)
+
+    def record_late_failure(self, fault: FaultKind, elapsed_seconds: float, now: float) -> None:
+        """Records for how long a failed order kept its client waiting. One that failed earlier than half of the
+        successful ones end does not count: failing fast is not being fast."""
+        stats = self.latencies.get_stats(now)
+        if fault is FaultKind.ORDER_TIMED_OUT or (stats.count and elapsed_seconds >= stats.p50):
+            self.latencies.add(elapsed_seconds, now, is_success=False)
 
     def record_failure(self, sent_at: float, now: float) -> None:
         if not self.breaker.get_trip(now):

@@ -69,8 +69,8 @@ class Trip(Struct, frozen=True, array_like=True):
 
 
 class BreakerSnapshot(Struct, frozen=True, array_like=True):
-    """A replica's own observations, as it shares them: its trip while the breaker is open, and when the last
-    successful order was sent."""
+    """A replica's own observations, as it shares them: its trip while the breaker is open, or a refusal that it learned
+    of; and when the last successful order was sent."""
 
     trip: Trip | None = None
     success_sent_at: Moment = 0.0
@@ -90,7 +90,7 @@ class CircuitBreaker:
         self._probe_timeout_seconds = probe_timeout_seconds
         self._trip: Trip | None = None
         # Whether another replica observed the trip. Only own observations are shared, so that a restart of all replicas
-        # one by one forgets them.
+        # one by one forgets them; and refusals, which a check ends.
         self._is_remote_trip = False
         self._probe: _Probe | None = None
         self._success_sent_at = self._check_passed_at = -inf
@@ -207,8 +207,11 @@ class CircuitBreaker:
     # --- replicas
 
     def to_snapshot(self, now: float) -> BreakerSnapshot:
-        """Returns what this replica observed itself. Other replicas publish their own observations."""
-        trip = None if self._is_remote_trip else self.get_trip(now)
+        """Returns what this replica observed itself, and a refusal that it learned of: its observer may have stopped,
+        and each replica without it sends an order in vain."""
+        trip = self.get_trip(now)
+        if trip and self._is_remote_trip and not trip.refusal:
+            trip = None
         is_recent = now - self._success_sent_at <= MAX_OPEN_SECONDS
         return BreakerSnapshot(trip, max(0.0, self._success_sent_at) if is_recent else 0.0)
 

@@ -34,7 +34,7 @@ class CellSnapshot(Struct, frozen=True, array_like=True):
 class HealthSnapshot(Struct, frozen=True, array_like=True):
     """Observations of one replica, made at `wall_time`. All times are of its slewed wall clock."""
 
-    version: Literal[6]
+    version: Literal[7]
     wall_time: Moment
     accounts: dict[AccountKey, AccountSnapshot]
     cells: dict[CellKey, CellSnapshot]

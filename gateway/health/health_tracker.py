@@ -10,7 +10,6 @@ from math import isfinite
 from typing import TypeVar
 
 from msgspec import Struct
-from msgspec.structs import replace
 
 from gateway.catalogue import Catalogue, SellerAccount
 from gateway.config.value_types import Secret, sha256_hex
@@ -74,12 +73,13 @@ class OrderPermit(Struct, frozen=True, eq=False):
 class OrderOutcome(Struct, frozen=True, kw_only=True):
     """How an order ended. It succeeded if `fault` is None.
 
-    `elapsed_seconds`: the time from sending the order to its end, if known. `is_as_ordered`: whether the images match
-    the order.
+    `elapsed_seconds`: the time from sending the order to its end, if known; `moderation_seconds`: the part of it in
+    which the operator's moderation was asked. `is_as_ordered`: whether the images match the order.
     """
 
     fault: FaultKind | None = None
     elapsed_seconds: float | None = None
+    moderation_seconds: float = 0.0
     is_as_ordered: bool | None = None
     retry_after: float | None = None
 
@@ -122,7 +122,7 @@ class HealthTracker:
             account.record_success(sent_at)
             cell.record_success(sent_at, now)
             if outcome.elapsed_seconds is not None:
-                cell.latencies.add(outcome.elapsed_seconds, now)
+                cell.latencies.add(outcome.elapsed_seconds - outcome.moderation_seconds, now)
             self._record_conformance(key.cell_key, outcome.is_as_ordered, sent_at, now)
         elif scope is HealthScope.ACCOUNT:
             account.record_failure(outcome.fault, outcome.retry_after, sent_at, now)
@@ -130,6 +130,8 @@ class HealthTracker:
             cell.fidelity_breaker.record_inconclusive(sent_at)
         elif scope is HealthScope.CELL:
             cell.record_failure(sent_at, now)
+            if outcome.elapsed_seconds is not None:
+                cell.record_late_failure(outcome.fault, outcome.elapsed_seconds, now)
             cell.fidelity_breaker.record_inconclusive(sent_at)
             # If the time of sending is unknown, the order may be older than the open breaker of the account.
             if outcome.fault in ACCEPTED_FAULTS and outcome.elapsed_seconds is not None:
@@ -163,7 +165,7 @@ class HealthTracker:
 
     def record_check(self, account: str, check: AccountCheck, now: float) -> None:
         """Records a check of an account by this replica. The other replicas learn of it."""
-        self._get_account(account).record_check(check, now, is_own=True)
+        self._get_account(account).record_check(check, now)
 
     def acquire_permit(self, key: HealthKey, now: float) -> OrderPermit | None:
         """Returns a permit to send one order, or None while a circuit breaker blocks it.
@@ -208,7 +210,7 @@ class HealthTracker:
         return CellSignals(
             healthy=_allows_request(account, cell, now),
             p50=latency.p50 if latency.count >= MIN_LATENCY_SAMPLES else None,
-            p90=latency.p90 if latency.count >= MIN_LATENCY_SAMPLES else None,
+            p90=latency.p90 if latency.total_count >= MIN_LATENCY_SAMPLES else None,
             load=load,
             conformance=conformance.share if has_enough_deliveries else None,
             faithful=cell is None or cell.fidelity_breaker.allows_request(now),
@@ -260,16 +262,14 @@ class HealthTracker:
     # --- replicas
 
     def make_snapshot(self, now: float) -> bytes:
-        """Encodes what this process observed itself, for the other replicas."""
-        accounts = {
-            (name, account.access_digest): AccountSnapshot(account.breaker.to_snapshot(now), account.own_check)
-            for name, account in self._accounts.items()
-        }
+        """Encodes what this process observed itself, for the other replicas; and the refusals and checks of accounts
+        that it learned of."""
+        accounts = {(name, account.access_digest): account.to_snapshot(now) for name, account in self._accounts.items()}
         cells = {key: _make_cell_snapshot(cell, now) for key, cell in self._cells.items()}
         # Entries without data are left out: replicas would keep those of removed sellers for each other.
         return encode_snapshot(
             HealthSnapshot(
-                version=6,
+                version=7,
                 wall_time=max(0.0, now),
                 accounts={key: snapshot for key, snapshot in accounts.items() if snapshot != AccountSnapshot()},
                 cells={key: snapshot for key, snapshot in cells.items() if snapshot != CellSnapshot()},
@@ -309,10 +309,7 @@ class HealthTracker:
         for (name, access_digest), account_snapshot in snapshot.accounts.items():
             # A replica that still has a former key proves nothing about the new one, and the other way round.
             if access_digest == (account := self._get_account(name)).access_digest:
-                account.breaker.merge_snapshot(account_snapshot.breaker, now, clock_lead)
-                if check := account_snapshot.check:
-                    check = replace(check, checked_at=min(check.checked_at - clock_lead, now))
-                    account.record_check(check, now, is_own=False)
+                account.merge_snapshot(account_snapshot, now, clock_lead)
         for key, cell_snapshot in snapshot.cells.items():
             cell = self._get_cell(key)
             cell.breaker.merge_snapshot(cell_snapshot.breaker, now, clock_lead)

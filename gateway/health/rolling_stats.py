@@ -1,7 +1,9 @@
 """Statistics in bounded memory: sliding window counter, latency quantiles, conformance rate."""
 
+from bisect import bisect_left
 from collections import deque
 from collections.abc import Sequence
+from itertools import accumulate
 from math import ceil, floor, inf, isfinite, log
 from typing import Annotated
 
@@ -17,6 +19,10 @@ MAX_DELIVERIES, DELIVERY_WINDOW_SECONDS, MINUTE_SECONDS = 50, 86_400.0, 60.0
 MIN_LATENCY_SAMPLES = 5
 Count = Annotated[int, Meta(ge=0, le=1_000_000_000)]
 Seconds = Annotated[float, Meta(ge=0, le=86_400)]
+
+
+# By bucket, and whether the orders succeeded: their number, and the sum of their seconds.
+Buckets = dict[tuple[int, bool], tuple[int, float]]
 
 
 class SlidingWindowCounter:
@@ -43,11 +49,18 @@ class SlidingWindowCounter:
 
 
 class LatencyStats(Struct, frozen=True, array_like=True):
-    """The seconds within which half (p50) and nine tenths (p90) of `count` orders were done."""
+    """The seconds within which half (p50) of `count` successful orders were done, and nine tenths (p90) and 99 % (p99)
+    of all: with `late_count` orders that failed after a longer time than most successful ones need."""
 
     count: Count = 0
     p50: Seconds = 0.0
+    late_count: Count = 0
     p90: Seconds = 0.0
+    p99: Seconds = 0.0
+
+    @property
+    def total_count(self) -> int:
+        return self.count + self.late_count
 
 
 class ConformanceRate(Struct, frozen=True, array_like=True):
@@ -58,13 +71,14 @@ class ConformanceRate(Struct, frozen=True, array_like=True):
 
 
 class LatencyHistogram:
-    """The latencies of successful orders of the last 12 to 15 minutes, in windows of logarithmic buckets."""
+    """The latencies of the orders of the last 12 to 15 minutes, in windows of logarithmic buckets: of successful ones,
+    and of those that failed late."""
 
     def __init__(self) -> None:
-        self._windows: list[tuple[int, dict[int, tuple[int, float]]]] = [(-1, {})] * LATENCY_WINDOW_COUNT
+        self._windows: list[tuple[int, Buckets]] = [(-1, {})] * LATENCY_WINDOW_COUNT
         self._cached: tuple[int, LatencyStats] | None = None
 
-    def add(self, seconds: float, now: float) -> None:
+    def add(self, seconds: float, now: float, *, is_success: bool = True) -> None:
         if not isfinite(seconds):
             return
         seconds = min(max(seconds, MIN_LATENCY_SECONDS), MAX_LATENCY_SECONDS)
@@ -72,7 +86,7 @@ class LatencyHistogram:
         slot = epoch % LATENCY_WINDOW_COUNT
         if self._windows[slot][0] != epoch:
             self._windows[slot] = (epoch, {})
-        window, bucket = self._windows[slot][1], floor(log(seconds) / LOG_BUCKET_WIDTH)
+        window, bucket = self._windows[slot][1], (floor(log(seconds) / LOG_BUCKET_WIDTH), is_success)
         count, total = window.get(bucket, (0, 0.0))
         window[bucket] = (count + 1, total + seconds)
         self._cached = None
@@ -83,8 +97,8 @@ class LatencyHistogram:
             self._cached = (epoch, _compute_stats(self._sum_recent_buckets(epoch)))
         return self._cached[1]
 
-    def _sum_recent_buckets(self, current_epoch: int) -> dict[int, tuple[int, float]]:
-        merged: dict[int, tuple[int, float]] = {}
+    def _sum_recent_buckets(self, current_epoch: int) -> Buckets:
+        merged: Buckets = {}
         for epoch, window in self._windows:
             if current_epoch - LATENCY_WINDOW_COUNT < epoch <= current_epoch:
                 for bucket, (count, total) in window.items():
@@ -93,16 +107,25 @@ class LatencyHistogram:
         return merged
 
 
-def _compute_stats(buckets: dict[int, tuple[int, float]]) -> LatencyStats:
-    count = sum(counted for counted, _ in buckets.values())
-    return (
-        LatencyStats(count, _estimate_quantile(buckets, count, 0.5), _estimate_quantile(buckets, count, 0.9))
-        if count
-        else LatencyStats()
+def _compute_stats(buckets: Buckets) -> LatencyStats:
+    successes = {bucket: counted for bucket, counted in buckets.items() if bucket[1]}
+    count, total_count = _count_orders(successes), _count_orders(buckets)
+    if not total_count:
+        return LatencyStats()
+    return LatencyStats(
+        count,
+        _estimate_quantile(successes, count, 0.5) if count else 0.0,
+        total_count - count,
+        _estimate_quantile(buckets, total_count, 0.9),
+        _estimate_quantile(buckets, total_count, 0.99),
     )
 
 
-def _estimate_quantile(buckets: dict[int, tuple[int, float]], count: int, fraction: float) -> float:
+def _count_orders(buckets: Buckets) -> int:
+    return sum(count for count, _ in buckets.values())
+
+
+def _estimate_quantile(buckets: Buckets, count: int, fraction: float) -> float:
     remaining = ceil(count * fraction)
     for bucket in sorted(buckets):
         counted, total = buckets[bucket]
@@ -140,13 +163,28 @@ def _compute_rate(deliveries: Sequence[bool]) -> ConformanceRate:
 
 
 def merge_latency(replicas: Sequence[LatencyStats]) -> LatencyStats:
-    """Averages the statistics of several replicas, weighted by their counts."""
-    count = sum(replica.count for replica in replicas)
-    if not count:
+    """Merges the statistics of several replicas, weighted by their counts: the mean of the medians, and upper bounds of
+    the other quantiles. A mean would hide that every order of one replica is slow."""
+    total_count = sum(replica.total_count for replica in replicas)
+    if not total_count:
         return LatencyStats()
-    p50 = sum(replica.count * replica.p50 for replica in replicas) / count
-    p90 = sum(replica.count * replica.p90 for replica in replicas) / count
-    return LatencyStats(count, p50, p90)
+    count = sum(replica.count for replica in replicas)
+    return LatencyStats(
+        count,
+        sum(replica.count * replica.p50 for replica in replicas) / count if count else 0.0,
+        total_count - count,
+        _merge_quantile(replicas, total_count, 90),
+        _merge_quantile(replicas, total_count, 99),
+    )
+
+
+def _merge_quantile(replicas: Sequence[LatencyStats], total_count: int, percent: int) -> float:
+    """Returns the time within which so many percent of all orders were done, if nine tenths of each replica's took its
+    p90, and the others its p99."""
+    points = [(replica.p90, 9 * replica.total_count) for replica in replicas]
+    points = sorted(points + [(replica.p99, replica.total_count) for replica in replicas])
+    tenfold_sums = list(accumulate([10 * weight for _, weight in points]))
+    return points[bisect_left(tenfold_sums, percent * total_count)][0]
 
 
 def merge_conformance(replicas: Sequence[ConformanceRate]) -> ConformanceRate:

@@ -42,7 +42,7 @@ class BudgetLimits(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     @property
     def is_empty(self) -> bool:
-        return all(self.get(kind) is None for kind in WindowKind)
+        return self == NO_BUDGET_LIMITS
 
 
 def serialize_limits(limits: BudgetLimits) -> dict[str, float]:

@@ -3,6 +3,7 @@ after."""
 
 import hashlib
 from collections.abc import Iterator, Mapping
+from itertools import chain
 
 import msgspec
 from msgspec import Struct
@@ -17,6 +18,7 @@ from gateway.jobs.job_update_types import Decision, JobUpdate
 from gateway.jobs.next_actions import next_due
 from gateway.jobs.transition_tables import LedgerLine
 from gateway.jobs.transitions import Ignored, apply_update
+from providers.faults import MODERATION_FAULTS, VERDICTS, HealthScope
 from providers.orders import Cell
 
 BODY_KEY_TTL_SECONDS = 120.0
@@ -30,7 +32,8 @@ class LedgerEntry(Struct, frozen=True, kw_only=True, omit_defaults=True):
     `day`, `hour`: of the hold, in UTC. `key_id`: the API key that created the job; `budget_key`: that of its budget, if
     it has one. `ticket`: the seller's id of the order. `reason`: why images of the order were not delivered, or why the
     entry was booked. They are empty in entries of older versions. `correction`: the id of the correction that booked
-    it, without a commit of its job; of an unknown charge, `attempt` is 0.
+    it, without a commit of its job; of an unknown charge, `attempt` is 0. `charged_at`: of a correction, the time of
+    the last charge that it was made from.
     """
 
     day: str
@@ -50,6 +53,7 @@ class LedgerEntry(Struct, frozen=True, kw_only=True, omit_defaults=True):
     ticket: str = ""
     reason: str = ""
     correction: str = ""
+    charged_at: float | None = None
 
     @property
     def is_irregular(self) -> bool:
@@ -229,8 +233,11 @@ def _make_ledger_entries(old: Job | None, new: Job, now: float) -> Iterator[Ledg
             # Its cost is not booked before it is known.
             continue
         before = old.get_attempt(attempt.number) if old else None
-        for line, amount, images in _list_line_changes(attempt, before, new.get_excess(attempt.number)):
-            entry = new.route_entry(attempt)
+        entry = new.route_entry(attempt)
+        changes = _list_line_changes(attempt, before, new.get_excess(attempt.number))
+        if entry.is_canary:
+            changes = chain(changes, _list_failed_changes(attempt, before))
+        for line, amount, images in changes:
             yield LedgerEntry(
                 day=list_budget_windows(new.created_at)[0],
                 posted_at=now,
@@ -256,7 +263,8 @@ def _list_line_changes(attempt: Attempt, before: Attempt | None, excess: int) ->
     if attempt is before:
         return
     delivered_count = attempt.delivered_count - (before.delivered_count if before else 0)
-    missing_count = len(attempt.images) - attempt.delivered_count
+    # Images that the moderation withholds are not missing: the seller delivered them, and its canary counts the others.
+    missing_count = 0 if attempt.fault in MODERATION_FAULTS else len(attempt.images) - attempt.delivered_count
     amounts = (
         (LedgerLine.CAPTURE, attempt.captured_amount, before.captured_amount if before else 0),
         (LedgerLine.ORPHAN, attempt.orphaned_amount, before.orphaned_amount if before else 0),
@@ -274,6 +282,20 @@ def _list_line_changes(attempt: Attempt, before: Attempt | None, excess: int) ->
         )
         if amount != previous or (line is LedgerLine.CAPTURE and images):
             yield line, amount - previous, images
+
+
+def _list_failed_changes(attempt: Attempt, before: Attempt | None) -> Iterator[tuple[LedgerLine, int, int]]:
+    """Yields the change of the images that the seller of an attempt should have delivered, and did not, for nothing."""
+    images = _count_failed(attempt) - (_count_failed(before) if before else 0)
+    if images:
+        yield LedgerLine.FAILED, 0, images
+
+
+def _count_failed(attempt: Attempt) -> int:
+    """Counts the images that are on no other line. An order that failed without the fault of its seller has none."""
+    is_sellers_fault = attempt.fault is not None and VERDICTS[attempt.fault].health_scope is not HealthScope.NONE
+    is_booked = bool(attempt.orphaned_amount or attempt.suspected_amount)
+    return 0 if not is_sellers_fault or is_booked else len(attempt.images) - attempt.delivered_count
 
 
 def _make_milestones(old: Job | None, new: Job, now: float) -> tuple[Milestone, ...]:

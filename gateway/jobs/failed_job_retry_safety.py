@@ -9,7 +9,7 @@ from gateway.jobs.attempt_costs import get_charge_status
 from gateway.jobs.job import Attempt, Job, JobState
 from gateway.jobs.seller_retry_times import get_retry_after
 from gateway.timeouts_and_intervals import DEFAULT_JOB_TIMING
-from providers.faults import VERDICTS, ChargeStatus, FaultKind
+from providers.faults import CONTENT_FAULTS, VERDICTS, ChargeStatus, FaultKind
 
 _CERTAINTY_ORDER = (ChargeStatus.NOT_CHARGED, ChargeStatus.UNKNOWN, ChargeStatus.CHARGED)
 
@@ -70,7 +70,7 @@ def _attempt_charge_status(attempt: Attempt) -> ChargeStatus:
 def _reported_fault(job: Job, charge_status: ChargeStatus) -> FaultKind | None:
     """Returns the fault that the client sees. A content refusal comes first, since the team has to change its
     request."""
-    if charge_status is ChargeStatus.NOT_CHARGED or job.fault is FaultKind.CONTENT_REFUSED:
+    if charge_status is ChargeStatus.NOT_CHARGED or job.fault in CONTENT_FAULTS:
         return job.fault
     return next(attempt.fault for attempt in reversed(job.attempts) if _attempt_charge_status(attempt) is charge_status)
 

@@ -70,7 +70,7 @@ class RouteEntry(Struct, frozen=True, array_like=True):
 
     `timeout_seconds`: maximum duration of an attempt. `is_pollable`: whether orders can be polled; otherwise the
     response to the order is final. `account_identity`: identity of the account at which orders are placed; empty in
-    jobs of older versions.
+    jobs of older versions. `is_canary`: the seller is a canary of a policy, so the ledger counts failed orders, too.
     """
 
     seller: str
@@ -84,6 +84,7 @@ class RouteEntry(Struct, frozen=True, array_like=True):
     is_pollable: bool
     recovery_method: RecoveryMethod
     account_identity: str = ""
+    is_canary: bool = False
 
 
 class Part(Struct, frozen=True, kw_only=True, array_like=True):
@@ -167,7 +168,8 @@ class AttemptResponse(Struct, frozen=True, array_like=True):
 
 
 class JobRetention(Struct, frozen=True, array_like=True):
-    """How long a job, its images and its prompt are kept after its settlement, in seconds."""
+    """How long a job, its images and its prompt are kept after its settlement, in seconds. Nothing is kept longer than
+    the job."""
 
     job_seconds: float = 7 * 86_400.0
     image_seconds: float = 7 * 86_400.0

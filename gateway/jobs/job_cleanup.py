@@ -30,9 +30,9 @@ def get_expiry(job: Job, step: CleanupStep) -> float | None:
     retention = job.retention
     match step:
         case CleanupStep.PROMPT:
-            return settled_at + min(retention.prompt_seconds, retention.job_seconds)
+            return settled_at + retention.prompt_seconds
         case CleanupStep.IMAGES:
-            return settled_at + min(retention.image_seconds, retention.job_seconds)
+            return settled_at + retention.image_seconds
         case CleanupStep.JOB:
             return settled_at + retention.job_seconds
 

@@ -3,7 +3,7 @@
 from msgspec.structs import replace
 
 from gateway.jobs.job import Job, JobState, PartState
-from providers.faults import VERDICTS, FaultKind
+from providers.faults import CONTENT_FAULTS, VERDICTS, FaultKind
 
 MAX_WARNINGS, MAX_WARNING_LENGTH = 12, 200
 
@@ -41,7 +41,7 @@ def _choose_fault(job: Job) -> FaultKind | None:
 
 
 def _fault_priority(fault: FaultKind) -> tuple[bool, bool]:
-    return fault is not FaultKind.CONTENT_REFUSED, VERDICTS[fault].is_transient
+    return fault not in CONTENT_FAULTS, VERDICTS[fault].is_transient
 
 
 def merge_warnings(known: tuple[str, ...], more: tuple[str, ...]) -> tuple[str, ...]:

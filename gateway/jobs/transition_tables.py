@@ -47,13 +47,14 @@ class LedgerLine(StrEnum):
     """Ledger line of an amount. Teams pay captures only.
 
     capture: delivered images; orphan: charged, not delivered; suspected: possibly charged; excess: charged beyond the
-    hold.
+    hold. failed: ordered at a canary, neither delivered nor charged: always 0, for its number of images.
     """
 
     CAPTURE = "capture"
     ORPHAN = "orphan"
     SUSPECTED = "suspected"
     EXCESS = "excess"
+    FAILED = "failed"
 
 
 # Line that is booked when an attempt ends without images.

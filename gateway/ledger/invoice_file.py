@@ -33,7 +33,7 @@ class SellerCharge(Struct, frozen=True, kw_only=True):
     """The amount that a seller charged for one order, in micro-USD.
 
     `reference`: the gateway's reference of the order, if the seller shows it. `charged_at`: None if the seller does not
-    say.
+    say. `last_charged_at`: of the last charge of several.
     """
 
     order_id: str
@@ -41,6 +41,7 @@ class SellerCharge(Struct, frozen=True, kw_only=True):
     reference: str = ""
     images: int = 0
     charged_at: float | None = None
+    last_charged_at: float | None = None
 
 
 def read_invoice(text: str, columns: Mapping[str, str] | None = None) -> tuple[SellerCharge, ...]:
@@ -64,12 +65,16 @@ def merge_charges(charges: Iterable[SellerCharge]) -> Iterator[SellerCharge]:
     for charge in charges:
         key = (charge.order_id, "" if charge.order_id else charge.reference)
         if previous := merged.get(key):
+            times = [
+                at for item in (previous, charge) for at in (item.charged_at, item.last_charged_at) if at is not None
+            ]
             charge = SellerCharge(
                 order_id=charge.order_id,
                 amount=previous.amount + charge.amount,
                 reference=previous.reference or charge.reference,
                 images=previous.images + charge.images,
-                charged_at=charge.charged_at if previous.charged_at is None else previous.charged_at,
+                charged_at=min(times, default=None),
+                last_charged_at=max(times, default=None),
             )
         merged[key] = charge
     yield from merged.values()

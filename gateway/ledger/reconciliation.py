@@ -4,9 +4,11 @@ A correction is made from the difference between both, so a second run finds not
 """
 
 import hashlib
+import math
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 
 from msgspec import Struct, field
@@ -24,6 +26,26 @@ UNKNOWN, UNKNOWN_CELL = "unknown", Cell(Operation.GENERATE, "unknown", "unknown"
 _REFERENCE = re.compile(r"(job_[0-9a-z]{28})-(\d{1,4})", re.ASCII)
 CHARGED_REASON, NOT_CHARGED_REASON, PRICE_REASON = "invoice_charged", "invoice_not_charged", "invoice_price"
 
+# An order may be charged so much later than its job was created.
+MAX_ORDER_AGE_SECONDS = 3 * 86_400.0
+# So long after it was booked, an order may get further entries, and a seller may charge one that was given up.
+SETTLING_SECONDS = 86_400.0
+
+
+class Period(Struct, frozen=True):
+    """The time whose charges are all on the compared invoices, in seconds since 1970, both ends included."""
+
+    first_at: float
+    last_at: float
+
+    @property
+    def first_order_at(self) -> float:
+        """From when the jobs may be that were charged in the period."""
+        return self.first_at - MAX_ORDER_AGE_SECONDS
+
+    def contains(self, charge: SellerCharge) -> bool:
+        return charge.charged_at is None or self.first_at <= charge.charged_at <= self.last_at
+
 
 class ReconciliationOutcome(StrEnum):
     """How the charge of an order compares with the ledger."""
@@ -34,13 +56,18 @@ class ReconciliationOutcome(StrEnum):
     MISSING_HERE = "missing here"
     MISSING_THERE = "missing there"
     PRICE_DIFFERS = "price differs"
+    INVOICE_INCOMPLETE = "invoice incomplete"
     IN_PROGRESS = "in progress"
+    OUTSIDE_PERIOD = "outside of the period"
 
 
 class LedgerOrder(Struct, kw_only=True):
-    """The entries of one order. `first`: its first entry."""
+    """The entries of one order. `first`: its first entry. `last_posted_at`: of its last one besides corrections.
+    `corrected_until`: the time of the last charge that a correction was made from."""
 
     first: LedgerEntry
+    last_posted_at: float
+    corrected_until: float = -math.inf
     ticket: str = ""
     amounts: Counter[LedgerLine] = field(default_factory=Counter)
     images: Counter[LedgerLine] = field(default_factory=Counter)
@@ -53,6 +80,17 @@ class LedgerOrder(Struct, kw_only=True):
     @property
     def suspected(self) -> int:
         return self.amounts[LedgerLine.SUSPECTED]
+
+    @property
+    def first_charge_at(self) -> float:
+        """Since when the seller may have charged it."""
+        day = datetime.fromisoformat(self.first.day).replace(tzinfo=UTC)
+        return (day + timedelta(hours=self.first.hour or 0)).timestamp()
+
+    @property
+    def last_charge_at(self) -> float:
+        """Until when the seller may have charged it."""
+        return self.last_posted_at + SETTLING_SECONDS
 
     @property
     def reference(self) -> str:
@@ -73,14 +111,24 @@ class OrderFinding(Struct, frozen=True, kw_only=True):
 
 
 def group_orders(entries: Iterable[LedgerEntry]) -> list[LedgerOrder]:
-    """Groups entries by order. Attempt 0 is a charge without an order of the gateway, found by its ticket."""
-    orders: dict[tuple[str, int, str], LedgerOrder] = {}
-    for entry in entries:
-        key = (entry.job, entry.attempt, "" if entry.attempt else entry.ticket)
-        order = orders.setdefault(key, LedgerOrder(first=entry))
+    """Groups entries by order. Attempt 0 is a charge without an order of the gateway, found by its ticket. If there is
+    an order with this ticket, the charge belongs to it: it was booked when only the charge was compared."""
+    orders: dict[tuple[str, int] | str, LedgerOrder] = {}
+    by_ticket: dict[str, LedgerOrder] = {}
+    for entry in sorted(entries, key=lambda entry: entry.attempt == 0):
+        order = orders.get((entry.job, entry.attempt)) if entry.attempt else by_ticket.get(entry.ticket)
+        if order is None:
+            order = LedgerOrder(first=entry, last_posted_at=entry.posted_at)
+            orders[(entry.job, entry.attempt) if entry.attempt else entry.ticket] = order
+        if not entry.correction:
+            order.last_posted_at = max(order.last_posted_at, entry.posted_at)
+        if entry.charged_at is not None:
+            order.corrected_until = max(order.corrected_until, entry.charged_at)
         order.ticket = entry.ticket or order.ticket
         order.amounts[entry.line] += entry.amount
         order.images[entry.line] += entry.images
+        if order.ticket:
+            by_ticket[order.ticket] = order
     return list(orders.values())
 
 
@@ -102,20 +150,24 @@ class Reconciliation:
         self._by_reference = {order.reference: order for order in self._orders if order.reference}
         self._by_job = {order.first.job: order for order in self._orders if order.first.job}
 
-    def compare(self, charges: Iterable[SellerCharge], first_at: float, last_at: float) -> Iterator[OrderFinding]:
-        """Yields a finding for each order. An order without a charge counts only if it was booked in this period: its
-        charge may be on another invoice."""
+    def compare(self, charges: Iterable[SellerCharge], period: Period) -> Iterator[OrderFinding]:
+        """Yields a finding for each charge, and for each order without one.
+
+        All charges are matched, since the gateway and the seller may count an order to different days. The period
+        applies to those that remain: their counterpart may be on another invoice.
+        """
         seen: set[int] = set()
         for charge, order in self._match_orders(charges):
-            if order is None:
-                if charge.amount:
-                    yield self._report_unknown(charge)
-                continue
-            seen.add(id(order))
-            yield self._compare_order(charge, order)
+            if order is not None:
+                seen.add(id(order))
+                yield self._compare_order(charge, order, period)
+            elif not period.contains(charge):
+                yield _report_without_correction(ReconciliationOutcome.OUTSIDE_PERIOD, charge)
+            elif charge.amount:
+                yield self._report_unknown(charge, period)
         for order in self._orders:
-            in_period = first_at <= order.first.posted_at <= last_at
-            if id(order) not in seen and in_period and (order.booked or order.suspected):
+            is_covered = period.first_at <= order.first_charge_at and order.last_charge_at <= period.last_at
+            if id(order) not in seen and is_covered and (order.booked or order.suspected):
                 yield self._report_uncharged(order)
 
     def _match_orders(self, charges: Iterable[SellerCharge]) -> Iterator[tuple[SellerCharge, LedgerOrder | None]]:
@@ -134,8 +186,12 @@ class Reconciliation:
                 matched.add(id(order))
             yield charge, None if is_other else order
 
-    def _compare_order(self, charge: SellerCharge, order: LedgerOrder) -> OrderFinding:
+    def _compare_order(self, charge: SellerCharge, order: LedgerOrder, period: Period) -> OrderFinding:
         difference = charge.amount - order.booked
+        if (difference or order.suspected) and order.last_charge_at > self._now:
+            return self._make_finding(ReconciliationOutcome.IN_PROGRESS, order, charge, [])
+        if difference and _may_lack_charges(charge, order, period):
+            return self._make_finding(ReconciliationOutcome.INVOICE_INCOMPLETE, order, charge, [])
         outcome = ReconciliationOutcome.MATCHED if difference == 0 else ReconciliationOutcome.PRICE_DIFFERS
         entries = []
         if order.suspected:
@@ -175,20 +231,20 @@ class Reconciliation:
             charged=charge.amount,
             booked=order.booked,
             suspected=order.suspected,
-            correction=self._make_correction([replace(entry, ticket=ticket) for entry in entries], order),
+            correction=self._make_correction([replace(entry, ticket=ticket) for entry in entries], order, charge),
         )
 
-    def _report_unknown(self, charge: SellerCharge) -> OrderFinding:
+    def _report_unknown(self, charge: SellerCharge, period: Period) -> OrderFinding:
         """Reports a charge of which the ledger has no order. Its reference may lead to a job, and so to a team."""
         job_id, attempt_number = parse_reference(charge.reference)
         order_id, job = charge.order_id or charge.reference, self._jobs.get(job_id)
         attempt = job.get_attempt(attempt_number) if job else None
         if attempt is not None and attempt.state.is_open:
-            return OrderFinding(
-                outcome=ReconciliationOutcome.IN_PROGRESS, order_id=order_id, job=job_id, charged=charge.amount
-            )
+            return _report_without_correction(ReconciliationOutcome.IN_PROGRESS, charge)
+        if charge.amount < 0:
+            return _report_without_correction(ReconciliationOutcome.INVOICE_INCOMPLETE, charge)
         entry = replace(
-            self._make_unknown_entry(charge, job_id, attempt_number),
+            self._make_unknown_entry(charge, job_id, attempt_number, period),
             line=LedgerLine.ORPHAN,
             amount=charge.amount,
             images=charge.images,
@@ -196,7 +252,7 @@ class Reconciliation:
             ticket=order_id,
             reason=CHARGED_REASON,
         )
-        correction = self._make_correction([entry], None)
+        correction = self._make_correction([entry], None, charge)
         return OrderFinding(
             outcome=ReconciliationOutcome.MISSING_HERE,
             order_id=order_id,
@@ -205,13 +261,20 @@ class Reconciliation:
             correction=correction,
         )
 
-    def _make_unknown_entry(self, charge: SellerCharge, job_id: str, attempt_number: int) -> LedgerEntry:
-        """Makes an entry with the team, the model, the day and the hour of the job, as far as they are known."""
+    def _make_unknown_entry(
+        self, charge: SellerCharge, job_id: str, attempt_number: int, period: Period
+    ) -> LedgerEntry:
+        """Makes an entry with the team, the model, the day and the hour of the job, as far as they are known. Its day
+        is one of those that are compared again with the same period, so that the charge is then found."""
+        moment = min(self._now, period.last_at) if charge.charged_at is None else charge.charged_at
         if related := self._by_job.get(job_id):
-            return related.first
+            if related.first_charge_at >= period.first_order_at:
+                return related.first
+            return replace(related.first, day=list_budget_windows(moment)[0], hour=get_hour(moment))
         job = self._jobs.get(job_id)
         attempt = job.get_attempt(attempt_number) if job else None
-        moment = job.created_at if job else self._now if charge.charged_at is None else charge.charged_at
+        if job and period.first_order_at <= job.created_at <= period.last_at:
+            moment = job.created_at
         return LedgerEntry(
             day=list_budget_windows(moment)[0],
             hour=get_hour(moment),
@@ -229,7 +292,9 @@ class Reconciliation:
             budget_key=job.budget_key if job else "",
         )
 
-    def _make_correction(self, entries: list[LedgerEntry], order: LedgerOrder | None) -> Correction | None:
+    def _make_correction(
+        self, entries: list[LedgerEntry], order: LedgerOrder | None, charge: SellerCharge
+    ) -> Correction | None:
         """Makes the correction. Its id follows from the ledger and from the change, so another command that compared
         the same does not book it again."""
         if not entries:
@@ -239,8 +304,31 @@ class Reconciliation:
         changes = [(entry.line, entry.amount) for entry in entries]
         text = repr((self._seller, first.job, first.attempt, first.ticket, state, changes))
         correction_id = hashlib.blake2b(text.encode(), digest_size=12).hexdigest()
-        booked = (replace(entry, posted_at=self._now, correction=correction_id) for entry in entries)
+        charged_at = charge.charged_at if charge.last_charged_at is None else charge.last_charged_at
+        booked = (
+            replace(entry, posted_at=self._now, correction=correction_id, charged_at=charged_at) for entry in entries
+        )
         return Correction(id=correction_id, entries=tuple(booked))
+
+
+def _report_without_correction(outcome: ReconciliationOutcome, charge: SellerCharge) -> OrderFinding:
+    """Reports a charge without an order of the ledger."""
+    return OrderFinding(
+        outcome=outcome,
+        order_id=charge.order_id or charge.reference,
+        job=parse_reference(charge.reference)[0],
+        charged=charge.amount,
+    )
+
+
+def _may_lack_charges(charge: SellerCharge, order: LedgerOrder, period: Period) -> bool:
+    """Whether another invoice may have a part of what the order cost, so that the difference says nothing: a refund
+    without its charge, a further charge of an order of before the period, or an invoice from before a correction. An
+    order of long before the period may also expire earlier than the period: then its correction would be forgotten."""
+    first_complete_at = period.first_at if order.booked else period.first_order_at
+    times = [at for at in (charge.charged_at, charge.last_charged_at) if at is not None]
+    is_older_invoice = max(times, default=-math.inf) < order.corrected_until
+    return charge.amount < 0 or order.first_charge_at < first_complete_at or is_older_invoice
 
 
 def _reverse_suspected(order: LedgerOrder, reason: str) -> LedgerEntry:

@@ -2,34 +2,30 @@
 
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 
 from msgspec import Struct
 
 from gateway.jobs.commit import LedgerEntry
-from gateway.jobs.job import Job
+from gateway.jobs.job import Job, order_reference
 from gateway.ledger.invoice_file import InvalidInvoice, SellerCharge
-from gateway.ledger.reconciliation import OrderFinding, Reconciliation, group_orders, parse_reference
+from gateway.ledger.reconciliation import (
+    MAX_ORDER_AGE_SECONDS,
+    SETTLING_SECONDS,
+    OrderFinding,
+    Period,
+    Reconciliation,
+    group_orders,
+    parse_reference,
+)
 from gateway.store.api_keys import AdminEvent, ApiKeyChange, make_event_id, make_table_version
 from gateway.store.base import DAY_SECONDS, Store, StoreUnavailable
 from gateway.store.ledger_totals import MAX_DAYS, list_days
 from gateway.store.partitions import is_job_id
 
-# An order may be charged so much later than its job was created.
-MAX_ORDER_AGE_SECONDS = 3 * DAY_SECONDS
-# An order of the last day may still be open, so that the ledger does not have it yet.
-SETTLING_SECONDS = DAY_SECONDS
+# Entries and the ids of corrections are deleted by the day. Those of the first kept day may be deleted meanwhile.
+RETENTION_MARGIN_SECONDS = DAY_SECONDS
 MAX_TRIES = 10
-
-
-class Period(Struct, frozen=True):
-    """From when to when the charges are compared, in seconds since 1970, both included."""
-
-    first_at: float
-    last_at: float
-
-    def contains(self, charge: SellerCharge) -> bool:
-        return charge.charged_at is None or self.first_at <= charge.charged_at <= self.last_at
 
 
 class Auditor(Struct, frozen=True):
@@ -43,12 +39,13 @@ class Auditor(Struct, frozen=True):
 def select_period(
     charges: Collection[SellerCharge], now: float, first_at: float | None = None, last_at: float | None = None
 ) -> Period:
-    """Returns the given period; without it, that of the charges, up to a day ago. Raises InvalidInvoice."""
+    """Returns the given period; without it, the days of the charges. It ends a day ago at the latest: an order of the
+    last day may still be open, so that the ledger does not have it yet. Raises InvalidInvoice."""
     times = [charge.charged_at for charge in charges if charge.charged_at is not None]
     if (first_at is None or last_at is None) and not times:
         raise InvalidInvoice("The invoice has no times: say with --since and --until which days it covers.")
-    first = min(times) if first_at is None else first_at
-    last = min(max(times), now - SETTLING_SECONDS) if last_at is None else last_at
+    first = _get_day_start(min(times)) if first_at is None else first_at
+    last = min(_get_day_start(max(times)) + DAY_SECONDS - 1 if last_at is None else last_at, now - SETTLING_SECONDS)
     if last - first > MAX_DAYS * DAY_SECONDS:
         raise InvalidInvoice("The invoice covers more than ten years: check the column of the time.")
     return Period(first, last)
@@ -57,21 +54,43 @@ def select_period(
 async def compare_charges(
     store: Store, sellers: Sequence[str], charges: Iterable[SellerCharge], period: Period, now: float
 ) -> tuple[OrderFinding, ...]:
-    """Compares the charges of the period with the ledger. Changes nothing.
+    """Compares the charges with the ledger. Changes nothing. Raises InvalidInvoice if the ledger does not
+    have the whole period any more: every charge would be missing here, and each run would book it again.
 
     `sellers`: those with the same account, whose orders may be on the same invoice. Charges that the ledger does not
     have belong to the first one.
     """
-    compared = [charge for charge in charges if period.contains(charge)]
-    orders = group_orders([entry for entry in await _list_entries(store, period) if entry.seller in sellers])
-    jobs = await _load_jobs(store, compared)
+    _require_kept_entries(store, period, now)
+    charges = list(charges)
+    entries = await _list_entries(store, period, charges, now)
+    orders = group_orders([entry for entry in entries if entry.seller in sellers])
+    jobs = await _load_jobs(store, filter(period.contains, charges))
     reconciliation = Reconciliation(sellers[0], orders, jobs, now)
-    return tuple(reconciliation.compare(compared, period.first_at, period.last_at))
+    return tuple(reconciliation.compare(charges, period))
 
 
-async def _list_entries(store: Store, period: Period) -> list[LedgerEntry]:
-    first, last = (_to_day(at) for at in (period.first_at - MAX_ORDER_AGE_SECONDS, period.last_at))
-    return [entry for day in list_days(first, last) for entry in await store.list_ledger_entries(day)]
+def _require_kept_entries(store: Store, period: Period, now: float) -> None:
+    first_kept_day = _to_day(now - store.retention.ledger)
+    margin = timedelta(seconds=MAX_ORDER_AGE_SECONDS + RETENTION_MARGIN_SECONDS)
+    first_comparable_day = (date.fromisoformat(first_kept_day) + margin).isoformat()
+    if _to_day(period.first_at) < first_comparable_day:
+        raise InvalidInvoice(
+            f"The period begins on {_to_day(period.first_at)}, and the ledger has its entries since {first_kept_day}"
+            f" (retention.ledger_days). Nothing was booked: choose --since {first_comparable_day} or later."
+        )
+
+
+async def _list_entries(store: Store, period: Period, charges: Iterable[SellerCharge], now: float) -> list[LedgerEntry]:
+    """Lists the entries of the period, and those of orders before it that the charges name."""
+    names = {name for charge in charges for name in (charge.order_id, charge.reference) if name}
+    # A day more: clocks of sellers differ.
+    first, last = (_to_day(at) for at in (period.first_order_at, period.last_at + DAY_SECONDS))
+    return [
+        entry
+        for day in list_days(_to_day(now - store.retention.ledger), last)
+        for entry in await store.list_ledger_entries(day)
+        if day >= first or entry.ticket in names or order_reference(entry.job, entry.attempt) in names
+    ]
 
 
 async def _load_jobs(store: Store, charges: Iterable[SellerCharge]) -> dict[str, Job]:
@@ -115,6 +134,10 @@ async def _record_event(store: Store, auditor: Auditor, details: dict[str, objec
         ):
             return
     raise StoreUnavailable("The corrections are booked, but their admin event could not be recorded.")
+
+
+def _get_day_start(timestamp: float) -> float:
+    return timestamp // DAY_SECONDS * DAY_SECONDS
 
 
 def _to_day(timestamp: float) -> str:

@@ -6,15 +6,15 @@ from hashlib import blake2b
 from msgspec import Struct
 
 from gateway.config.policy_schema import CanaryConfig, PolicyConfig
-from gateway.routing.signals import CellSignals, is_below_conformance
+from gateway.routing.signals import MIN_DELIVERIES, CellSignals, is_below_conformance
 
-# A canary may charge this much of what its configured prices say, and must deliver this share of what it charges.
+# A canary may charge this much of what its configured prices say, and must deliver this share of what is ordered.
 MAX_CHARGED_PERCENT, MIN_DELIVERED_PERCENT = 105, 90
 
 
 class CanaryProgress(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """The deliveries and charges of a seller. `undelivered`: images that it charged, or may have charged, without
-    delivery. `charged`, `quoted`: micro-USD of the delivered images, by the ledger and by the configured prices."""
+    """The deliveries and charges of a seller. `undelivered`: images whose orders there have ended without delivery.
+    `charged`, `quoted`: micro-USD of the delivered images, by the ledger and by the configured prices."""
 
     images: int = 0
     undelivered: int = 0
@@ -66,12 +66,17 @@ def has_delivered(config: CanaryConfig, progress: CanaryProgress) -> bool:
     return not any(_list_open_deliveries(config, progress))
 
 
+def count_delivered_share(config: CanaryConfig, progress: CanaryProgress) -> float:
+    """Returns the share of the images that it has delivered, at most 1."""
+    return min(1.0, progress.images / config.until)
+
+
 def _list_open_deliveries(config: CanaryConfig, progress: CanaryProgress) -> Iterator[str]:
     if progress.images < config.until:
         yield f"{progress.images} of {config.until} delivered"
-    charged_images = progress.images + progress.undelivered
-    if progress.images * 100 < charged_images * MIN_DELIVERED_PERCENT:
-        yield f"{progress.undelivered} of {charged_images} charged images not delivered"
+    ordered_images = progress.images + progress.undelivered
+    if progress.images * 100 < ordered_images * MIN_DELIVERED_PERCENT:
+        yield f"{progress.undelivered} of {ordered_images} ordered images not delivered"
     if progress.charged * 100 > progress.quoted * MAX_CHARGED_PERCENT:
         yield f"charges {_format_excess(progress)} more than its configured prices"
 
@@ -82,6 +87,8 @@ def _list_open_conditions(config: CanaryConfig, progress: CanaryProgress, signal
         yield "unhealthy"
     if not signals.faithful or is_below_conformance(signals.deliveries, signals.conformance or 0.0):
         yield signals.conformance_text
+    elif (conforming := round(signals.deliveries * (signals.conformance or 0.0))) < MIN_DELIVERIES:
+        yield f"{conforming} of {MIN_DELIVERIES} deliveries of this cell as ordered"
 
 
 def _format_excess(progress: CanaryProgress) -> str:

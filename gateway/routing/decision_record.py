@@ -16,7 +16,7 @@ from gateway.jobs.job import round_timestamp
 from gateway.routing.canary import NO_CANARIES, Canaries, CanaryProgress
 from gateway.routing.plan import ExcludedOffer, Plan, RankedOffer, RoutingQuery, make_plan
 from gateway.routing.plan_json import format_rule
-from gateway.routing.routing_request import RequestedParams
+from gateway.routing.routing_request import RequestedParams, RoutingRequest
 from gateway.routing.signals import UNKNOWN_SIGNALS, CellSignals, Signals
 from providers.orders import Cell
 
@@ -52,8 +52,8 @@ class DecisionRecord(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     `query`: with the metadata that the rules can match on, and no other. `requested`: size, quality, format and
     background as the client sent them. `draw`: the random number of a weighted policy. `rule`: the rule that chose the
-    policy; None if the client named it. `canaries`: the progress of the policy's canary, if it has one. `ranked`: best
-    first.
+    policy; None if the client named it. `canaries`: the progress of the policy's canary, if it has one.
+    `degraded_from`: the cell that the client asked for, if a budget did not suffice for it. `ranked`: best first.
     """
 
     decided_at: float
@@ -65,6 +65,7 @@ class DecisionRecord(Struct, frozen=True, kw_only=True, omit_defaults=True):
     requested: RequestedParams = RequestedParams()
     largest_input_edge: int = 0
     canaries: dict[str, CanaryProgress] = {}
+    degraded_from: Cell | None = None
     ranked: tuple[RankedSeller, ...]
     excluded: tuple[ExcludedSeller, ...] = ()
 
@@ -79,6 +80,7 @@ class PlannedRequest(Struct, frozen=True, kw_only=True):
     requested: RequestedParams = RequestedParams()
     largest_input_edge: int = 0
     canaries: Canaries = NO_CANARIES
+    degraded_from: Cell | None = None
 
 
 _encode = msgspec.json.Encoder().encode
@@ -86,7 +88,7 @@ _decoder = msgspec.json.Decoder(DecisionRecord)
 
 
 def make_decision_record(catalogue: Catalogue, planned: PlannedRequest, decided_at: float) -> DecisionRecord:
-    plan, model, cell = planned.plan, planned.query.request.model, _get_cell(planned.query)
+    plan, model, cell = planned.plan, planned.query.request.model, get_request_cell(planned.query.request)
     return DecisionRecord(
         decided_at=round_timestamp(decided_at),
         config_hash=plan.config_hash,
@@ -97,6 +99,7 @@ def make_decision_record(catalogue: Catalogue, planned: PlannedRequest, decided_
         requested=planned.requested,
         largest_input_edge=planned.largest_input_edge,
         canaries=_select_canary(catalogue, planned),
+        degraded_from=planned.degraded_from,
         ranked=tuple(map(_make_ranked_seller, plan.ranked)),
         excluded=tuple(
             [_make_excluded_seller(offer, planned.signals, (offer.seller, model, cell)) for offer in plan.excluded]
@@ -110,9 +113,8 @@ def _select_canary(catalogue: Catalogue, planned: PlannedRequest) -> dict[str, C
     return {canary.seller: progress} if canary and progress else {}
 
 
-def _get_cell(query: RoutingQuery) -> Cell:
+def get_request_cell(request: RoutingRequest) -> Cell:
     """Returns the cell of a request, which is the same at every seller."""
-    request = query.request
     return Cell(request.operation, request.target.resolution, request.quality)
 
 
@@ -153,7 +155,7 @@ def decode_decision_record(data: bytes) -> DecisionRecord:
 
 def replay_plan(record: DecisionRecord, catalogue: Catalogue) -> Plan:
     """Makes the plan again. With the configuration of the record's hash, it is the plan that was recorded."""
-    model, cell = record.query.request.model, _get_cell(record.query)
+    model, cell = record.query.request.model, get_request_cell(record.query.request)
     sellers: tuple[RankedSeller | ExcludedSeller, ...] = (*record.ranked, *record.excluded)
     signals = {(entry.seller, model, cell): entry.signals for entry in sellers}
     return make_plan(catalogue, record.query, signals, record.draw, record.canaries)

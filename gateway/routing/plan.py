@@ -171,7 +171,8 @@ def make_plan_with_policy(
     limits = combine_limits(policy, catalogue.teams.get(query.team or ""), query.limits)
     can_exclude = _can_exclude(policy, limits)
     canary = find_canary(name, policy, inputs.canaries, inputs.draw)
-    canary_text = ""
+    # Of the canary, if it gets this request.
+    canary_texts: dict[str, str] = {}
     candidates: list[Candidate] = []
     excluded: list[ExcludedOffer] = []
     for result in match_offers(catalogue, request.model, fit_requirements(request)):
@@ -182,26 +183,19 @@ def make_plan_with_policy(
         candidate = _make_candidate(result, request, inputs.signals)
         if can_exclude and (reasons := _exclusion_reasons(candidate, policy, limits)):
             excluded.append(ExcludedOffer(seller, reasons, candidate))
-        elif canary and seller == canary.config.seller and (text := canary.describe(candidate.signals)):
-            if canary.is_chosen:
-                canary_text = text
-                candidates.append(candidate)
-            else:
+            continue
+        if canary and seller == canary.config.seller and (text := canary.describe(candidate.signals)):
+            if not canary.is_chosen:
                 excluded.append(ExcludedOffer(seller, (text,), candidate))
-        else:
-            candidates.append(candidate)
+                continue
+            canary_texts[seller] = text
+        candidates.append(candidate)
     deadline = limits.max_seconds if policy.rank == "deadline" else None
     ranking = rank_candidates(candidates, policy, inputs.draw, deadline)
-    if canary_text and canary:
-        ranking = move_to_front(ranking, canary.config.seller)
+    for seller in canary_texts:
+        ranking = move_to_front(ranking, seller)
     ranked = tuple(
-        RankedOffer(
-            candidate,
-            position,
-            policy.rank,
-            deadline,
-            canary_text if canary and candidate.seller == canary.config.seller else "",
-        )
+        RankedOffer(candidate, position, policy.rank, deadline, canary_texts.get(candidate.seller, ""))
         for position, candidate in enumerate(ranking)
     )
     return Plan(
@@ -211,7 +205,7 @@ def make_plan_with_policy(
         rule_number=rule_number,
         failover=policy.failover,
         config_hash=catalogue.hash,
-        split_counts=_split_request(request.n, policy, ranked) if policy.split else (),
+        split_counts=_split_request(request.n, policy, ranked),
     )
 
 

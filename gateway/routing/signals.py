@@ -16,9 +16,10 @@ MIN_CONFORMANCE = 0.9
 class CellSignals(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Signals of a cell. None means that nothing is measured yet; the offer's own expectation is used instead.
 
-    `conformance` is the share of `deliveries` that were as ordered. `faithful` is false while that share is too low,
-    and true again when a probe order is due. `refusal`: why the seller refuses the account, until a check of it passes.
-    `charged_price`: what the seller charges per image, in micro-USD, if that is believed.
+    `p50`: the seconds of successful orders; `p90`: of these and of orders that failed late. `conformance` is the share
+    of `deliveries` that were as ordered. `faithful` is false while that share is too low, and true again when a probe
+    order is due. `refusal`: why the seller refuses the account, until a check of it passes. `charged_price`: what the
+    seller charges per image, in micro-USD, if that is believed.
     """
 
     healthy: bool = True

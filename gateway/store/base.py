@@ -73,8 +73,16 @@ class StoreOutcomeUnknown(StoreUnavailable):
 class StoreFull(StoreUnavailable):
     """There is no room for new jobs. Updates of existing jobs may still be recorded."""
 
+    is_public = True
 
-class StoreMisconfigured(StoreError):
+
+class StoreReadOnly(StoreUnavailable):
+    """The store can be read, and refuses every write. The text says why, and what to do."""
+
+    is_public = True
+
+
+class StoreMisconfigured(StoreUnavailable):
     """The store would lose jobs with its present configuration. The text says what to change."""
 
 
@@ -174,12 +182,13 @@ class Store(Protocol):
     """Stores jobs. A commit is applied completely or not at all, and only once, however often it is sent.
 
     If the task that awaits a call is cancelled, the call is still executed. Every call may raise StoreUnavailable.
-    `is_shared`: other replicas may change jobs, too.
+    `is_shared`: other replicas may change jobs, too. `retention`: how long entries and totals are kept.
     """
 
     replica_id: str
     partitions: Sequence[int]
     is_shared: bool
+    retention: Retention
 
     async def open(self) -> Self:
         """Connects and checks the server or file. Raises StoreMisconfigured if jobs could be lost; `warnings` lists

@@ -5,7 +5,7 @@ from base64 import b32encode
 
 import msgspec
 
-from gateway.jobs.budgets import BudgetLimit, WindowKind, make_owner
+from gateway.jobs.budgets import BudgetLimit, WindowKind
 from gateway.store.team_records import RecordContent, TeamRecord
 
 THRESHOLD_PREFIX = "threshold_"
@@ -25,10 +25,6 @@ class ReachedThreshold(RecordContent, frozen=True, kw_only=True, omit_defaults=T
     spent: int
     key_id: str = ""
     is_announced: bool = False
-
-    @property
-    def owner(self) -> str:
-        return make_owner(self.team, self.key_id)
 
 
 _decoder = msgspec.msgpack.Decoder(ReachedThreshold)

@@ -1,5 +1,5 @@
-"""Records of teams beside their jobs: files, batches, webhooks, and what happened to budgets. A store keeps them with a
-version and a due time."""
+"""Records of teams beside their jobs: files, batches, webhooks and their targets, and what happened to budgets. A store
+keeps them with a version and a due time."""
 
 import re
 from enum import StrEnum
@@ -13,7 +13,7 @@ MAX_PAGE_RECORDS = 100
 # The id of a mark is this, and the id of the deleted record.
 DELETED_PREFIX = "deleted_"
 _RECORD_ID = re.compile(
-    rf"(?:{DELETED_PREFIX})?(?:file-|batch_|delivery_|override_|threshold_)[0-9a-z]{{28}}", re.ASCII
+    rf"(?:{DELETED_PREFIX})?(?:file-|batch_|delivery_|override_|threshold_|targets_)[0-9a-z]{{28}}", re.ASCII
 )
 
 
@@ -27,6 +27,7 @@ class RecordKind(StrEnum):
     DELETED = "deleted"
     BUDGET_OVERRIDE = "budget_override"
     BUDGET_THRESHOLD = "budget_threshold"
+    WEBHOOK_TARGETS = "webhook_targets"
 
 
 class TeamRecord(Struct, frozen=True, kw_only=True):

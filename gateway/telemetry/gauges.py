@@ -7,14 +7,17 @@ from msgspec import Struct
 
 from gateway.api.batches.batch_scheduler import BatchLoad
 from gateway.catalogue import Catalogue, Offer
+from gateway.config.policy_schema import CanaryConfig
 from gateway.engine.account_checker import get_recent_balance
 from gateway.engine.engine import Engine
 from gateway.health.account_check import FAULTS_BY_REFUSAL
 from gateway.health.health_tracker import HealthKey
 from gateway.memory_budget import MemoryBudget
 from gateway.money import MICROS_PER_USD
+from gateway.routing.canary import NO_PROGRESS, CanaryProgress, count_delivered_share, has_delivered
 from gateway.task_supervisor import TaskSupervisor
 from gateway.telemetry import account_metric_table as account_table
+from gateway.telemetry import canary_metric_table as canary_table
 from gateway.telemetry import metric_table as table
 from gateway.telemetry.metric_families import Samples
 from gateway.telemetry.metric_row import MetricRow
@@ -61,6 +64,8 @@ class GaugeReader:
             account_table.ACCOUNT_LOW_BALANCE: lambda: self._read_accounts(self._get_low_balance),
             table.CELL_BREAKER_STATE: self._read_cell_states,
             table.CELL_CONFORMANCE: self._read_conformance,
+            canary_table.CANARY_DELIVERED: lambda: self._read_canaries(count_delivered_share),
+            canary_table.CANARY_PASSED: lambda: self._read_canaries(has_delivered),
             table.EXPECTED_ORDER_DURATION: self._read_expected_durations,
             table.RETRIES_AVAILABLE: lambda: [((), context.retry_budget.count_available(context.monotonic()))],
             table.TASK_UP: self._read_tasks,
@@ -110,6 +115,12 @@ class GaugeReader:
             conformance = self._context.health.get_signals(health_key, now).conformance
             if conformance is not None:
                 yield labels, conformance
+
+    def _read_canaries(self, read_canary: Callable[[CanaryConfig, CanaryProgress], float]) -> Iterator[Sample]:
+        progress = self._context.canaries.progress
+        for name, policy in self._sources.get_catalogue().policies.policies.items():
+            if canary := policy.canary:
+                yield (name, canary.seller), float(read_canary(canary, progress.get(canary.seller, NO_PROGRESS)))
 
     def _read_expected_durations(self) -> Iterator[Sample]:
         for offer in self._sources.get_catalogue().iter_offers():

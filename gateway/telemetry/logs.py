@@ -25,6 +25,8 @@ import msgspec
 import structlog
 
 from gateway.engine.account_events import AccountRefused
+from gateway.engine.moderation_client import ALLOWED, REFUSED
+from gateway.engine.moderation_events import ModerationAnswered
 from gateway.events import (
     AttemptEnded,
     AttemptRecorded,
@@ -101,6 +103,9 @@ class EventLogger:
             self.log_limited(
                 (event_text, event.component, event.message), REQUEST_ERROR_BURST, level, event_text, **fields
             )
+        elif isinstance(event, ModerationAnswered) and level == "warning":
+            kind = event_text, event.hook, event.team, event.outcome
+            self.log_limited(kind, DEFAULT_BURST, level, event_text, **fields)
         elif isinstance(event, ErrorReported) and event.task is not None:
             self.log_limited((ErrorReported, event.task), DEFAULT_BURST, level, event_text, **fields)
         else:
@@ -231,6 +236,10 @@ def _get_webhook_level(event: WebhookAttempted) -> str:
     return "debug" if event.delivery_status in ("pending", "delivered") else "info"
 
 
+def _get_moderation_level(event: ModerationAnswered) -> str:
+    return {ALLOWED: "debug", REFUSED: "info"}.get(event.outcome, "warning")
+
+
 # Events without a row have the level info.
 _LEVELS: dict[type[Event], str | Callable[[Any], str | None] | None] = {
     RequestCompleted: _get_request_level,
@@ -249,6 +258,7 @@ _LEVELS: dict[type[Event], str | Callable[[Any], str | None] | None] = {
     AttemptEnded: _get_attempt_level,
     LedgerEntryPosted: _get_ledger_level,
     WebhookAttempted: _get_webhook_level,
+    ModerationAnswered: _get_moderation_level,
 }
 
 

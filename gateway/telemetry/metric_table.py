@@ -6,6 +6,7 @@ the configuration, routes, states, fault kinds. They never come from a request.
 
 from gateway.events import COMPONENTS, CallbackOutcome, CommitResult
 from gateway.telemetry import account_metric_table, store_metric_table, webhook_metric_table
+from gateway.telemetry.canary_metric_table import CANARIES
 from gateway.telemetry.metric_row import CELL_LABELS, STEP_BUCKETS, WAIT_BUCKETS, MetricKind, MetricRow
 from gateway.telemetry.spans import DROP_REASONS
 from providers import ADAPTERS
@@ -248,7 +249,9 @@ PRICE_DRIFT = _counter(
     (*CELL_LABELS, "direction"),
 )
 PRICE_MISMATCHES = _counter(
-    "igw_price_mismatches_total", "Orders that the seller did not charge at its configured price.", CELL_LABELS
+    "igw_price_mismatches_total",
+    "Orders that the seller did not charge at its configured price. By tokens: that cost more than their tokens.",
+    CELL_LABELS,
 )
 
 # --- the process
@@ -360,6 +363,7 @@ SECTIONS: dict[str, tuple[MetricRow, ...]] = {
         ACCOUNT_BREAKER_STATE,
         account_metric_table.ACCOUNT_REFUSED,
         CELL_CONFORMANCE,
+        *CANARIES,
         EXPECTED_ORDER_DURATION,
         ACCOUNT_ORDERS,
         ACCOUNT_WAITING,
@@ -368,6 +372,7 @@ SECTIONS: dict[str, tuple[MetricRow, ...]] = {
         RETRIES_AVAILABLE,
     ),
     "Webhooks": webhook_metric_table.WEBHOOKS,
+    "Moderation": webhook_metric_table.MODERATION,
     "Money": (*store_metric_table.MONEY, PRICE_MISMATCHES, PRICE_DRIFT, *account_metric_table.BALANCES),
     "The store and its replicas": store_metric_table.STORE_AND_REPLICAS,
     "The process": (

@@ -9,6 +9,7 @@ from prometheus_client.openmetrics import exposition as openmetrics
 
 from gateway import events
 from gateway.access.budget_events import BudgetThresholdReached
+from gateway.engine.moderation_events import ModerationAnswered
 from gateway.jobs.job import JobState
 from gateway.money import MICROS_PER_USD
 from gateway.telemetry import metric_table as table
@@ -17,7 +18,7 @@ from gateway.telemetry import webhook_metric_table as webhook_table
 from gateway.telemetry.metric_families import MetricFamilies, Samples
 from gateway.telemetry.metric_row import MetricRow
 from gateway.webhooks.webhook_events import WebhookAttempted
-from providers.faults import FaultKind
+from providers.faults import CONTENT_FAULTS, MODERATION_FAULTS, FaultKind
 from providers.orders import Cell
 
 # The prefixes of other paths to the same routes, as Azure's and older clients use them.
@@ -25,8 +26,10 @@ _ALIAS_PREFIXES = ("/openai/deployments/{deployment}", "/openai/v1", "/openai")
 _UNVERSIONED_PATHS = ("/images/", "/responses", "/models", "/batches")
 OPENMETRICS_TYPE, OPENMETRICS_VERSION, TEXT_VERSION = "application/openmetrics-text", "1.0.0", "0.0.4"
 FIRST_CLIENT_ERROR, FIRST_SERVER_ERROR = 400, 500
-# Faults whose reason is the order itself. They burn no error budget.
-_FAULTS_OF_ORDERS = {FaultKind.CONTENT_REFUSED, FaultKind.INVALID_ORDER}
+# Faults whose reason is the request itself. They burn no error budget.
+_FAULTS_OF_REQUESTS = CONTENT_FAULTS | {FaultKind.INVALID_ORDER}
+# Faults of orders that are not the seller's.
+_FAULTS_NOT_OF_SELLERS = _FAULTS_OF_REQUESTS | MODERATION_FAULTS
 
 
 class Metrics:
@@ -98,7 +101,7 @@ class Metrics:
         labels = event.model, event.cell.resolution, event.cell.quality
         if event.state is JobState.COMPLETED:
             self._observe(table.JOB_DURATION, event.seconds, *labels, job=event.job)
-        elif event.state is not JobState.CANCELLED and event.fault not in _FAULTS_OF_ORDERS:
+        elif event.state is not JobState.CANCELLED and event.fault not in _FAULTS_OF_REQUESTS:
             self._count(table.FAILED_JOBS, *labels)
             self._count(table.FAILED_JOB_SECONDS, *labels, amount=max(0.0, event.seconds))
 
@@ -111,7 +114,7 @@ class Metrics:
             self._count(table.SLOW_ORDERS, *labels, amount=float(_is_slow(event)))
         else:
             self._observe(table.FAILED_ATTEMPT_DURATION, event.seconds, event.seller, job=event.job)
-            if event.fault not in _FAULTS_OF_ORDERS:
+            if event.fault not in _FAULTS_NOT_OF_SELLERS:
                 self._count(table.FAILED_ORDERS, *labels)
                 self._count(table.FAILED_ORDER_SECONDS, *labels, amount=max(0.0, event.seconds))
 
@@ -162,6 +165,10 @@ class Metrics:
         if event.delivery_status == "delivered":
             self._observe(webhook_table.WEBHOOK_DELIVERY_DURATION, event.age_seconds, job=event.job)
 
+    def _on_moderation_answered(self, event: ModerationAnswered) -> None:
+        self._count(webhook_table.MODERATION_ANSWERS, self._get_team_label(event.team), event.hook, event.outcome)
+        self._observe(webhook_table.MODERATION_DURATION, event.seconds, event.hook, job=event.job)
+
     def _on_batch_ended(self, event: events.BatchEnded) -> None:
         team = self._get_team_label(event.team)
         self._count(table.BATCHES_ENDED, team, event.status)
@@ -205,6 +212,7 @@ _HANDLERS: dict[type[events.Event], Callable[[Metrics, Any], None]] = {
     events.CallbackHandled: Metrics._on_callback_handled,
     events.BatchEnded: Metrics._on_batch_ended,
     WebhookAttempted: Metrics._on_webhook_attempted,
+    ModerationAnswered: Metrics._on_moderation_answered,
     BudgetThresholdReached: Metrics._on_budget_threshold_reached,
     events.ConfigReloaded: Metrics._on_config_reloaded,
 }

@@ -162,6 +162,9 @@ def _sum_lifetime_totals(totals: Iterable[LifetimeTotal], team_labels: TeamLabel
     sums: Sums = {row: Counter() for row in COUNTERS}
     for total in totals:
         account = total.account
+        if account.line is LedgerLine.FAILED:
+            # It has no money: igw_attempts_total counts failed orders.
+            continue
         cell = account.cell.operation, account.cell.resolution, account.cell.quality
         by_team = team_labels.get_label(account.team), account.seller, account.model
         by_cell = account.seller, account.model, *cell

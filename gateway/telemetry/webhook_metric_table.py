@@ -1,4 +1,4 @@
-"""The metrics of webhooks, as a part of the table of all metrics."""
+"""The metrics of webhooks and moderation hooks, as a part of the table of all metrics."""
 
 from gateway.telemetry.metric_row import STEP_BUCKETS, MetricKind, MetricRow
 
@@ -35,3 +35,19 @@ WEBHOOK_LAG = MetricRow(
     "For how long the most overdue webhook has waited for its attempt. Each process sees the same: use max, not sum.",
 )
 WEBHOOKS = (WEBHOOK_ATTEMPTS, WEBHOOKS_ENDED, WEBHOOK_ATTEMPT_DURATION, WEBHOOK_DELIVERY_DURATION, WEBHOOK_LAG)
+
+MODERATION_ANSWERS = MetricRow(
+    "igw_moderation_answers_total",
+    MetricKind.COUNTER,
+    "Questions to moderation hooks, by hook (`before`, `after`) and outcome: `allowed`, `refused`, or why there was no "
+    "valid answer. An image is asked about up to five times if its hook fails closed.",
+    ("team", "hook", "outcome"),
+)
+MODERATION_DURATION = MetricRow(
+    "igw_moderation_duration_seconds",
+    MetricKind.HISTOGRAM,
+    "Time until a moderation hook answered, or was given up.",
+    ("hook",),
+    buckets=STEP_BUCKETS,
+)
+MODERATION = (MODERATION_ANSWERS, MODERATION_DURATION)

@@ -13,7 +13,7 @@ from gateway.upstream.request_builder import USER_AGENT, UnsendableRequest, vali
 from gateway.upstream.response_body_decoder import get_response_stream
 from gateway.upstream.transport_pool import HostSource, TransportOptions, TransportPoolProtocol
 
-# A response is read up to this size, so that its sender sees no broken connection. Its content is dropped.
+# A response is read up to this size, so that its sender sees no broken connection.
 MAX_RESPONSE_BYTES = 64 << 10
 _FAILURES = {
     "AddressBlocked": "address_blocked",
@@ -39,11 +39,13 @@ class WebhookRequest(Struct, frozen=True, kw_only=True):
 
 
 class WebhookAnswer(Struct, frozen=True, kw_only=True):
-    """The answer to a webhook: its status, or the reason why there is none. `retry_after`: in seconds."""
+    """The answer to a webhook: its status, or the reason why there is none. `retry_after`: in seconds. `body`: empty if
+    it is incomplete or too large. The sender of webhooks ignores it."""
 
     status: int | None = None
     failure: str | None = None
     retry_after: float = 0.0
+    body: bytes = b""
 
 
 class WebhookClient:
@@ -93,20 +95,22 @@ def _build_request(request: WebhookRequest, connect_timeout_seconds: float) -> h
 
 
 async def _read_answer(response: httpx.Response) -> WebhookAnswer:
-    """Reads the rest of the response. An error or a timeout there does not change its status."""
-    stream, size = get_response_stream(response), 0
+    """Reads the rest of the response. An error there does not change its status."""
+    stream, body = get_response_stream(response), bytearray()
     try:
         async for chunk in stream:
-            size += len(chunk)
-            if size > MAX_RESPONSE_BYTES:
+            body += chunk
+            if len(body) > MAX_RESPONSE_BYTES:
+                body.clear()
                 break
     except httpx.TransportError:
-        size = 0
+        body.clear()
     finally:
         await stream.aclose()
     retry_after = response.headers.get("retry-after", "")
     is_number = _RETRY_AFTER.fullmatch(retry_after) is not None
-    return WebhookAnswer(status=response.status_code, retry_after=float(retry_after) if is_number else 0.0)
+    seconds = float(retry_after) if is_number else 0.0
+    return WebhookAnswer(status=response.status_code, retry_after=seconds, body=bytes(body))
 
 
 def _name_connect_failure(error_name: str) -> str:

@@ -7,7 +7,7 @@ from msgspec import Struct
 
 from gateway.catalogue import Catalogue
 from gateway.config.schema import TeamConfig
-from gateway.config.value_types import TargetName
+from gateway.config.value_types import Secret
 from gateway.events import EventSink
 from gateway.jobs.document_names import WEBHOOK
 from gateway.jobs.job import Job
@@ -16,7 +16,7 @@ from gateway.timeouts_and_intervals import WebhookTiming
 from gateway.upstream.webhook_client import WebhookAnswer, WebhookClient, WebhookRequest
 from gateway.webhooks.signature import build_signed_headers
 from gateway.webhooks.webhook_body import build_body, build_thin_data
-from gateway.webhooks.webhook_records import WebhookAttempt, WebhookOutcome, WebhookRecord
+from gateway.webhooks.webhook_records import TEST_EVENT, WebhookAttempt, WebhookOutcome, WebhookRecord
 
 TRACEPARENT = "traceparent"
 GONE = 410
@@ -24,8 +24,8 @@ NO_WEBHOOKS = TeamConfig().webhooks
 
 
 class WebhookContext(Struct, frozen=True, kw_only=True):
-    """What sending webhooks needs. `load_job_body`: returns the job as `GET /v1/jobs/{id}` does, or None if its content
-    was deleted."""
+    """What sending webhooks needs. `refresh_targets`: loads the targets that admins added. `load_job_body`: returns the
+    job as `GET /v1/jobs/{id}` does, or None if its content was deleted."""
 
     store: Store
     client: WebhookClient
@@ -34,15 +34,17 @@ class WebhookContext(Struct, frozen=True, kw_only=True):
     wall_clock: Callable[[], float]
     draw_random: Callable[[], float]
     timing: WebhookTiming
+    refresh_targets: Callable[[], Awaitable[None]]
     load_job_body: Callable[[Job], Awaitable[Mapping[str, Any] | None]]
 
 
 class _Destination(Struct, frozen=True):
-    """The URL of a webhook, whether it may be private, and what its body contains."""
+    """The URL of a webhook, whether it may be private, what its body contains, and the secrets that sign it."""
 
     url: str
     is_private: bool
     payload: str
+    secrets: tuple[Secret, ...]
 
 
 async def make_attempt(context: WebhookContext, record: WebhookRecord) -> WebhookAttempt:
@@ -65,11 +67,10 @@ async def _send(context: WebhookContext, record: WebhookRecord) -> WebhookAnswer
     destination = await _find_destination(context, record)
     if isinstance(destination, WebhookOutcome):
         return destination
-    secrets = context.catalogue().webhook_secrets.get(record.team, ())
-    if not secrets:
+    if not destination.secrets:
         return WebhookOutcome.NO_SECRET
     body = await _render_body(context, record, destination.payload)
-    headers = build_signed_headers(record.id, context.wall_clock(), body, secrets)
+    headers = build_signed_headers(record.id, context.wall_clock(), body, destination.secrets)
     if record.traceparent is not None:
         headers[TRACEPARENT] = record.traceparent
     request = WebhookRequest(
@@ -79,16 +80,27 @@ async def _send(context: WebhookContext, record: WebhookRecord) -> WebhookAnswer
 
 
 async def _find_destination(context: WebhookContext, record: WebhookRecord) -> _Destination | WebhookOutcome:
-    team = context.catalogue().teams.get(record.team)
-    webhooks = team.webhooks if team else NO_WEBHOOKS
     if record.target:
-        target = webhooks.targets.get(TargetName(record.target))
-        return _Destination(target.url, target.private, target.payload) if target else WebhookOutcome.TARGET_REMOVED
+        return await _find_target(context, record)
+    catalogue = context.catalogue()
+    team = catalogue.teams.get(record.team)
+    payload, secrets = (team.webhooks if team else NO_WEBHOOKS).payload, catalogue.webhook_secrets.get(record.team, ())
     if record.url:
-        return _Destination(record.url, False, webhooks.payload)
+        return _Destination(record.url, False, payload, secrets)
     documents = await context.store.load_documents(record.job, WEBHOOK)
     url = documents.get(WEBHOOK)
-    return _Destination(url.decode(), False, webhooks.payload) if url else WebhookOutcome.JOB_DELETED
+    return _Destination(url.decode(), False, payload, secrets) if url else WebhookOutcome.JOB_DELETED
+
+
+async def _find_target(context: WebhookContext, record: WebhookRecord) -> _Destination | WebhookOutcome:
+    """Finds the target. Another replica may have added one that is unknown here, or changed one that is being tested, a
+    moment ago."""
+    if record.event == TEST_EVENT or record.target not in context.catalogue().get_webhook_targets(record.team):
+        await context.refresh_targets()
+    target = context.catalogue().get_webhook_targets(record.team).get(record.target)
+    if target is None:
+        return WebhookOutcome.TARGET_REMOVED
+    return _Destination(target.config.url, target.config.private, target.config.payload, target.secrets)
 
 
 async def _render_body(context: WebhookContext, record: WebhookRecord, payload: str) -> bytes:

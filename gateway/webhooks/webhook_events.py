@@ -1,4 +1,4 @@
-"""The event of webhooks that the sender emits."""
+"""The events of webhooks: of the sender, and of admins that change targets."""
 
 from gateway.events import Event
 
@@ -23,3 +23,16 @@ class WebhookAttempted(Event, frozen=True, kw_only=True):
     seconds: float
     delivery_status: str
     age_seconds: float
+
+
+class WebhookTargetChanged(Event, frozen=True, kw_only=True):
+    """An admin added, changed or removed a target of webhooks, or rotated its secret.
+
+    `action`: that of the event of admins. `actor`: the id of the admin's key, or the user of the command line.
+    """
+
+    action: str
+    team: str
+    target: str
+    actor: str
+    source: str

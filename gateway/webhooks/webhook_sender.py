@@ -21,8 +21,8 @@ from gateway.jobs.job import Job
 from gateway.store.base import DAY_SECONDS, ClaimedDelivery, StoreUnavailable
 from gateway.store.team_records import RecordKind, TeamRecord
 from gateway.task_supervisor import SupervisedTask
-from gateway.webhooks.host_slots import HostSlots
-from gateway.webhooks.webhook_attempt import NO_WEBHOOKS, WebhookContext, make_attempt
+from gateway.webhooks.send_slots import Group, SendSlots
+from gateway.webhooks.webhook_attempt import WebhookContext, make_attempt
 from gateway.webhooks.webhook_events import WebhookAttempted
 from gateway.webhooks.webhook_records import (
     JITTER,
@@ -46,7 +46,7 @@ class WebhookSender:
         self.lag_seconds = 0.0
         self._context = context
         self._records = context.store.team_records
-        self._slots = HostSlots()
+        self._slots = SendSlots()
         self._sends: dict[str, asyncio.Task[None]] = {}
         self._slot_freed = asyncio.Event()
         self._is_stopped = False
@@ -69,11 +69,16 @@ class WebhookSender:
         whether more may be due already."""
         timing = self._context.timing
         claimed = await self._context.store.claim_deliveries(MAX_HANDED_OVER, timing.lease_seconds)
+        if claimed:
+            # A target that was added before the end of a job gets its webhook, whichever replica has added it.
+            await self._context.refresh_targets()
         await self._gather(self._hand_over(delivery) for delivery in claimed)
         page = await self._records.list_due(RecordKind.DELIVERY, PAGE_RECORDS)
         waiting = await self._clear_page(list(self._decode_page(page)))
-        are_waiting = await self._start_attempts(waiting)
-        return are_waiting or len(page) == PAGE_RECORDS or len(claimed) == MAX_HANDED_OVER
+        # Those behind may be of other teams and hosts. Without progress, the same page would be read at once again.
+        is_more_behind = len(claimed) == MAX_HANDED_OVER or len(page) == PAGE_RECORDS > len(waiting)
+        are_waiting = await self._start_attempts(waiting, 0.0 if is_more_behind else timing.interval_seconds)
+        return are_waiting or len(page) == PAGE_RECORDS or is_more_behind
 
     def _decode_page(self, page: Iterable[TeamRecord]) -> Iterator[WebhookRecord]:
         """Yields the records. One that an incompatible version wrote does not stop the others."""
@@ -84,28 +89,28 @@ class WebhookSender:
                 self._report(error)
 
     async def _clear_page(self, page: Sequence[WebhookRecord]) -> list[WebhookRecord]:
-        """Returns the webhooks to send within the interval. A webhook whose host is busy for longer is put off, so that
-        it does not stand before those of other hosts; the record of an old one is deleted."""
-        timing, queue = self._context.timing, Counter[str]()
+        """Returns the webhooks to send within the interval. A webhook whose host or team is busy for longer is put off,
+        so that it does not stand before those of others; the record of an old one is deleted."""
+        timing, queue = self._context.timing, Counter[Group]()
         soon, steps = list[WebhookRecord](), list[Awaitable[object]]()
         now = self._context.wall_clock()
         self.lag_seconds = max((now - record.due_at for record in page if record.is_pending), default=0.0)
         for record in page:
-            wait_seconds = self._slots.estimate_wait(record.host, queue[record.host])
             if not record.is_pending:
                 steps.append(self._records.delete(record.id))
-            elif record.id not in self._sends and wait_seconds > timing.interval_seconds:
+            elif record.id in self._sends:
+                continue
+            elif (wait_seconds := self._slots.estimate_wait(record, queue)) > timing.interval_seconds:
                 steps.append(self._put_off(record, wait_seconds))
-            elif record.id not in self._sends:
-                queue[record.host] += 1
+            else:
                 soon.append(record)
         await self._gather(steps)
         return soon
 
-    async def _start_attempts(self, waiting: list[WebhookRecord]) -> bool:
-        """Starts attempts as slots become free, for the interval at most. Returns whether some are still waiting."""
+    async def _start_attempts(self, waiting: list[WebhookRecord], seconds: float) -> bool:
+        """Starts attempts as slots become free, for these seconds. Returns whether some are still waiting."""
         loop = asyncio.get_running_loop()
-        ends_at = loop.time() + self._context.timing.interval_seconds
+        ends_at = loop.time() + seconds
         while not self._is_stopped:
             self._slot_freed.clear()
             waiting = self._start_free(waiting)
@@ -115,12 +120,11 @@ class WebhookSender:
 
     def _start_free(self, waiting: Sequence[WebhookRecord]) -> list[WebhookRecord]:
         """Starts the attempts that have a slot now. Returns the others."""
-        busy_hosts, others = set[str](), list[WebhookRecord]()
+        others = list[WebhookRecord]()
         for record in waiting:
-            if record.host not in busy_hosts and self._slots.try_acquire(record.host):
-                self._start(record)
+            if groups := self._slots.try_acquire(record):
+                self._start(record, groups)
             else:
-                busy_hosts.add(record.host)
                 others.append(record)
         return others
 
@@ -157,18 +161,18 @@ class WebhookSender:
 
     def _make_records(self, event: WebhookDelivery, job: Job, url: bytes | None) -> Iterator[WebhookRecord]:
         """Makes the records of the URL that the job names itself, and of the team's targets that want the event."""
-        team = self._context.catalogue().teams.get(job.team)
-        targets = (team.webhooks if team else NO_WEBHOOKS).targets
         hosts = {"": WebhookUrl(url.decode()).host} if url else {}
-        hosts |= {str(name): target.url.host for name, target in targets.items() if event.event_name in target.events}
-        for target, host in hosts.items():
+        for name, target in self._context.catalogue().get_webhook_targets(job.team).items():
+            if event.event_name in target.config.events:
+                hosts[name] = target.config.url.host
+        for target_name, host in hosts.items():
             yield WebhookRecord(
-                id=make_delivery_id(event.id, target),
+                id=make_delivery_id(event.id, target_name),
                 team=job.team,
                 created_at=event.created_at,
                 event=event.event_name,
                 job=job.id,
-                target=target,
+                target=target_name,
                 host=host,
                 due_at=event.created_at,
                 traceparent=job.traceparent,
@@ -176,13 +180,13 @@ class WebhookSender:
 
     # --- attempts
 
-    def _start(self, record: WebhookRecord) -> None:
+    def _start(self, record: WebhookRecord, groups: tuple[Group, ...]) -> None:
         """Starts an attempt that has a slot, and frees the slot at its end."""
         self._sends[record.id] = task = asyncio.create_task(self._send(record))
 
         def end(ended: "asyncio.Task[None]") -> None:
             del self._sends[record.id]
-            self._slots.release(record.host)
+            self._slots.release(groups)
             self._slot_freed.set()
             if not ended.cancelled() and (error := ended.exception()) is not None:
                 self._report(error)

@@ -20,7 +20,7 @@ from tests.harness.key_admin import create_key
 
 Route = tuple[HTTPRouteHandler, str, str]
 # Parameters that name nothing of a team.
-SHARED_PARAMETERS = {"deployment", "model_id", "key_id", "override_id", "index"}
+SHARED_PARAMETERS = {"deployment", "model_id", "key_id", "override_id", "target_id", "index"}
 UNKNOWN_IDS = {
     "job_id": "job_" + "0" * 28,
     "response_id": "resp_" + "0" * 28,

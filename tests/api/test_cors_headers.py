@@ -86,7 +86,7 @@ def test_preflight_of_an_allowed_origin_is_answered(open_gateway: RunningGateway
     assert list_cross_origin_headers(answer) == {
         "access-control-allow-origin": origin,
         "access-control-allow-headers": PREFLIGHT["access-control-request-headers"],
-        "access-control-allow-methods": "GET, HEAD, POST, DELETE",
+        "access-control-allow-methods": "GET, HEAD, POST, PATCH, DELETE",
         "access-control-max-age": "600",
         "vary": "origin",
     }

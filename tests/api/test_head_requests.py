@@ -14,7 +14,7 @@ from tests.api.error_responses import IMAGES_PATH, JOBS_PATH
 from tests.api.raw_http import AUTHORIZATION_HEADER, RawResponse, connect
 from tests.api.team_resources import RESOURCE_MAKERS
 from tests.harness.gateway_runner import RunningGateway
-from tests.harness.key_admin import create_key, open_admin_client
+from tests.harness.key_admin import create_key, create_webhook_target, open_admin_client
 from tests.harness.raw_sockets import read_until_closed
 from tests.harness.wait import wait_until
 
@@ -39,6 +39,8 @@ def fill_path(gateway: RunningGateway, path: str) -> str:
             values[name] = RESOURCE_MAKERS[name](gateway.http)
         elif name == "key_id":
             values[name] = create_key(gateway)["id"]
+        elif name == "target_id":
+            values[name] = create_webhook_target(gateway)
     return re.sub(r"/?\{(\w+):\w+\}", lambda match: f"/{values[match[1]]}", path)
 
 

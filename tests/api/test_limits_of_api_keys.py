@@ -52,6 +52,7 @@ def test_answers_without_limits_or_key_have_no_such_headers(gateway: RunningGate
         assert not [name for name in answer.headers if "ratelimit" in name]
 
 
+@pytest.mark.thorough
 def test_images_are_limited_by_their_number(gateway: RunningGateway) -> None:
     with open_limited_client(gateway, images_per_minute=3) as client:
         assert client.post(JOBS_PATH, json=BODY | {"n": 2}).status_code in (200, 202)

@@ -4,6 +4,7 @@ import asyncio
 import threading
 import time
 import zlib
+from functools import cache
 
 import pytest
 from PIL import Image, ImageOps
@@ -135,14 +136,18 @@ def test_png_is_lossless() -> None:
     assert decode_image(convert_to(data, Format.PNG)).tobytes() == make_quadrant_image().tobytes()
 
 
-# More than Pillow decompresses, and enough to fill the memory.
-PACKED_100_MB = zlib.compress(bytes(100_000_000))
+@cache
+def pack_100_mb() -> bytes:
+    """Makes more than Pillow decompresses, and enough to fill the memory."""
+    return zlib.compress(bytes(100_000_000))
+
+
 OVERSIZED_CHUNKS = {
-    "packed text": image_bytes.make_png_chunk(b"zTXt", b"prompt\0\0" + PACKED_100_MB),
-    "packed text in any tongue": image_bytes.make_png_chunk(b"iTXt", b"prompt\0\1\0\0\0" + PACKED_100_MB),
-    "plain text": image_bytes.make_png_chunk(b"tEXt", b"prompt\0" + b"x" * 70_000_000),
-    "a profile": image_bytes.make_png_chunk(b"iCCP", b"colours\0\0" + PACKED_100_MB),
-    "text with a wrong checksum": image_bytes.make_png_chunk(b"tEXt", b"prompt\0x")[:-1] + b"?",
+    "packed text": lambda: image_bytes.make_png_chunk(b"zTXt", b"prompt\0\0" + pack_100_mb()),
+    "packed text in any tongue": lambda: image_bytes.make_png_chunk(b"iTXt", b"prompt\0\1\0\0\0" + pack_100_mb()),
+    "plain text": lambda: image_bytes.make_png_chunk(b"tEXt", b"prompt\0" + b"x" * 70_000_000),
+    "a profile": lambda: image_bytes.make_png_chunk(b"iCCP", b"colours\0\0" + pack_100_mb()),
+    "text with a wrong checksum": lambda: image_bytes.make_png_chunk(b"tEXt", b"prompt\0x")[:-1] + b"?",
 }
 PNG_HEADER_BYTES, PNG_END_BYTES = 33, 12
 
@@ -153,7 +158,7 @@ def test_oversized_metadata_does_not_affect_conversion(note: str, is_before: boo
     """Sellers write prompts, workflows and signatures into text chunks; the pixels are valid all the same."""
     plain = encode_image(make_quadrant_image(), "PNG")
     position = PNG_HEADER_BYTES if is_before else len(plain) - PNG_END_BYTES
-    data = plain[:position] + OVERSIZED_CHUNKS[note] + plain[position:]
+    data = plain[:position] + OVERSIZED_CHUNKS[note]() + plain[position:]
     for target_format in (Format.JPEG, Format.WEBP):
         assert convert_to(data, target_format) == convert_to(plain, target_format)
 
@@ -161,7 +166,7 @@ def test_oversized_metadata_does_not_affect_conversion(note: str, is_before: boo
 def test_truncated_metadata_is_rejected() -> None:
     plain = encode_image(make_quadrant_image(), "PNG")
     with pytest.raises(InvalidImage):
-        convert_to(plain[:PNG_HEADER_BYTES] + OVERSIZED_CHUNKS["plain text"][:1_000], Format.JPEG, read_header(plain))
+        convert_to(plain[:PNG_HEADER_BYTES] + OVERSIZED_CHUNKS["plain text"]()[:1_000], Format.JPEG, read_header(plain))
 
 
 def make_broken_images() -> dict[str, tuple[ImageHeader, bytes]]:

@@ -2,7 +2,6 @@
 
 import random
 import threading
-import time
 from collections.abc import Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import NamedTuple
@@ -39,21 +38,20 @@ def post_job(
 class PersistentClients:
     """Concurrent clients of gateways that may crash at any moment. `jobs_by_key` has the job that each key got."""
 
-    def __init__(self, urls: Iterable[str], orders: Iterable[ClientOrder], duration_seconds: float, seed: int) -> None:
+    def __init__(self, urls: Iterable[str], seed: int) -> None:
         self.jobs_by_key: dict[str, str] = {}
         self.replay_count = 0
         self._urls = list(urls)
         self._stopped = threading.Event()
         self._random = random.Random(seed)  # noqa: S311 - it must be repeatable
         self._pool = ThreadPoolExecutor(12)
-        started_at = time.monotonic()
-        self._futures: list[Future[None]] = [
-            self._pool.submit(self._post_until_accepted, order, started_at + self._random.uniform(0, duration_seconds))
-            for order in orders
-        ]
+        self._futures: list[Future[None]] = []
 
-    def _post_until_accepted(self, order: ClientOrder, start_at: float) -> None:
-        self._stopped.wait(max(0.0, start_at - time.monotonic()))
+    def start(self, orders: Iterable[ClientOrder]) -> None:
+        """Starts a client for each order."""
+        self._futures += [self._pool.submit(self._post_until_accepted, order) for order in orders]
+
+    def _post_until_accepted(self, order: ClientOrder) -> None:
         timeout = httpx.Timeout(5.0)
         url = self._random.choice(self._urls)
         with httpx.Client(

@@ -102,14 +102,19 @@ def audit_store(
 
 
 def assert_consistent(snapshot: StoreSnapshot, acknowledged_jobs: Iterable[str]) -> None:
-    """No acknowledged job is lost, all jobs are settled, no budget is held, and the ledger is consistent."""
+    """No acknowledged job is lost, no request created two jobs, and all jobs are settled."""
     assert set(acknowledged_jobs) - snapshot.jobs.keys() == set(), "acknowledged jobs are lost"
+    duplicates = [prompt for prompt, count in Counter(snapshot.prompts.values()).items() if count > 1]
+    assert duplicates == [], "one request created several jobs"
+    assert_settled(snapshot)
+
+
+def assert_settled(snapshot: StoreSnapshot) -> None:
+    """All jobs are settled, no budget is held, and the ledger is consistent."""
     assert [name for name, job in snapshot.jobs.items() if not job.state.is_terminal] == []
     assert snapshot.list_unsettled_jobs() == []
     assert [balance.held for balance in snapshot.balances] == [0] * len(snapshot.balances)
     assert snapshot.violation_count == 0
-    duplicates = [prompt for prompt, count in Counter(snapshot.prompts.values()).items() if count > 1]
-    assert duplicates == [], "one request created several jobs"
     assert sum(job.captured_amount for job in snapshot.jobs.values()) == snapshot.captured_micros
 
 

@@ -1,23 +1,34 @@
-"""kill -9 at random moments: no job is lost, nothing is bought twice, the ledger matches the invoice."""
+"""kill -9 after random progress: no job is lost, nothing is bought twice, the ledger matches the invoice."""
 
+import contextlib
 import random
-import time
+import subprocess
+from itertools import islice
 
 import pytest
+from msgspec.structs import replace
 
 from tests.chaos import store_audit
 from tests.chaos.chaos_config import SELLERS
 from tests.chaos.job_batches import INPUT_DATA_URI
 from tests.chaos.persistent_clients import ClientOrder, PersistentClients
 from tests.chaos.store_setups import LEASE_SECONDS, StoreSetup
+from tests.harness.child_spec import ChildSpec
 from tests.harness.gateway_process import GatewayProcess
+from tests.harness.progress_kills import make_progress_kill_hook
 from tests.harness.sandbox_runner import RunningSandbox
-from tests.harness.wait import wait_until
+from tests.harness.timings import CHAOS_TIMINGS, change_timing
+from tests.harness.wait import GUARD_SECONDS, wait_until
 
 JOB_COUNT, KILL_COUNT = 100, 30
 SEEDS = {"sqlite": 41, "redis": 42}
-ORDERING_SECONDS = 30.0
-SETTLING_TIMEOUT_SECONDS = 60.0
+# There is always enough to do for the next life: a job takes about 16 steps.
+FIRST_ORDERS, ORDERS_PER_LIFE = 13, 3
+SETTLING_TIMEOUT_SECONDS = 300.0
+# A busy Redis counts as slow, not as unavailable.
+CHILD = ChildSpec(change_timing(CHAOS_TIMINGS, store={"command_timeout_seconds": GUARD_SECONDS}))
+# Ends a life without progress. A busy machine may need a quarter of it for a start alone.
+LIFE_TIMEOUT_SECONDS = 120.0
 
 
 @pytest.mark.thorough
@@ -27,13 +38,14 @@ def test_hundred_jobs_survive_thirty_kills(store_setup: StoreSetup, sandbox: Run
     sandbox.set_latency(0.6, 0.2)
     gateway = GatewayProcess(store_setup.folder, store_setup.config, store_setup.environ)
     orders = [_make_order(number) for number in range(JOB_COUNT)]
-    gateway.start()
-    clients = PersistentClients([gateway.url], orders, ORDERING_SECONDS, seed)
+    remaining_orders = iter(orders)
+    clients = PersistentClients([gateway.url], seed)
     try:
-        for _ in range(KILL_COUNT):
-            time.sleep(_draw_lifetime(random_source))
-            gateway.kill()
-            gateway.start()
+        for life in range(KILL_COUNT):
+            clients.start(islice(remaining_orders, ORDERS_PER_LIFE if life else FIRST_ORDERS))
+            _live_for_steps(gateway, _draw_steps(random_source))
+        gateway.child = CHILD
+        gateway.start()
         clients.wait_until_done()
         snapshot = wait_until(
             lambda: _read_settled_snapshot(gateway, store_setup),
@@ -61,11 +73,18 @@ def _make_order(number: int) -> ClientOrder:
     return ClientOrder(f"key-{number:03}", seller, image)
 
 
-def _draw_lifetime(random_source: random.Random) -> float:
-    """Draws the seconds until the next kill: during startup, early, or in the middle of work."""
-    return random_source.choice(
-        (random_source.uniform(0.0, 0.3), random_source.uniform(0.3, 1.5), random_source.uniform(1.0, 2.5))
-    )
+def _draw_steps(random_source: random.Random) -> int:
+    """Draws the step of the next kill: at once, early, or in the middle of work."""
+    return random_source.randint(*random_source.choice(((1, 4), (5, 25), (25, 60))))
+
+
+def _live_for_steps(gateway: GatewayProcess, steps: int) -> None:
+    """Starts the gateway, which kills itself at this step. Kills it if it makes no progress."""
+    gateway.child = replace(CHILD, hooks=(make_progress_kill_hook(steps),))
+    gateway.launch()
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        gateway.process.wait(LIFE_TIMEOUT_SECONDS)
+    gateway.kill_if_running()
 
 
 def _read_settled_snapshot(gateway: GatewayProcess, store_setup: StoreSetup) -> store_audit.StoreSnapshot | None:

@@ -2,9 +2,8 @@
 
 import signal
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import pytest
 
@@ -12,7 +11,7 @@ from tests.chaos.persistent_clients import post_job
 from tests.chaos.store_setups import create_store_setup
 from tests.harness.gateway_process import GatewayProcess, run_replica
 from tests.harness.sandbox_runner import RunningSandbox
-from tests.harness.tmpfs import mount_tmpfs
+from tests.harness.tmpfs import fill_disk, mount_tmpfs
 from tests.harness.wait import wait_until
 
 DISK_MB = 32
@@ -22,23 +21,6 @@ DISK_MB = 32
 def disk(tmp_path: Path) -> Iterator[Path]:
     with mount_tmpfs(tmp_path / "disk", DISK_MB) as disk:
         yield disk
-
-
-@contextmanager
-def fill_disk(disk: Path) -> Iterator[None]:
-    """Fills the disk completely during the block."""
-    filler = disk / "filler"
-    with filler.open("wb", buffering=0) as file, pytest.raises(OSError, match="No space left"):
-        _write_until_full(file)
-    try:
-        yield
-    finally:
-        filler.unlink()
-
-
-def _write_until_full(file: IO[bytes]) -> None:
-    while True:
-        file.write(bytes(4_096))
 
 
 def get_readiness(gateway: GatewayProcess, status: int) -> Any:

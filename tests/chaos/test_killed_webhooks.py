@@ -7,7 +7,7 @@ from msgspec.structs import replace
 
 from gateway.store.base import ClaimedDelivery, Store
 from gateway.store.team_records import MAX_PAGE_RECORDS, RecordKind
-from gateway.webhooks.host_slots import MAX_HOST_SENDS
+from gateway.webhooks.send_slots import MAX_HOST_SENDS
 from gateway.webhooks.webhook_records import DeliveryStatus, WebhookRecord, decode_delivery
 from tests.chaos.chaos_config import replace_text
 from tests.chaos.store_setups import StoreSetup

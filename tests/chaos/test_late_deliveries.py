@@ -156,6 +156,7 @@ async def _read_image_document_names(redis_setup: StoreSetup, job_id: str) -> se
         await store.close()
 
 
+@pytest.mark.thorough
 def test_result_of_the_previous_worker_within_a_lease_is_not_reordered(
     replicas: tuple[GatewayProcess, GatewayProcess], redis_setup: StoreSetup, sandbox: RunningSandbox
 ) -> None:

@@ -177,6 +177,7 @@ def start_work(client: httpx.Client, sdk: openai.OpenAI, sandbox: RunningSandbox
     return jobs, batch
 
 
+@pytest.mark.thorough
 def test_restored_gateway_orders_nothing_again(backed_up: BackedUpGateway, sandbox: RunningSandbox) -> None:
     gateway = backed_up.gateway
     with gateway.make_client() as client, make_sdk_client(gateway.url, API_KEY) as sdk:

@@ -17,7 +17,7 @@ from tests.harness.child_spec import ChildSpec
 from tests.harness.gateway_process import API_KEY, GatewayProcess, run_replica
 from tests.harness.sandbox_runner import RunningSandbox
 from tests.harness.timings import CHAOS_TIMINGS, change_timing
-from tests.harness.wait import wait_until
+from tests.harness.wait import wait_for_value, wait_until
 from tests.store.filtering_proxy import run_filtering_proxy
 from tests.store.redis_servers import RedisServer
 
@@ -71,11 +71,14 @@ def assert_withdrawn(
 ) -> None:
     """The jobs that Redis committed after its pause are withdrawn. It never received the others."""
 
-    def all_have_ended() -> bool:
+    def list_jobs() -> list[tuple[str, str, bool]]:
         snapshot = store_audit.read_snapshot(redis_setup.make_store)
-        return len(snapshot.jobs) > 1 and not snapshot.list_unsettled_jobs()
+        return [(job_id, job.state, job.is_settled) for job_id, job in snapshot.jobs.items()]
 
-    wait_until(all_have_ended, "all jobs are settled", timeout_seconds=CONFIRMATION_TIMEOUT_SECONDS + 15)
+    def all_are_settled(jobs: list[tuple[str, str, bool]]) -> bool:
+        return len(jobs) > 1 and all(is_settled for _, _, is_settled in jobs)
+
+    wait_for_value(list_jobs, all_are_settled, "the earlier job and at least one more are settled")
     assert gateway.stays_idle(LEASE_SECONDS + 1.5)
     gateway.stop()
     snapshot = store_audit.read_snapshot(redis_setup.make_store)
@@ -111,6 +114,7 @@ def test_another_replica_withdraws_unconfirmed_jobs_of_a_killed_one(
         answers = post_requests(first)
         first.kill()
     assert {answer.status_code for answer in answers} == {503}
+    assert any("did not confirm" in answer.text for answer in answers), [answer.text for answer in answers]
     assert_withdrawn(second, redis_setup, sandbox, earlier)
 
 
@@ -206,6 +210,7 @@ def lose_store_after_commit(
         yield request.result(), first, second
 
 
+@pytest.mark.thorough
 def test_job_reclaimed_by_another_replica_is_bought_if_confirmed_by_its_own(
     redis_setup: StoreSetup, redis_server: RedisServer, sandbox: RunningSandbox
 ) -> None:

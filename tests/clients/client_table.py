@@ -42,7 +42,7 @@ class ClientEntry(NamedTuple):
 
     `runtime`: "python" (the Python of the tests), "clients" (the Python of `.venv-clients`) or "node". `package`: its
     name in the lock file of the runtime; None if the client is installed on the machine. `snippet`: a file of
-    `snippets/`. `model`: the name that the client must send.
+    `snippets/`. `model`: the name that the client must send. `starts_slowly`: only `make test-all` runs its tests.
     """
 
     id: str
@@ -54,6 +54,7 @@ class ClientEntry(NamedTuple):
     snippet: str
     missing: Mapping[Capability, str] = {}
     model: str = MODEL
+    starts_slowly: bool = False
 
 
 _NO_STREAMS = "It has no streams of images."
@@ -164,6 +165,7 @@ CLIENTS = (
         program=("litellm_client.py",),
         package="litellm",
         snippet="generate_with_litellm.py",
+        starts_slowly=True,
         missing={**_ONLY_IMAGES, Capability.ONE_EDIT: "It does not retry edits by itself."},
     ),
     ClientEntry(

@@ -27,11 +27,15 @@ CLIENTS_PYTHON = ROOT / ".venv-clients" / "bin" / "python"
 
 def proves(capability: Capability) -> Callable[[TestT], TestT]:
     """Marks a test that runs with the fixture `client` for each client that has the capability."""
-    capable = [client for client in CLIENTS if capability not in client.missing]
+    capable = [
+        pytest.param(client, id=client.id, marks=[pytest.mark.thorough] if client.starts_slowly else [])
+        for client in CLIENTS
+        if capability not in client.missing
+    ]
 
     def mark_test(test: TestT) -> TestT:
         test.capability = capability  # type: ignore[attr-defined]
-        parametrize = pytest.mark.parametrize("client", capable, ids=[client.id for client in capable], indirect=True)
+        parametrize = pytest.mark.parametrize("client", capable, indirect=True)
         marked: TestT = parametrize(test)
         return marked
 

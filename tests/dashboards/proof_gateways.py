@@ -6,16 +6,18 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
-from itertools import count
+from itertools import count, cycle
 from pathlib import Path
 from typing import Any
 
 import httpx
+from msgspec import Struct
 
 from tests.harness.child_spec import ChildSpec
 from tests.harness.gateway_environ import make_redis_environ
 from tests.harness.gateway_process import GatewayProcess
 from tests.harness.gateway_runner import CONFIG
+from tests.harness.moderation_server import ALLOW, HookReply, ModerationServer, run_moderation_server
 from tests.harness.sandbox_runner import RunningSandbox
 from tests.harness.timings import CHAOS_TIMINGS, change_timing
 from tests.harness.wait import wait_until
@@ -53,8 +55,15 @@ teams:
     keys: ["env:IGW_KEY_RESEARCH"]
     policies: [cheapest, fast, steady]
     limits: {{requests_per_minute: 20}}
+    moderate:
+      before: {{url: "{hooks_url}/before", private: true, fail: open}}
+      after: {{url: "{hooks_url}/after", private: true, fail: open}}
 """
+CANARY = "{seller: runflow-run, share: 2%, until: 500 images}"
 WEBHOOK_PATH = "/orders"
+# Of the hooks of the team research, which fail open. So few are invalid that no alert fires.
+NO_ANSWER = HookReply(b"", 500)
+HOOK_REPLIES = (*[ALLOW] * 30, NO_ANSWER)
 # Circuit breakers test sellers often.
 GATEWAY = """
 reload: {watch: true, every_seconds: 0.2}
@@ -93,21 +102,33 @@ TIMINGS = change_timing(
 )
 
 
+class ProofServers(Struct, frozen=True):
+    """The servers that the gateways use, besides sellers: also those of webhooks and moderation hooks."""
+
+    redis: RedisServer
+    receiver: WebhookReceiver
+    hooks: ModerationServer
+
+
 class ProofGateways:
-    """The running gateways, their Redis, sellers and configurations, clients that send requests, and a server that
-    receives the webhooks of the team marketing."""
+    """The running gateways, their Redis, sellers and configurations, clients that send requests, and the servers of the
+    webhooks of the team marketing and of the moderation hooks of the team research."""
 
     def __init__(
         self,
         gateways: list[GatewayProcess],
         configs: list[Path],
-        server: RedisServer,
         images: Path,
-        receiver: WebhookReceiver,
+        servers: ProofServers,
     ) -> None:
-        self.gateways, self.configs, self.redis_server, self.images = gateways, configs, server, images
-        self.receiver = receiver
+        self.gateways, self.configs, self.images = gateways, configs, images
+        self.redis_server, self.receiver, self.hooks = servers.redis, servers.receiver, servers.hooks
+        self.answer_moderation()
         self._numbers = count()
+
+    def answer_moderation(self) -> None:
+        replies = cycle(HOOK_REPLIES)
+        self.hooks.reply_to = lambda _: next(replies)
 
     @property
     def targets(self) -> list[str]:
@@ -164,11 +185,15 @@ class ProofGateways:
             path.write_text(text)
 
 
-def write_config(folder: Path, sandbox_url: str, receiver_url: str) -> Path:
+def write_config(folder: Path, sandbox_url: str, receiver_url: str, hooks_url: str) -> Path:
     shutil.copytree(CONFIG, folder)
     (folder / "accounts.yaml").write_text(ACCOUNTS.format(url=sandbox_url))
-    (folder / "teams.yaml").write_text(TEAMS.format(budget="500.00", receiver_url=receiver_url, path=WEBHOOK_PATH))
+    urls = {"receiver_url": receiver_url, "hooks_url": hooks_url}
+    (folder / "teams.yaml").write_text(TEAMS.format(budget="500.00", path=WEBHOOK_PATH, **urls))
     (folder / "gateway.yaml").write_text(GATEWAY)
+    # No request asks for this policy. Its canary counts all that the seller delivers.
+    policies = (folder / "policies.yaml").read_text()
+    (folder / "policies.yaml").write_text(policies.replace("  fast:\n", f"  fast:\n    canary: {CANARY}\n"))
     for path in (folder / "offers").glob("*.yaml"):
         text = re.sub(r"seconds: *\{any.*\n|seconds:\n(?: {6}.*\n)+", EXPECTED_SECONDS, path.read_text())
         path.write_text(text)
@@ -180,16 +205,17 @@ def run_proof_gateways(folder: Path, sandbox: RunningSandbox) -> Iterator[ProofG
     with ExitStack() as running:
         server, images = running.enter_context(run_single_server(folder / "redis")), folder / "images"
         receiver = running.enter_context(run_webhook_receiver())
+        hooks = running.enter_context(run_moderation_server())
         environ = make_redis_environ(server.url, images)
         environ |= {f"IGW_KEY_{team.upper()}": key for team, key in KEYS.items()}
         environ["IGW_WEBHOOK_SECRET"] = WEBHOOK_SECRET
         gateways, configs = [], []
         for name in ("1", "2"):
-            config = write_config(folder / f"config-{name}", sandbox.url, receiver.url)
+            config = write_config(folder / f"config-{name}", sandbox.url, receiver.url, hooks.url)
             gateway = GatewayProcess(folder / name, config, environ, child=ChildSpec(TIMINGS))
             gateway.environ["IGW_PUBLIC_URL"] = gateway.url
             running.enter_context(gateway)
             gateway.start()
             gateways.append(gateway)
             configs.append(config)
-        yield ProofGateways(gateways, configs, server, images, receiver)
+        yield ProofGateways(gateways, configs, images, ProofServers(server, receiver, hooks))

@@ -8,7 +8,7 @@ from pathlib import Path
 from msgspec import Struct
 
 from tests.dashboards.prometheus_server import PrometheusServer, run_prometheus
-from tests.dashboards.proof_gateways import WEBHOOK_PATH, ProofGateways, run_proof_gateways
+from tests.dashboards.proof_gateways import NO_ANSWER, WEBHOOK_PATH, ProofGateways, run_proof_gateways
 from tests.dashboards.shortened_rules import read_shortened_rules
 from tests.harness.sandbox_runner import RunningSandbox, run_sandbox
 from tests.harness.wait import wait_for_value, wait_until
@@ -116,6 +116,14 @@ def _answer_webhooks(tools: ScenarioTools) -> None:
     tools.proof.receiver.released.set()
 
 
+def _fail_moderation(tools: ScenarioTools) -> None:
+    tools.proof.hooks.reply_to = lambda _: NO_ANSWER
+
+
+def _repair_moderation(tools: ScenarioTools) -> None:
+    tools.proof.answer_moderation()
+
+
 def _lower_budget(tools: ScenarioTools) -> None:
     """Sets a budget that the team has spent already."""
     tools.proof.edit_config("teams.yaml", 'day: "500.00"', 'day: "0.10"')
@@ -179,6 +187,9 @@ PHASES = (
     ),
     FaultPhase("a receiver of webhooks refuses them", _refuse_webhooks, _name_alerts("WebhooksFailed")),
     FaultPhase("a receiver of webhooks hangs", _hang_on_webhooks, _name_alerts("WebhooksLate"), _answer_webhooks),
+    FaultPhase(
+        "a moderation hook gives no valid answers", _fail_moderation, _name_alerts("ModerationDown"), _repair_moderation
+    ),
     FaultPhase("a budget is spent", _lower_budget, _name_alerts("BudgetNearlySpent")),
     FaultPhase(
         "a seller delivers nothing",

@@ -73,6 +73,7 @@ def test_callbacks_of_simulated_sellers_arrive_at_the_address(stack: ComposeStac
     wait_until(lambda: count_callbacks() > before, "a callback arrives")
 
 
+@pytest.mark.thorough
 def test_metrics_are_hidden_behind_the_address(stack: ComposeStack) -> None:
     with stack.make_client() as client:
         assert client.get("/metrics").status_code == 404

@@ -85,6 +85,7 @@ def supports_memory_restriction() -> bool:
     return bool(_PRCTL(PR_SET_MDWE + 1, 0, 0, 0, 0) >= 0)
 
 
+@pytest.mark.thorough
 @pytest.mark.skipif(not supports_memory_restriction(), reason="the kernel is older than 6.3")
 def test_command_draws_picture_without_executable_writable_memory(tmp_path: Path) -> None:
     with UnitProcess(tmp_path, child=NO_CHANGES, start_method="exec") as gateway:

@@ -51,7 +51,7 @@ def test_redis_that_may_lose_jobs_fails_with_every_reason(installation: Installa
 def test_redis_that_is_nearly_full_is_a_warning(installation: Installation, tmp_path: Path) -> None:
     with redis_servers.run_single_server(tmp_path / "redis") as server:
         used = int(server.execute("INFO", "memory")["used_memory"])
-        server.execute("CONFIG", "SET", "maxmemory", int(used * 1.1))
+        server.execute("CONFIG", "SET", "maxmemory", int(used * 1.24))
         findings = run_with_redis(installation, server.url).list_all("store")
     assert any("of maxmemory" in finding.message and finding.status == "warning" for finding in findings)
 
@@ -132,7 +132,8 @@ def test_read_only_redis_replica_fails(installation: Installation, tmp_path: Pat
     ):
         findings = run_with_redis(installation, replica.url).list_all("store")
     assert [finding.status for finding in findings] == ["failed"]
-    assert "refuses to write" in findings[0].message
+    assert findings[0].message == "Redis is a read-only replica."
+    assert "REDIS_URL lead to the primary" in findings[0].remedy
 
 
 def make_file(path: Path) -> None:

@@ -11,6 +11,7 @@ from gateway.api.parameter_table import ImageParams
 from gateway.api.routing_query_builder import to_routing_query
 from gateway.assets.storage import StorageError
 from gateway.engine.job_creation import CreateJobCommand, NoOfferAvailable
+from gateway.engine.moderation import ModerationUnavailable, RequestRefused
 from gateway.jobs.commit import UNCOUNTED, IdempotencyRecord
 from gateway.store.base import Applied, StoreUnavailable
 from providers.orders import Operation
@@ -170,6 +171,8 @@ class Client:
             result = await context.engine.create_job(command)
         except NoOfferAvailable as error:
             raise ApiError(400, "no_offer", str(error)) from None
+        except (RequestRefused, ModerationUnavailable) as error:
+            raise ApiError(400, "moderation", str(error)) from None
         if not isinstance(result.outcome, Applied):
             raise ApiError(503, "refused", "The job was refused.")
         return result.commit.job.id

@@ -22,6 +22,7 @@ from tests.explore.final_audit import list_remains, list_violations
 from tests.explore.operations import AccountChange, AccountState, Drain
 from tests.explore.replica import BASE_URL, CLEANUP_INTERVAL_SECONDS, Replica, World
 from tests.explore.scenario import Scenario, add_variations, draw_scenario
+from tests.explore.scripted_moderation import ScriptedHooks, list_moderation_violations
 from tests.explore.scripted_sellers import ScriptedSellers
 from tests.explore.scripted_webhooks import are_webhooks_pending, list_webhook_violations
 from tests.explore.sellers_config import SPLIT_SUFFIX, load_catalogue
@@ -39,7 +40,7 @@ MAX_WEBHOOK_SECONDS = 600.0
 QUIET_SECONDS = 1.0
 # Jobs are deleted a week after their end. Images that a paused replica stores late come before that.
 LATE_STORING_SECONDS, RETENTION_SECONDS, MAX_CLEANUPS = 30.0, 8 * DAY_SECONDS, 10
-SPLIT_SHARE = 0.25
+SPLIT_SHARE, MODERATION_SHARE = 0.25, 0.2
 
 
 class RunResult(Struct, frozen=True):
@@ -65,6 +66,8 @@ def explore(
     if has_variations and scenario is None:
         drawn = _add_variations(*drawn, Random(f"variations of {seed}"))
         drawn = _split_requests(drawn[0], Random(f"splits of {seed}")), drawn[1]
+        has_moderation = Random(f"moderation of {seed}").random() < MODERATION_SHARE
+        drawn = replace(drawn[0], has_moderation=has_moderation), drawn[1]
     exploration = Exploration(seed, loop, random, *drawn)
     try:
         return loop.run_until_complete(exploration.run())
@@ -114,6 +117,7 @@ class Exploration:
             images=MemoryBackend(),
             sellers=ScriptedSellers(random, story, self._scenario.is_calm),
             has_callbacks=self._scenario.has_callbacks,
+            hooks=ScriptedHooks(seed),
         )
         self._world.sellers.receive_callback = self._receive_callback
         self._replicas: list[Replica] = []
@@ -145,6 +149,8 @@ class Exploration:
             *list_webhook_violations(world.state, world.webhook_target),
             *list_deletion_violations(world, {client.job_id for client in clients if client.has_deleted}),
         ]
+        if self._scenario.has_moderation:
+            violations += list_moderation_violations(world.state, world.images, world.hooks)
         if self._scenario.operations.has_cleanup and not violations:
             await self._wait_for_cleanup()
             violations += list_remains(world)
@@ -252,8 +258,9 @@ class Exploration:
         for change in self._scenario.operations.account_changes:
             if change.starts_at <= seconds < change.ends_at and _concerns(change, number):
                 is_moved = change.state is AccountState.MOVED
-                return load_catalogue(None if is_moved else change.account, change.account if is_moved else None)
-        return load_catalogue()
+                without_key, moved = (None, change.account) if is_moved else (change.account, None)
+                return load_catalogue(without_key, moved, has_moderation=self._scenario.has_moderation)
+        return load_catalogue(has_moderation=self._scenario.has_moderation)
 
     # --- callbacks
 

@@ -1,8 +1,8 @@
-"""The engine's failpoints: each place where it waits for an effect of the store, the sellers or the storage.
+"""The engine's failpoints: each place where it waits for an effect of the store, the sellers, the storage or a hook.
 
 The list is generated from the source of the engine. The failpoint of an effect is named by the function that waits for
 it, for example `order_submitter.OrderSubmitter.send -> seller_client.send`. The engine itself has no hooks: a test
-wraps its three dependencies, and reads from the stack of the call which failpoint was reached.
+wraps its four dependencies, and reads from the stack of the call which failpoint was reached.
 """
 
 import ast
@@ -14,14 +14,20 @@ from types import FrameType
 from typing import Any
 
 from gateway.assets.storage import ImageStorage
+from gateway.engine.moderation_client import ModerationClient
 from gateway.store.base import Store
 from gateway.upstream.seller_client import SellerClient
 
 ENGINE_FOLDER = Path(sys.modules["gateway"].__file__ or "").parent / "engine"
 # The attributes of the engine context, and the classes behind them.
-DEPENDENCIES = {"store": Store, "seller_client": SellerClient, "storage": ImageStorage}
+DEPENDENCIES = {
+    "store": Store,
+    "seller_client": SellerClient,
+    "storage": ImageStorage,
+    "moderation_client": ModerationClient,
+}
 # Functions of the engine that add something to an effect. The failpoint is that of their caller.
-EFFECT_FUNCTIONS = {"commit_job": "store.commit"}
+EFFECT_FUNCTIONS = {"commit_job": "store.commit", "ask_hook": "moderation_client.ask"}
 # Calls the effect, or fails in its place.
 EffectRunner = Callable[[str, str, Callable[[], Awaitable[Any]]], Awaitable[Any]]
 # They run beside the jobs, and no crash can lose anything there.
@@ -85,10 +91,14 @@ def iterate_own_nodes(function: ast.AST) -> Iterator[ast.AST]:
 
 
 class Interceptor:
-    """Wraps one dependency of one replica. `run_effect` gets the failpoint, the effect and its call."""
+    """Wraps one dependency of one replica. `run_effect` gets the failpoint, the effect and its call. `failpoints`: of
+    the engine, if they are known: generating them takes half a second."""
 
-    def __init__(self, dependency: str, target: Any, run_effect: EffectRunner) -> None:
+    def __init__(
+        self, dependency: str, target: Any, run_effect: EffectRunner, failpoints: frozenset[str] | None = None
+    ) -> None:
         self._dependency, self._target, self._run_effect = dependency, target, run_effect
+        self._failpoints = list_failpoints() if failpoints is None else failpoints
         self._effects = list_effect_methods(dependency)
 
     def __getattr__(self, name: str) -> Any:
@@ -98,13 +108,13 @@ class Interceptor:
         effect = f"{self._dependency}.{name}"
 
         def call(*args: Any, **kwargs: Any) -> Awaitable[Any]:
-            failpoint = find_failpoint(sys._getframe(1), effect)
+            failpoint = find_failpoint(sys._getframe(1), effect, self._failpoints)
             return self._run_effect(failpoint, effect, lambda: attribute(*args, **kwargs))
 
         return call
 
 
-def find_failpoint(frame: FrameType | None, effect: str) -> str:
+def find_failpoint(frame: FrameType | None, effect: str, failpoints: frozenset[str]) -> str:
     """Returns the failpoint of the innermost function of the engine that waits for this effect.
 
     A function of the API has a failpoint, too: it is not listed, since it need not survive a crash.
@@ -113,7 +123,7 @@ def find_failpoint(frame: FrameType | None, effect: str) -> str:
     while frame is not None and frame.f_globals.get("__name__", "").startswith(("gateway", "tests.explore")):
         module = frame.f_globals["__name__"].rpartition(".")[2]
         name = f"{module}.{frame.f_code.co_qualname} -> {effect}"
-        if name in list_failpoints():
+        if name in failpoints:
             return name
         nearest = nearest or name
         frame = frame.f_back

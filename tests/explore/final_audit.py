@@ -37,7 +37,7 @@ def list_violations(world: World) -> list[str]:
         for attempt in stored.job.attempts:
             attempt_orders = orders.get(order_reference(stored.job.id, attempt.number), [])
             violations += _check_ledger(world, stored.job, attempt, attempt_orders)
-        violations += _check_purchases(stored.job, orders)
+        violations += list_repeated_purchases(stored.job)
         if not stored.job.is_deleted:
             violations += _check_deliveries(world, stored)
             violations += _check_inputs(world, stored, orders)
@@ -196,7 +196,7 @@ def _check_lines(name: str, attempt: Attempt, lines: Counter[LedgerLine]) -> Ite
         yield f"ledger: {name} is suspected, although its fault says whether it was charged"
 
 
-def _check_purchases(job: Job, orders: dict[str, list[SellerOrder]]) -> Iterator[str]:
+def list_repeated_purchases(job: Job) -> Iterator[str]:
     """An image is ordered again only if nothing was charged, no image came, or the policy allows to reorder."""
     for number, attempt in enumerate(job.attempts):
         for later in job.attempts[number + 1 :]:

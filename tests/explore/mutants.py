@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -20,11 +20,12 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from gateway.assets.object_keys import make_object_prefix
-from gateway.engine import callback_handler, engine, job_creation, order_tracker
+from gateway.engine import callback_handler, engine, job_creation, order_tracker, result_fetcher
 from gateway.engine.engine import Engine
 from gateway.engine.input_uploader import InputUploader
 from gateway.engine.job_worker import JobWorker
 from gateway.engine.mailbox import Mailbox
+from gateway.engine.moderation import HookDecision, HookVerdict, ModerationUnavailable, RequestRefused
 from gateway.engine.order_submitter import OrderSubmitter
 from gateway.engine.result_fetcher import ResultFetcher
 from gateway.jobs import commit, job_update_types, transitions
@@ -46,10 +47,9 @@ TEST_OPTIONS = ("-x", "-q", "-p", "no:cacheprovider", "-k", " and ".join(f"not {
 _TESTS_SCRIPT = """
 import sys
 import pytest
-from tests.explore.mutants import MUTANTS, apply_mutant
-[mutant] = [mutant for mutant in MUTANTS if mutant.name == sys.argv[1]]
-with apply_mutant(mutant):
-    sys.exit(pytest.main([*sys.argv[2:], "-W", "ignore::pytest.PytestAssertRewriteWarning"]))
+from tests.explore.mutants import install
+install(sys.argv[1])
+sys.exit(pytest.main([*sys.argv[2:], "-W", "ignore::pytest.PytestAssertRewriteWarning"]))
 """
 
 
@@ -133,6 +133,23 @@ def _release_hold_at_ticket(hold: Any) -> Any:
 
 def _bind_ticket_to_first_attempt(apply: Any) -> Any:
     return lambda job, fact, now: apply(job, replace(fact, attempt=1), now)
+
+
+def _allow_each_image(check_image: Any) -> Any:
+    async def check(*args: Any) -> HookDecision:
+        await check_image(*args)
+        return HookDecision(HookVerdict.ALLOWED)
+
+    return check
+
+
+def _allow_each_request(check_request: Any) -> Any:
+    async def check(*args: Any) -> bool:
+        with suppress(RequestRefused, ModerationUnavailable):
+            return bool(await check_request(*args))
+        return True
+
+    return check
 
 
 def _fail_over(verdict: Any) -> Any:
@@ -225,11 +242,11 @@ class _UrlsOfAllSellers(dict[Any, Any]):
 
 
 def _discard_inputs_of_unknown_commit(save_job: Any) -> Any:
-    async def save(context: Any, command: Any, commit: Any) -> Any:
+    async def save(context: Any, command: Any, prepared: Any, degraded: Any) -> Any:
         try:
-            return await save_job(context, command, commit)
+            return await save_job(context, command, prepared, degraded)
         except StoreOutcomeUnknown:
-            await job_creation.discard_inputs(context, commit.job.id)
+            await job_creation.discard_inputs(context, prepared.commit.job.id)
             raise
 
     return save
@@ -322,6 +339,9 @@ MUTANTS = (
         "inputs of a saved job discarded",
         (AttributePatch(job_creation, "_save_job", _discard_inputs_of_unknown_commit),),
     ),
+    Mutant("withheld image ordered again", (AttributePatch(VERDICTS, FaultKind.IMAGE_WITHHELD, _fail_over),)),
+    Mutant("refused image stored", (AttributePatch(result_fetcher, "check_image", _allow_each_image),)),
+    Mutant("refused request ordered", (AttributePatch(job_creation, "check_request", _allow_each_request),)),
     Mutant("outcome not recorded", (AttributePatch(commit, "encode_job_outcome", lambda _: lambda outcome: None),)),
     Mutant("drained replica keeps its leases", (AttributePatch(Engine, "_hand_over", _keep_leases),)),
     Mutant(
@@ -347,6 +367,13 @@ def apply_mutant(mutant: Mutant) -> Iterator[None]:
         for attribute_patch in mutant.patches:
             stack.enter_context(_apply_patch(attribute_patch))
         yield
+
+
+def install(name: str) -> None:
+    """Gives this process the mutant of this name for the rest of its life."""
+    [mutant] = [mutant for mutant in MUTANTS if mutant.name == name]
+    for attribute_patch in mutant.patches:
+        _apply_patch(attribute_patch).start()
 
 
 def _apply_patch(attribute_patch: AttributePatch) -> Any:

@@ -20,6 +20,7 @@ from gateway.task_supervisor import TaskSupervisor
 from tests.explore.disturbances import PERIODIC_EFFECTS, Disturbance, DisturbanceKind, DisturbancePlan
 from tests.explore.failpoints import Interceptor
 from tests.explore.operations import Drain, OperationsPlan
+from tests.explore.scripted_moderation import ScriptedHooks
 from tests.explore.scripted_sellers import ScriptedSellers
 from tests.explore.scripted_webhooks import ScriptedTarget, make_sender
 from tests.explore.sellers_config import LEASE_SECONDS, TIMING
@@ -56,6 +57,7 @@ class World(Struct, kw_only=True):
     images: MemoryBackend
     sellers: ScriptedSellers
     has_callbacks: bool
+    hooks: ScriptedHooks
     webhook_target: ScriptedTarget = field(default_factory=ScriptedTarget)
     is_over: bool = False
     skipped_seconds: float = 0.0
@@ -94,6 +96,7 @@ class Replica:
             monotonic=self._read_monotonic_clock,
             draw_random=world.random.random,
             draw_bytes=world.random.randbytes,
+            make_moderation_client=lambda *_: Interceptor("moderation_client", world.hooks, self._run_effect),
         )
         return build_components(
             Environment(

@@ -38,7 +38,7 @@ class ClientPlan(Struct, frozen=True, kw_only=True):
 
 class Scenario(Struct, frozen=True, kw_only=True):
     """One run. `kill_times`: when a replica is killed, at any point of its work. `pauses`: when one is paused, and how
-    long."""
+    long. `has_moderation`: the team has both hooks."""
 
     clients: tuple[ClientPlan, ...]
     replica_count: int
@@ -48,6 +48,7 @@ class Scenario(Struct, frozen=True, kw_only=True):
     has_callbacks: bool
     is_calm: bool
     operations: OperationsPlan = OperationsPlan()
+    has_moderation: bool = False
 
 
 def draw_scenario(random: Random) -> Scenario:

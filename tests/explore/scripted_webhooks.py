@@ -62,9 +62,14 @@ def make_sender(
             wall_clock=clock,
             draw_random=Random(store.replica_id).random,
             timing=TIMING,
+            refresh_targets=_refresh_no_targets,
             load_job_body=_load_no_body,
         )
     )
+
+
+async def _refresh_no_targets() -> None:
+    """The target of this run is one that jobs name themselves."""
 
 
 async def _load_no_body(_: Job) -> Mapping[str, Any] | None:

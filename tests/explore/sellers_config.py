@@ -12,6 +12,7 @@ from msgspec.structs import replace
 from gateway.catalogue import Catalogue
 from gateway.config.catalogue_builder import resolve_files
 from gateway.config.loader import load
+from gateway.config.moderation_schema import HOOK_NAMES
 from gateway.config.schema import DEFAULT_ADMIN_KEYS
 from gateway.config.value_types import Secret, SecretRef
 from gateway.timeouts_and_intervals import OpenDuration, Timing
@@ -64,15 +65,17 @@ ACCOUNTS = tuple(dict.fromkeys(account for _, account, *_ in SELLERS.values()))
 
 
 @cache
-def load_catalogue(account_without_key: str | None = None, moved_account: str | None = None) -> Catalogue:
-    """Loads the configuration. An account can have no key, or another base URL than usual."""
+def load_catalogue(
+    account_without_key: str | None = None, moved_account: str | None = None, *, has_moderation: bool = False
+) -> Catalogue:
+    """Loads the configuration. An account can have no key, or another base URL than usual; the team can have hooks."""
 
     def find_secret(reference: SecretRef) -> Secret | None:
         is_missing = reference in (*DEFAULT_ADMIN_KEYS, f"env:{_name_key(account_without_key or '')}")
         return None if is_missing else Secret(CALLBACK_SECRET)
 
     with tempfile.TemporaryDirectory() as folder:
-        write_config(Path(folder), moved_account)
+        write_config(Path(folder), moved_account, has_moderation=has_moderation)
         result = resolve_files(load(Path(folder)), find_secret, EXPLORED_ADAPTERS)
     assert result.catalogue is not None, result.problems
     return result.catalogue
@@ -101,7 +104,7 @@ def _add_reference(adapter: Adapter) -> Adapter:
 EXPLORED_ADAPTERS = ADAPTERS | {"openai": _add_reference(ADAPTERS["openai"])}
 
 
-def write_config(folder: Path, moved_account: str | None = None) -> None:
+def write_config(folder: Path, moved_account: str | None = None, *, has_moderation: bool = False) -> None:
     (folder / "offers").mkdir()
     for seller, (adapter, account, max_images, sizes) in SELLERS.items():
         offer = _build_offer(adapter, max_images, sizes)
@@ -113,7 +116,8 @@ def write_config(folder: Path, moved_account: str | None = None) -> None:
     team = {"keys": ["env:KEY"], "policies": list(policies), "budget": {"day": "1000.00"}}
     _write_json(folder / "teams.yaml", {"teams": {TEAM: team}})
     jobs = {"deadline_seconds": DEADLINE_SECONDS, "lease_seconds": LEASE_SECONDS}
-    _write_json(folder / "gateway.yaml", {"reload": {"watch": False}, "jobs": jobs})
+    moderate = {name: {"url": "https://hooks.test/"} for name in HOOK_NAMES} if has_moderation else {}
+    _write_json(folder / "gateway.yaml", {"reload": {"watch": False}, "jobs": jobs, "moderate": moderate})
 
 
 def _write_json(path: Path, content: object) -> None:

@@ -29,6 +29,8 @@ WAITING_METHODS = {
     *("wait", "receive", "post", "wait_for_change", "acquire", "process_once", "slot"),
     # The adapter reads an answer that has arrived; an image that has arrived is converted.
     *("parse_response", "convert_image", "stop", "close"),
+    # A question is encoded in a thread.
+    "_run_off_loop",
     # A read before the job exists: a crash there loses nothing.
     "load_raised_limits",
 }
@@ -100,3 +102,4 @@ def test_failpoint_is_named_by_its_function() -> None:
     assert "order_submitter.OrderSubmitter.send -> seller_client.send" in list_failpoints()
     assert "job_worker.JobWorker._commit_messages -> store.commit" in list_failpoints()
     assert "result_fetcher.ResultFetcher._store_one -> storage.put" in list_failpoints()
+    assert "moderation.check_image -> moderation_client.ask" in list_failpoints()

@@ -32,10 +32,9 @@ SLOW_MODEL, SLOW_LATENCY = "slow-model", {"any": {"p50": 300, "p90": 600}}
 # This model is sold at a URL without a server, and at a higher price by OpenAI.
 UNREACHABLE_MODEL, UNREACHABLE_SELLER, UNREACHABLE_URL = "partly-unreachable-model", "unreachable", "http://127.0.0.1:1"
 API_KEY, ONE_CENT_BUDGET_KEY, OTHER_TEAM_KEY = "igw_flow", "igw_one_cent", "igw_other_team"
-# Keys of teams with a daily budget.
+# Keys of teams with a daily budget. Only one test orders for each of them, since it spends the budget of that day.
 TEN_CENT_BUDGET_KEY, FORTY_CENT_BUDGET_KEY = "igw_ten_cent", "igw_forty_cent"
-# Of a team that only the test of quotes orders for.
-QUOTED_BUDGET_KEY = "igw_quoted_budget"
+QUOTED_BUDGET_KEY, BATCH_BUDGET_KEY = "igw_quoted_budget", "igw_batch_budget"
 # The charge for the output tokens of one 1024x1024 image. With the prompt's tokens it equals the sandbox's charge, so
 # that an order without a response is booked at the exact amount. For other sizes these prices are estimates.
 OPENAI_PRICES = {"low": "0.00585", "medium": "0.05268", "high": "0.21072"}
@@ -50,13 +49,15 @@ SECRET_ENVIRON = {
     "IGW_FLOW_TEN_CENT_KEY": TEN_CENT_BUDGET_KEY,
     "IGW_FLOW_FORTY_CENT_KEY": FORTY_CENT_BUDGET_KEY,
     "IGW_FLOW_QUOTED_BUDGET_KEY": QUOTED_BUDGET_KEY,
+    "IGW_FLOW_BATCH_BUDGET_KEY": BATCH_BUDGET_KEY,
     "IGW_FLOW_WEBHOOK_SECRET": WEBHOOK_SECRET,
 }
 
 
 class GatewaySetup(Struct, frozen=True, kw_only=True):
     """One test module's changes: times, limits and regions of accounts and of the team `flow`, its webhooks and
-    retention, further policies, jobs' settings, retention and routing of `gateway.yaml`."""
+    retention, further policies, jobs' settings, retention, routing and moderation hooks of `gateway.yaml`, and options
+    of `other-team`."""
 
     timing: Timing = FAST_TIMINGS
     account_limits: dict[str, dict[str, int]] = {}
@@ -69,6 +70,8 @@ class GatewaySetup(Struct, frozen=True, kw_only=True):
     retention: dict[str, float] = {}
     team_retention: dict[str, float] = {}
     routing: dict[str, bool] = {}
+    moderation: dict[str, Any] = {}
+    other_team: dict[str, Any] = {}
     hooks: tuple[Hook, ...] = ()
     environ: dict[str, str] = {}
     start_method: StartMethod = "fork"
@@ -101,9 +104,16 @@ def write_config(folder: Path, sandbox_url: str, callback_secret_path: Path, set
     _write_json(folder / "accounts.yaml", {"accounts": accounts})
     _write_json(folder / "policies.yaml", {"policies": _build_policies() | setup.policies, "default": "cheapest"})
     _write_json(folder / "teams.yaml", {"teams": _build_teams(setup)})
-    gateway_settings = {"reload": {"watch": False}, "jobs": setup.job_settings, "retention": setup.retention}
-    gateway_settings["routing"] = setup.routing
-    _write_json(folder / "gateway.yaml", gateway_settings)
+    _write_json(
+        folder / "gateway.yaml",
+        {
+            "reload": {"watch": False},
+            "jobs": setup.job_settings,
+            "retention": setup.retention,
+            "routing": setup.routing,
+            "moderate": setup.moderation,
+        },
+    )
 
 
 def _replace_seconds(seconds: object, offer: str) -> str:
@@ -162,7 +172,8 @@ def _build_teams(setup: GatewaySetup) -> dict[str, Any]:
         "ten-cent": {"keys": ["env:IGW_FLOW_TEN_CENT_KEY"], "budget": {"day": "0.10"}},
         "forty-cent": {"keys": ["env:IGW_FLOW_FORTY_CENT_KEY"], "budget": {"day": "0.40"}},
         "quoted-budget": {"keys": ["env:IGW_FLOW_QUOTED_BUDGET_KEY"], "budget": {"day": "0.40"}},
-        "other-team": {"keys": ["env:IGW_FLOW_OTHER_TEAM_KEY"]},
+        "batch-budget": {"keys": ["env:IGW_FLOW_BATCH_BUDGET_KEY"], "budget": {"day": "0.10"}},
+        "other-team": {"keys": ["env:IGW_FLOW_OTHER_TEAM_KEY"], **setup.other_team},
     }
 
 

@@ -44,6 +44,7 @@ def find_accepted_job(flow: OrderFlow, number: int) -> str | None:
     return None if answer.status_code == 429 else answer.raise_for_status().json()["id"]
 
 
+@pytest.mark.thorough
 def test_restarted_batch_leaves_places_to_interactive_requests(flow: OrderFlow, client: openai.OpenAI) -> None:
     """For some seconds, the last counts of the killed process count, too."""
     flow.sandbox.hold_orders(vendor="runapi")

@@ -32,6 +32,7 @@ def client(flow: OrderFlow) -> Iterator[openai.OpenAI]:
         yield client
 
 
+@pytest.mark.thorough
 def test_results_outlive_their_jobs_while_the_batch_runs(flow: OrderFlow, client: openai.OpenAI) -> None:
     """The jobs of the first lines are deleted while the order of the last line runs."""
     flow.sandbox.hold_orders(vendor="runapi")

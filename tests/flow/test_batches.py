@@ -9,7 +9,7 @@ from typing import Any
 import openai
 import pytest
 
-from tests.flow.flow_config import API_KEY, OTHER_TEAM_KEY, RUNAPI, RUNFLOW_RUNS, TEN_CENT_BUDGET_KEY
+from tests.flow.flow_config import API_KEY, BATCH_BUDGET_KEY, OTHER_TEAM_KEY, RUNAPI, RUNFLOW_RUNS
 from tests.flow.order_flow import OrderFlow
 from tests.harness.batch_client import (
     EDITS,
@@ -142,7 +142,7 @@ def test_cancelled_batch_drops_waiting_lines_and_delivers_running_orders(
 
 
 def test_batch_orders_no_more_than_the_budget_of_its_team(flow: OrderFlow) -> None:
-    with make_sdk_client(flow.gateway.url, TEN_CENT_BUDGET_KEY) as client:
+    with make_sdk_client(flow.gateway.url, BATCH_BUDGET_KEY) as client:
         ended = run_batch(client, [make_seller_line(number) for number in range(3)])
         assert (ended.status, count_results(ended)) == ("completed", (3, 1, 2))
         errors = read_results(client, ended.error_file_id).values()

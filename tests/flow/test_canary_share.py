@@ -13,7 +13,7 @@ from tests.harness.wait import wait_until
 from tests.store.raw_store import RawStore
 
 # The dearer seller is the canary. With all requests as its share, no draw decides.
-CANARY = {"seller": RUNFLOW_RUNS, "share": "100%", "until": "3 images"}
+CANARY = {"seller": RUNFLOW_RUNS, "share": "100%", "until": "6 images"}
 POLICY = {"rank": "cost", "sellers": [OPENAI, RUNFLOW_RUNS], "canary": CANARY}
 SETUP = GatewaySetup(policies={"careful": POLICY})
 
@@ -32,18 +32,44 @@ def get_ranked(gateway: FlowGateway) -> list[tuple[str, str]]:
     return [(entry["seller"], entry["reasons"][-1]) for entry in ranked]
 
 
+@pytest.mark.thorough
 def test_canary_is_ranked_normally_after_its_images(
     replicas: tuple[FlowGateway, FlowGateway, RawStore], sandbox: RunningSandbox
 ) -> None:
     first, second, raw = replicas
     flow = OrderFlow(first, sandbox, raw)
     assert get_attempted_sellers(flow.run_job(policy="careful", n=2)) == [RUNFLOW_RUNS]
-    expected = "canary for 100% of the requests: 2 of 3 images delivered"
+    expected = "canary for 100% of the requests: 2 of 6 images delivered, 0 of 5 deliveries of this cell as ordered"
     for gateway in (first, second):
         wait_until(
             lambda gateway=gateway: get_ranked(gateway)[0] == (RUNFLOW_RUNS, expected), "both images are counted"
         )
-    assert get_attempted_sellers(flow.run_job(policy="careful")) == [RUNFLOW_RUNS]
+    for _ in range(4):
+        assert get_attempted_sellers(flow.run_job(policy="careful")) == [RUNFLOW_RUNS]
     for gateway in (first, second):
         wait_until(lambda gateway=gateway: get_ranked(gateway)[0][0] == OPENAI, "the canary has passed")
     assert get_attempted_sellers(flow.run_job(policy="careful", n=3)) == [OPENAI]
+
+
+@pytest.mark.thorough
+def test_canary_that_fails_for_nothing_stays_one(
+    replicas: tuple[FlowGateway, FlowGateway, RawStore], sandbox: RunningSandbox
+) -> None:
+    """It has delivered its images, but not nine of ten that were ordered."""
+    first, second, raw = replicas
+    flow = OrderFlow(first, sandbox, raw)
+    sandbox.inject_fault(vendor="runflow", kind="fail", times=1)
+    assert get_attempted_sellers(flow.run_job(policy="careful")) == [RUNFLOW_RUNS, OPENAI]
+    for _ in range(6):
+        assert get_attempted_sellers(flow.run_job(policy="careful")) == [RUNFLOW_RUNS]
+    expected = "canary for 100% of the requests: 1 of 7 ordered images not delivered"
+    for gateway in (first, second):
+        wait_until(lambda gateway=gateway: get_ranked(gateway)[0] == (RUNFLOW_RUNS, expected), "all are counted")
+    labels = {"policy": "careful", "seller": RUNFLOW_RUNS}
+    assert second.read_metric("igw_canary_delivered_ratio", **labels) == 1
+    assert second.read_metric("igw_canary_passed", **labels) == 0
+    for _ in range(3):
+        flow.run_job(policy="careful")
+    for gateway in (first, second):
+        wait_until(lambda gateway=gateway: get_ranked(gateway)[0][0] == OPENAI, "the canary has passed")
+    assert second.read_metric("igw_canary_passed", **labels) == 1

@@ -52,3 +52,16 @@ def test_hold_covers_what_the_seller_charges(flow: OrderFlow) -> None:
     after = flow.sum_ledger_by_line()
     assert after[RUNFLOW_RUNS, "capture"] - before[RUNFLOW_RUNS, "capture"] == CHARGED_PRICE
     assert after.get((RUNFLOW_RUNS, "excess")) == before.get((RUNFLOW_RUNS, "excess"))
+
+
+def test_seller_billed_by_tokens_may_count_others_than_estimated(flow: OrderFlow) -> None:
+    """Its tokens depend on the pixels and on its tokenizer, so what it charges is hardly ever the estimate."""
+    labels = {**CELL, "seller": OPENAI}
+    log_length = len(flow.gateway.read_log_lines())
+    jobs = [flow.order_images(OPENAI, size=size) for size in ("1536x1024", "1024x1536", "1024x1024")]
+    jobs.append(flow.order_images(OPENAI, size="1536x1024", prompt="a lighthouse of 灯台 " * 20))
+    quote = flow.gateway.request_quote(quality="low", provider={"only": [OPENAI]})
+    assert {job["usage"]["cost"] for job in jobs} - {quote["ranked"][0]["price"]}
+    lines = flow.gateway.read_log_lines()[log_length:]
+    assert [line for line in lines if line["event"] == "price mismatch"] == []
+    assert flow.gateway.read_metric("igw_price_mismatches_total", **labels) == 0

@@ -121,10 +121,9 @@ def test_only_a_free_check_closes_the_breaker_of_a_refused_account(
 
 def test_order_that_succeeds_at_a_refused_only_seller_closes_nothing(flows: tuple[OrderFlow, OrderFlow]) -> None:
     here, there = flows
-    refuse_key(here.sandbox)
-    assert here.order_images(RUNAPI)["error"]["code"] == "sellers_unavailable"
-    here.sandbox.call_control_route("DELETE", "/faults")
     here.sandbox.inject_fault("status", vendor="runapi", route="account", status=401)
+    here.sandbox.inject_fault("status", vendor="runapi", route="submit", status=401, times=1)
+    assert here.order_images(RUNAPI)["error"]["code"] == "sellers_unavailable"
     assert here.order_images(RUNAPI)["status"] == "completed", "the only seller still gets its orders"
     assert get_account(here.gateway)["refusal"] == "invalid_key"
     restore_key(here.sandbox)

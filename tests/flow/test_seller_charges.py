@@ -4,14 +4,16 @@ import asyncio
 import json
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from click.testing import CliRunner, Result
 
 from gateway.cli import main
+from gateway.commands import reconcile_command
 from gateway.jobs.job import order_reference
 from gateway.jobs.job_update_types import AttemptAbandoned
-from gateway.store.base import Applied
+from gateway.store.base import DAY_SECONDS, Applied
 from gateway.store.sqlite import SqliteStore
 from providers import ADAPTERS
 from providers.faults import FaultKind
@@ -29,9 +31,14 @@ def format_day(moment: float) -> str:
 
 
 ACCOUNT = "    base_url: https://runflow.example\n"
-# Yesterday to tomorrow: all charges are compared, although they are new.
 NOW = time.time()
-PERIOD = ("--since", format_day(NOW - 86_400.0), "--until", format_day(NOW + 86_400.0))
+# Yesterday to tomorrow, looked at days later: no order is open any more, and none can be charged later.
+PERIOD = ("--since", format_day(NOW - DAY_SECONDS), "--until", format_day(NOW + DAY_SECONDS))
+
+
+@pytest.fixture(autouse=True)
+def later_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reconcile_command, "time", SimpleNamespace(time=lambda: NOW + 3 * DAY_SECONDS))
 
 
 @pytest.fixture

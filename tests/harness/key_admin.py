@@ -1,8 +1,9 @@
-"""Creates API keys through the admin API of a gateway."""
+"""Creates API keys, and targets of webhooks, through the admin API of a gateway."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
+from uuid import uuid4
 
 import httpx
 
@@ -26,6 +27,16 @@ def create_key(gateway: RunningGateway, team: str | None = "design", **options: 
     assert answer.status_code == 201, answer.text
     created: dict[str, Any] = answer.json()
     return created
+
+
+def create_webhook_target(gateway: RunningGateway, team: str = "design") -> str:
+    """Creates a target with a name that no other has, to which no webhook of a job is sent. Returns its id."""
+    with open_admin_client(gateway.url) as admin:
+        name = f"target-{uuid4().hex[:12]}"
+        body = {"team": team, "name": name, "url": "https://example.com/", "events": ["budget.threshold_reached"]}
+        answer = admin.post("/v1/admin/webhooks", json=body)
+    assert answer.status_code == 201, answer.text
+    return str(answer.json()["id"])
 
 
 def is_accepted(client: httpx.Client) -> bool:

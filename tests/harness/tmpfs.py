@@ -5,6 +5,7 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 import pytest
 
@@ -21,3 +22,20 @@ def mount_tmpfs(disk: Path, megabytes: int, *options: str) -> Iterator[Path]:
         yield disk
     finally:
         subprocess.run(["umount", "-l", str(disk)], check=True)  # noqa: S607
+
+
+@contextmanager
+def fill_disk(disk: Path) -> Iterator[None]:
+    """Fills the disk completely during the block."""
+    filler = disk / "filler"
+    with filler.open("wb", buffering=0) as file, pytest.raises(OSError, match="No space left"):
+        _write_until_full(file)
+    try:
+        yield
+    finally:
+        filler.unlink()
+
+
+def _write_until_full(file: IO[bytes]) -> None:
+    while True:
+        file.write(bytes(4_096))

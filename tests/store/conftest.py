@@ -1,4 +1,4 @@
-"""One Redis server of each kind per test process. Tests that stop or reconfigure a server start their own."""
+"""One server of each kind per test process. Tests that stop or reconfigure a server start their own."""
 
 from collections.abc import Iterator
 
@@ -19,4 +19,10 @@ def single_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[redis_se
 @pytest.fixture(scope="session")
 def clustered_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[redis_servers.RedisServer]:
     with redis_servers.run_cluster_server(tmp_path_factory.mktemp("clustered")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def valkey_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[redis_servers.RedisServer]:
+    with redis_servers.run_valkey_server(tmp_path_factory.mktemp("valkey")) as server:
         yield server

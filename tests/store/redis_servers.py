@@ -17,11 +17,13 @@ from redis.retry import Retry
 from gateway.store.redis.access_problems import ACL_RULES
 from tests.harness.ports import reserve_port
 from tests.harness.wait import wait_for_value, wait_until
+from tests.store.tls_files import TlsFiles
 
 REPOSITORY = Path(__file__).parent.parent.parent
 READY_TIMEOUT_SECONDS = 60.0
 SLOT_COUNT = 16_384
 PR_SET_PDEATHSIG = 1
+SERVER_PROGRAMS = ("redis-server", "valkey-server")
 # Loaded before the fork: nothing may be loaded between fork and exec.
 _PRCTL = ctypes.CDLL(None, use_errno=True).prctl
 
@@ -29,16 +31,31 @@ _PRCTL = ctypes.CDLL(None, use_errno=True).prctl
 class RedisServer:
     """A Redis server that loses no data when it is killed, and restarts on the same port."""
 
-    def __init__(self, folder: Path, is_cluster: bool = False, options: tuple[str, ...] = ()) -> None:
+    def __init__(  # noqa: PLR0913 - all but the folder have a default
+        self,
+        folder: Path,
+        is_cluster: bool = False,
+        options: tuple[str, ...] = (),
+        password: str | None = None,
+        program: str = "redis-server",
+        tls: TlsFiles | None = None,
+    ) -> None:
         self.folder = folder
+        self.tls = tls
+        self.program = program
         self.is_cluster = is_cluster
+        self.password = password
         self.port, self.bus_port = reserve_port(), reserve_port()
         self._options = options
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
     def url(self) -> str:
-        return f"redis://127.0.0.1:{self.port}/0"
+        return (
+            f"rediss://127.0.0.1:{self.port}/0?{self.tls.url_option}"
+            if self.tls
+            else f"redis://127.0.0.1:{self.port}/0"
+        )
 
     @property
     def pid(self) -> int:
@@ -48,7 +65,7 @@ class RedisServer:
     def create_user(self, name: str = "gateway", rules: str = ACL_RULES) -> str:
         """Creates a user with these rights, by default those that the gateway needs. Returns its URL."""
         self.execute("ACL", "SETUSER", name, "reset", "on", ">password", *rules.split())
-        return self.url.replace("redis://", f"redis://{name}:password@")
+        return self.url.replace("://", f"://{name}:password@", 1)
 
     def start(self) -> None:
         """Starts the server. Returns when it answers with all its data."""
@@ -77,22 +94,33 @@ class RedisServer:
     def kill(self) -> None:
         self._stop_process(signal.SIGKILL)
 
+    def send_signal(self, number: signal.Signals) -> None:
+        os.kill(self.pid, number)
+
     def execute(self, *command: Any) -> Any:
         with closing(self.make_client()) as client:
             return client.execute_command(*command)
 
     def make_client(self) -> "redis.Redis[bytes]":
         """Makes a client that never retries."""
-        return redis.Redis(host="127.0.0.1", port=self.port, socket_timeout=60.0, retry=Retry(NoBackoff(), 0))
+        return redis.Redis(
+            host="127.0.0.1",
+            port=self.port,
+            password=self.password,
+            ssl=self.tls is not None,
+            **(self.tls.client_options if self.tls else {}),
+            socket_timeout=60.0,
+            retry=Retry(NoBackoff(), 0),
+        )
 
     def _build_command(self) -> list[str]:
-        path = f"{REPOSITORY / '.venv' / 'bin'}{os.pathsep}{os.environ['PATH']}"
-        server = shutil.which("redis-server", path=path)
-        assert server is not None, "there is no redis-server: run `make setup`"
         cluster = ("--cluster-enabled", "yes", "--cluster-port", str(self.bus_port)) if self.is_cluster else ()
+        ports = self.tls.list_server_options(self.port) if self.tls else [("port", str(self.port))]
         return [
-            *(server, "--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self.folder)),
+            *(find_server_program(self.program), "--bind", "127.0.0.1", "--dir", str(self.folder)),
+            *(text for name, value in ports for text in (f"--{name}", value)),
             *("--appendonly", "yes", "--appendfsync", "always", "--maxmemory-policy", "noeviction", "--save", ""),
+            *(("--requirepass", self.password, "--masterauth", self.password) if self.password else ()),
             *cluster,
             *self._options,
         ]
@@ -128,9 +156,18 @@ class RedisServer:
         self._process = None
 
 
+def find_server_program(name: str = "redis-server") -> str:
+    path = f"{REPOSITORY / '.venv' / 'bin'}{os.pathsep}{os.environ['PATH']}"
+    program = shutil.which(name, path=path)
+    assert program is not None, f"there is no {name}: run `make setup`"
+    return program
+
+
 @contextmanager
-def run_server(folder: Path, is_cluster: bool = False, options: tuple[str, ...] = ()) -> Iterator[RedisServer]:
-    server = RedisServer(folder, is_cluster, options)
+def run_server(
+    folder: Path, is_cluster: bool = False, options: tuple[str, ...] = (), program: str = "redis-server"
+) -> Iterator[RedisServer]:
+    server = RedisServer(folder, is_cluster, options, program=program)
     try:
         server.start()
         yield server
@@ -142,9 +179,15 @@ def run_single_server(folder: Path, *options: str) -> AbstractContextManager[Red
     return run_server(folder, options=options)
 
 
-def run_cluster_server(folder: Path, *options: str) -> AbstractContextManager[RedisServer]:
+def run_cluster_server(
+    folder: Path, *options: str, program: str = "redis-server"
+) -> AbstractContextManager[RedisServer]:
     """Runs one node with all slots. It checks slots as strictly as a larger Cluster."""
-    return run_server(folder, is_cluster=True, options=options)
+    return run_server(folder, is_cluster=True, options=options, program=program)
+
+
+def run_valkey_server(folder: Path, *options: str) -> AbstractContextManager[RedisServer]:
+    return run_server(folder, options=options, program="valkey-server")
 
 
 def set_parent_death_signal() -> None:

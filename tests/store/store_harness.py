@@ -28,7 +28,7 @@ from tests.store.raw_store import RawStore
 from tests.store.redis_servers import RedisServer
 
 LEASE_SECONDS = 15.0
-REDIS_KINDS = ("single", "clustered")
+REDIS_KINDS: tuple[Any, ...] = ("single", "clustered", pytest.param("valkey", marks=pytest.mark.thorough))
 SHARED_STORE_KINDS = ("memory", *REDIS_KINDS)
 STORE_KINDS = ("sqlite", *SHARED_STORE_KINDS)
 
@@ -158,7 +158,7 @@ def make_memory_harness(state: MemoryState) -> StoreHarness:
     return StoreHarness("memory", make_store, RawMemory(state))
 
 
-def make_redis_harness(server: RedisServer) -> StoreHarness:
+def make_redis_harness(server: RedisServer, store_kind: str = "single") -> StoreHarness:
     raw_store = RawRedis(server.make_client())
     raw_store.delete_everything()
     # A command without an answer for so long is sent again. A repeated release, for example, is refused.
@@ -168,7 +168,7 @@ def make_redis_harness(server: RedisServer) -> StoreHarness:
     def make_store(**options: Any) -> Store:
         return RedisStore(url, **{"timing": timing, **options})
 
-    return StoreHarness("clustered" if server.is_cluster else "single", make_store, raw_store)
+    return StoreHarness(store_kind, make_store, raw_store)
 
 
 def open_harness(store_kind: str, request: pytest.FixtureRequest, folder: Path) -> Iterator[StoreHarness]:
@@ -185,4 +185,4 @@ def _make_harness(store_kind: str, request: pytest.FixtureRequest, folder: Path)
         return make_sqlite_harness(folder)
     if store_kind == "memory":
         return make_memory_harness(MemoryState(PARTITIONS))
-    return make_redis_harness(request.getfixturevalue(f"{store_kind}_server"))
+    return make_redis_harness(request.getfixturevalue(f"{store_kind}_server"), store_kind)

@@ -148,6 +148,7 @@ def test_public_url_is_fetched_directly_and_behind_a_redirect(certificate: Path)
     run_async(scenario())
 
 
+@pytest.mark.thorough
 def test_disabled_guard_lets_at_least_60_forms_through(certificate: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Proves that each of the three ways detects a missing guard."""
     monkeypatch.setattr(address_guard, "is_public", address_guard.allow_all)

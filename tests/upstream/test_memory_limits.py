@@ -119,6 +119,7 @@ def test_order_without_free_memory_is_gateway_busy_and_fails_over() -> None:
     )
 
 
+@pytest.mark.thorough
 def test_wait_for_memory_does_not_count_against_the_timeout() -> None:
     seconds = 2.0
 

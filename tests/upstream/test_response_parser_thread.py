@@ -43,6 +43,7 @@ def test_missing_response_is_returned_unread() -> None:
     assert run_async(parse_response(READ_ANSWER, lost)) is lost
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("image_count", [1, 10])
 def test_sixty_megabytes_of_images_are_read_completely(image_count: int) -> None:
     data = bytes(range(256)) * (45 * 4_096 // image_count) + b"the end"

@@ -79,7 +79,7 @@ async def test_status_is_the_answer_and_no_redirect_is_followed(status: str) -> 
 async def test_retry_after_is_read() -> None:
     headers = ["Retry-After: 120"]
     answer, _ = await send_to(make_responder(build_response(status="503 Busy", headers=headers)))
-    assert answer == WebhookAnswer(status=503, retry_after=120.0)
+    assert answer == WebhookAnswer(status=503, retry_after=120.0, body=b"{}")
 
 
 @in_event_loop

@@ -79,7 +79,7 @@ def _describe_list(
 BATCH_ROUTE_DOCUMENTATION = {
     "upload_file": _describe_route(
         "Upload a file",
-        "Uploads the lines of a batch. The file is deleted after 30 days, or after `expires_after`.",
+        "Uploads the lines of a batch. The file is deleted after 30 days, `expires_after`, or with its prompts.",
         ResponseDocumentation("The file.", FileBody),
         form=UPLOAD_FORM,
         errors=FORM_ERRORS,

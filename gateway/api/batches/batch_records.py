@@ -7,7 +7,7 @@ from msgspec import Struct, field
 from msgspec.structs import replace
 
 from gateway.api.batches.file_content import LinePosition
-from gateway.api.batches.file_records import ChunkRun
+from gateway.api.batches.file_records import DEFAULT_TTL_SECONDS, ChunkRun
 from gateway.config.schema import RateLimits
 from gateway.jobs.budgets import NO_BUDGET_LIMITS, BudgetLimits, KeyBudget
 from gateway.store.base import DAY_SECONDS
@@ -81,6 +81,7 @@ class Batch(RecordContent, frozen=True, kw_only=True, omit_defaults=True):
 
     `fence`: a number that grows with each claim. `policies`, `limits`, `limits_id`, `budget`: those of the API key
     that created the batch.
+    `input_ttl_seconds`, `output_ttl_seconds`: how long its files are kept at most after its end.
     `reached_at`: when the batch reached each status. `failures`: how many runs in a row ended with an internal error.
     """
 
@@ -96,7 +97,8 @@ class Batch(RecordContent, frozen=True, kw_only=True, omit_defaults=True):
     budget: BudgetLimits = NO_BUDGET_LIMITS
     metadata: dict[str, str] = field(default_factory=dict)
     max_cost: int | None = None
-    output_ttl_seconds: float = 30 * DAY_SECONDS
+    input_ttl_seconds: float = DEFAULT_TTL_SECONDS
+    output_ttl_seconds: float = DEFAULT_TTL_SECONDS
     fence: int = 0
     status: BatchStatus = BatchStatus.VALIDATING
     reached_at: dict[str, float] = field(default_factory=dict)

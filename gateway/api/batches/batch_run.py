@@ -23,6 +23,7 @@ from gateway.api.batches.batch_validation import BatchValidator, ValidationResul
 from gateway.api.batches.file_content import FileContent, iterate_lines
 from gateway.api.batches.file_library import delete_file_content, find_team_file, save_file
 from gateway.api.batches.file_records import OUTPUT_PURPOSE, FileRecord
+from gateway.api.batches.input_file_expiry import expire_input_file
 from gateway.events import BatchEnded
 from gateway.store.base import StoreUnavailable
 
@@ -84,6 +85,8 @@ class BatchRun:
                 "GET /v1/jobs lists the jobs of all ordered lines."
             )
             return await self._end(BatchStatus.FAILED, (BatchError(code="internal_error", message=message),))
+        if batch.errors:
+            return await self._end(BatchStatus.FAILED, batch.errors)
         if self._needs_input():
             if (file := await self._find_input()) is None:
                 return await self._end(BatchStatus.FAILED, (INTERRUPTED,))
@@ -126,7 +129,8 @@ class BatchRun:
         return validated.with_status(BatchStatus.IN_PROGRESS, self._context.wall_clock())
 
     async def _fail_validation(self, result: ValidationResult) -> None:
-        """Saves all errors in the error file, and the first ones in the batch."""
+        """Saves all errors in the error file, and the first ones in the batch. After a crash, they are not found again:
+        the input file may be gone."""
         writer = OutputWriter(self._context, self.lease.batch.errors_output, self.lease.batch.fence)
         for error in result.errors:
             await writer.write(msgspec.json.encode(error))
@@ -134,7 +138,11 @@ class BatchRun:
         errors_output = await writer.flush()
         await self.lease.save(
             lambda batch: replace(
-                batch, total=result.total, errors_output=errors_output, error_count=len(result.errors)
+                batch,
+                total=result.total,
+                errors_output=errors_output,
+                error_count=len(result.errors),
+                errors=result.errors[:MAX_SHOWN_ERRORS],
             )
         )
         await self._end(BatchStatus.FAILED, result.errors)
@@ -160,6 +168,8 @@ class BatchRun:
         batch, now = self.lease.batch, self._context.wall_clock()
         for output, name in ((batch.output, "output"), (batch.errors_output, "errors")):
             await self._publish_file(batch, output, f"{batch.id}_{name}.jsonl")
+        # Before the end is saved, since nothing would repeat it after a crash.
+        await expire_input_file(self._context, batch)
         await self.lease.save(
             lambda batch: replace(batch, errors=errors[:MAX_SHOWN_ERRORS]).with_status(status, now),
             BATCH_TTL_SECONDS,

@@ -55,7 +55,8 @@ async def create_batch(request: HttpRequest) -> Response[bytes]:
         message = f"Invalid value for 'input_file_id': upload the file with the purpose {INPUT_PURPOSE}."
         raise ApiError(400, "invalid_value", message, param="input_file_id")
     await _require_room(context, team)
-    now = context.wall_clock()
+    now, retention = context.wall_clock(), context.catalogue().get_file_retention(team)
+    output_ttl_seconds = params.output_expires_after.seconds if params.output_expires_after else DEFAULT_TTL_SECONDS
     batch = Batch(
         id=_make_id(context, BATCH, team),
         team=team,
@@ -72,7 +73,8 @@ async def create_batch(request: HttpRequest) -> Response[bytes]:
         errors_output=OutputFile(id=_make_id(context, FILE, team)),
         metadata=params.metadata or {},
         max_cost=max_cost,
-        output_ttl_seconds=params.output_expires_after.seconds if params.output_expires_after else DEFAULT_TTL_SECONDS,
+        input_ttl_seconds=min(DEFAULT_TTL_SECONDS, retention.prompt_seconds),
+        output_ttl_seconds=min(output_ttl_seconds, retention.image_seconds),
     )
     await extend_file(context, file, batch.expires_at + DAY_SECONDS)
     await context.store.team_records.save(encode_record(RecordKind.BATCH, batch), 0.0)

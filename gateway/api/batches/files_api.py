@@ -25,6 +25,7 @@ from gateway.api.parameter_value_coercion import read_integer
 from gateway.api.request_body_reader import limit_body, to_struct
 from gateway.api.request_lifecycle import get_image_streams, get_response_memory
 from gateway.assets.backend import CHUNK_BYTES, ImageData
+from gateway.store.base import DAY_SECONDS
 from gateway.store.partitions import FILE, new_resource_id
 from gateway.store.team_records import RecordKind
 
@@ -54,11 +55,13 @@ async def upload_file(request: HttpRequest) -> Response[bytes]:
         raise ApiError(503, "draining", "This gateway is shutting down. Retry in 1 second.", retry_after=1)
     now = context.wall_clock()
     ttl_seconds = fields.expires_after.seconds if fields.expires_after else DEFAULT_TTL_SECONDS
+    # A batch is to be created meanwhile. Until its end, it extends this time.
+    max_ttl_seconds = DAY_SECONDS + context.catalogue().get_file_retention(team).prompt_seconds
     file = FileRecord(
         id=new_resource_id(FILE, team, context.engine.context.draw_bytes, context.wall_clock),
         team=team,
         created_at=now,
-        expires_at=now + ttl_seconds,
+        expires_at=now + min(ttl_seconds, max_ttl_seconds),
         filename=filename,
         purpose=fields.purpose,
     )

@@ -47,6 +47,7 @@ from gateway.api.response_types import (
 )
 from gateway.api.usage.usage_documentation_table import USAGE_ROUTE_DOCUMENTATION
 from gateway.api.webhooks.webhook_documentation_table import WEBHOOK_ROUTE_DOCUMENTATION
+from gateway.api.webhooks.webhook_target_documentation import WEBHOOK_TARGET_DOCUMENTATION
 
 TAGS = {
     "Images": "OpenAI's Images API. A response has the images. OpenAI's and Azure's clients work unchanged.",
@@ -74,6 +75,7 @@ PATH_PARAMETERS = {
     "response_id": "The id of the response: that of its job, with `resp_` for `job_`.",
     "key_id": "The id of the API key: `igw_<id>_<secret>` contains it.",
     "override_id": "The id of the override.",
+    "target_id": "The id of the target of webhooks.",
     "key": "The image's key, as its URL has it.",
 }
 RESPONSE_HEADERS = {
@@ -100,6 +102,7 @@ BODY_ERRORS = (
 ROUTE_DOCUMENTATION = {
     **BATCH_ROUTE_DOCUMENTATION,
     **WEBHOOK_ROUTE_DOCUMENTATION,
+    **WEBHOOK_TARGET_DOCUMENTATION,
     **USAGE_ROUTE_DOCUMENTATION,
     **BUDGET_ROUTE_DOCUMENTATION,
     **ACCOUNT_ROUTE_DOCUMENTATION,

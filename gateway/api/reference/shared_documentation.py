@@ -25,10 +25,10 @@ INPUT_IMAGE_ERRORS = (
 )
 ORDER_ERRORS = (
     *("idempotency_key_reused", "invalid_idempotency_key", "insufficient_quota", "model_not_found", "no_offer"),
-    "rate_limit_exceeded",
+    *("moderation_blocked", "moderation_unavailable", "rate_limit_exceeded"),
 )
 FAILED_JOB_ERRORS = (
-    *("cancelled", "deadline_exceeded", "images_unavailable", "input_missing", "moderation_blocked", "order_refused"),
+    *("cancelled", "deadline_exceeded", "images_unavailable", "input_missing", "order_refused"),
     *("outcome_unknown", "paid_not_delivered", "sellers_failed", "sellers_unavailable", "still_running", "withdrawn"),
     "image_deleted",
 )

@@ -19,8 +19,10 @@ def require_valid_webhook(url: str | None) -> None:
         raise ApiError(400, "invalid_value", message, param="webhook")
 
 
-def require_signing_secret(context: ApiContext, team: str, param: str | None = None) -> None:
-    """Raises ApiError if the team has no secret with which its webhooks could be signed."""
-    if not context.catalogue().webhook_secrets.get(team):
+def require_signing_secret(context: ApiContext, team: str, param: str | None = None, target: str = "") -> None:
+    """Raises ApiError if there is no secret that could sign webhooks: of the target, otherwise of the team."""
+    catalogue = context.catalogue()
+    found = catalogue.get_webhook_targets(team).get(target)
+    if not (found.secrets if found else catalogue.webhook_secrets.get(team)):
         message = "Your team has no signing secret for webhooks. Ask your platform team for one, or omit the webhook."
         raise ApiError(400, "webhooks_not_configured", message, param=param)

@@ -49,7 +49,8 @@ WEBHOOK_ROUTE_DOCUMENTATION = {
     ),
     "get_delivery": _describe_route(
         "Get a delivery",
-        "A webhook to one target, with its attempts. The answers of the target are not stored.",
+        "A webhook to one target, with its attempts. The answers of the target are not stored. An admin key gets those "
+        "of all teams.",
         200,
         ResponseDocumentation("The delivery.", DeliveryBody),
         errors=("delivery_not_found",),

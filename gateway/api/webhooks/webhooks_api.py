@@ -4,17 +4,18 @@ from typing import Any
 
 from litestar import Response, get, post
 
-from gateway.api.access_control import GENERATE, READ
+from gateway.api.access_control import GENERATE, READ, READ_OR_ADMIN
 from gateway.api.api_context import ApiContext, HttpRequest, get_context
 from gateway.api.api_errors import ApiError
-from gateway.api.authentication import get_team
+from gateway.api.authentication import get_principal, get_team
 from gateway.api.json_responses import json_response
 from gateway.api.query_params import parse_limit, read_query_params
 from gateway.api.request_body_reader import MAX_BODY_BYTES_WITHOUT_IMAGES, parse_json_object, read_body, to_struct
 from gateway.api.team_job_loader import find_team_job
 from gateway.api.webhooks.webhook_checks import require_signing_secret, require_valid_webhook
 from gateway.api.webhooks.webhook_types import DeliveryBody, WebhookTestRequest
-from gateway.config.value_types import TargetName, WebhookUrl
+from gateway.config.value_types import WebhookUrl
+from gateway.store.api_keys import Scope
 from gateway.store.team_records import MAX_PAGE_RECORDS, RecordKind, RecordPosition
 from gateway.suggestions import did_you_mean
 from gateway.webhooks.webhook_records import (
@@ -92,10 +93,13 @@ async def _find_start(context: ApiContext, team: str, after: list[str], job_id: 
     return None
 
 
-async def _get_delivery(context: ApiContext, team: str, delivery_id: str, *, is_listed: bool = False) -> WebhookRecord:
-    """Returns the team's delivery. Raises ApiError if it does not exist: 400 as the parameter of a list, else 404."""
+async def _get_delivery(
+    context: ApiContext, team: str | None, delivery_id: str, *, is_listed: bool = False
+) -> WebhookRecord:
+    """Returns the delivery of the team, or of any team if it is None. Raises ApiError if it does not exist: 400 as the
+    parameter of a list, else 404."""
     stored = await context.store.team_records.load(delivery_id)
-    if stored is not None and stored.kind is RecordKind.DELIVERY and stored.team == team:
+    if stored is not None and stored.kind is RecordKind.DELIVERY and team in (None, stored.team):
         return decode_delivery(stored)
     if is_listed:
         message = "Invalid value for 'after': no such delivery; it may have been deleted. List again without it."
@@ -104,10 +108,12 @@ async def _get_delivery(context: ApiContext, team: str, delivery_id: str, *, is_
     raise ApiError(404, "delivery_not_found", message)
 
 
-@get(_ONE_DELIVERY, opt=READ)
+@get(_ONE_DELIVERY, opt=READ_OR_ADMIN)
 async def get_delivery(request: HttpRequest, delivery_id: str) -> Response[bytes]:
-    """Returns the delivery with its attempts."""
-    record = await _get_delivery(get_context(request), get_team(request), delivery_id)
+    """Returns the delivery with its attempts: of the team, or for an admin key of any team."""
+    principal = get_principal(request)
+    is_admin = Scope.READ not in principal.scopes
+    record = await _get_delivery(get_context(request), None if is_admin else get_team(request), delivery_id)
     return json_response(serialize_delivery(record), 200, {})
 
 
@@ -117,7 +123,7 @@ async def redeliver(request: HttpRequest, delivery_id: str) -> Response[bytes]:
     context, team = get_context(request), get_team(request)
     while True:
         record = await _get_delivery(context, team, delivery_id)
-        require_signing_secret(context, team)
+        require_signing_secret(context, team, target=record.target)
         again = request_again(record, context.wall_clock())
         if await context.store.team_records.save(encode_delivery(again), 0.0):
             return json_response(serialize_delivery(again), 202, {})
@@ -128,15 +134,31 @@ async def send_test_webhook(request: HttpRequest) -> Response[bytes]:
     """Sends a webhook of the type `webhook.test` to a target, or to a URL."""
     context, team = get_context(request), get_team(request)
     params = await _read_params(request)
-    url, host = _find_test_url(context, team, params)
+    if params.target:
+        return await queue_target_test(context, team, params.target)
+    require_valid_webhook(params.webhook)
     require_signing_secret(context, team)
-    now = context.wall_clock()
+    return await _queue_test(context, team, url=params.webhook, host=WebhookUrl(params.webhook).host)
+
+
+async def queue_target_test(context: ApiContext, team: str, name: str) -> Response[bytes]:
+    """Queues a test of a target that is in force. Raises ApiError if it is not."""
+    targets = context.catalogue().get_webhook_targets(team)
+    if (target := targets.get(name)) is None:
+        message = f"Invalid value for 'target': not a target of your team{did_you_mean(name, targets)}"
+        raise ApiError(400, "invalid_value", message.rstrip(".?") + ".", param="target")
+    require_signing_secret(context, team, target=name)
+    return await _queue_test(context, team, target=name, host=target.config.url.host)
+
+
+async def _queue_test(context: ApiContext, team: str, *, host: str, target: str = "", url: str = "") -> Response[bytes]:
+    now, event_id = context.wall_clock(), context.engine.context.draw_bytes(16).hex()
     record = WebhookRecord(
-        id=make_delivery_id(context.engine.context.draw_bytes(16).hex(), params.target),
+        id=make_delivery_id(event_id, target),
         team=team,
         created_at=now,
         event=TEST_EVENT,
-        target=params.target,
+        target=target,
         host=host,
         url=url,
         due_at=now,
@@ -154,19 +176,6 @@ async def _read_params(request: HttpRequest) -> WebhookTestRequest:
         message = "Invalid value for 'target': send either 'target' or 'webhook'."
         raise ApiError(400, "invalid_value", message, param="target")
     return params
-
-
-def _find_test_url(context: ApiContext, team: str, params: WebhookTestRequest) -> tuple[str, str]:
-    """Returns the URL of the test, which is empty for a target, and its host."""
-    if not params.target:
-        require_valid_webhook(params.webhook)
-        return params.webhook, WebhookUrl(params.webhook).host
-    config = context.catalogue().teams.get(team)
-    targets = config.webhooks.targets if config else {}
-    if (target := targets.get(TargetName(params.target))) is None:
-        message = f"Invalid value for 'target': not a target of your team{did_you_mean(params.target, targets)}"
-        raise ApiError(400, "invalid_value", message.rstrip(".?") + ".", param="target")
-    return "", target.url.host
 
 
 def serialize_delivery(record: WebhookRecord) -> DeliveryBody:

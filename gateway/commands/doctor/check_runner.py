@@ -8,6 +8,7 @@ from gateway.commands.doctor.doctor_context import DoctorContext
 from gateway.commands.doctor.doctor_finding import DoctorFinding, Status
 from gateway.commands.doctor.gateway_checks import check_gateway
 from gateway.commands.doctor.machine_checks import check_clock, check_limits
+from gateway.commands.doctor.moderation_checks import check_moderation
 from gateway.commands.doctor.seller_checks import check_sellers
 from gateway.commands.doctor.storage_checks import check_storage
 from gateway.commands.doctor.store_checks import check_store
@@ -21,6 +22,7 @@ CHECKS: Mapping[str, Check] = {
     "store": check_store,
     "storage": check_storage,
     "sellers": check_sellers,
+    "moderation": check_moderation,
     "gateway": check_gateway,
     "limits": check_limits,
 }

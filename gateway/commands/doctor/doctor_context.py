@@ -2,10 +2,12 @@
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from urllib.parse import parse_qsl
 
 from msgspec import Struct, field
 
 from gateway.catalogue import Catalogue
+from gateway.config.moderation_schema import HOOK_NAMES, ModerationConfig
 from gateway.config.schema import Config, GatewayFile
 from gateway.config.value_types import SecretRef
 from gateway.settings import Settings
@@ -61,13 +63,24 @@ def _iterate_refs(config: Config) -> Iterator[SecretRef]:
             yield account.proxy
     for team in config.teams.teams.values():
         yield from team.keys
+        yield from team.webhooks.secrets
+        yield from _iterate_hook_refs(team.moderate)
     yield from config.gateway.admin.keys
+    yield from _iterate_hook_refs(config.gateway.moderate)
+
+
+def _iterate_hook_refs(config: ModerationConfig) -> Iterator[SecretRef]:
+    for name in HOOK_NAMES:
+        if hook := config.get_hook(name):
+            yield from hook.secrets
 
 
 def _list_passwords(urls: Iterable[str]) -> list[str]:
-    """Lists what stands between `//` and `@` in URLs, and the password alone."""
+    """Lists what stands between `//` and `@` in URLs, the password alone, and that of Sentinels."""
+    urls = tuple(urls)
     credentials = [url.partition("://")[2].rpartition("@")[0] for url in urls]
-    return [text for pair in credentials for text in (pair, pair.partition(":")[2])]
+    sentinel_passwords = [dict(parse_qsl(url.partition("?")[2])).get("sentinel_password", "") for url in urls]
+    return [*sentinel_passwords, *(text for pair in credentials for text in (pair, pair.partition(":")[2]))]
 
 
 def get_local_url(settings: Settings) -> str:

@@ -28,9 +28,11 @@ async def check_store(context: DoctorContext) -> list[DoctorFinding]:
     """Checks Redis if it is configured, otherwise the folder of SQLite."""
     if not context.settings.redis_url:
         return await call_in_thread(lambda: _check_sqlite(context.settings.data))
-    durability = context.gateway_file.store.durability
+    options = context.gateway_file.store
     try:
-        inspection = await inspect_servers(context.settings.redis_url, durability, context.wall_clock)
+        inspection = await inspect_servers(
+            context.settings.redis_url, options.durability, context.wall_clock, options.wait_replicas
+        )
     except StoreError as error:
         remedy = "Start Redis, or correct REDIS_URL: redis://user:password@host:6379/0."
         return [DoctorFinding("store", Status.FAILED, str(error), remedy)]

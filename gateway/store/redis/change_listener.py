@@ -12,6 +12,7 @@ from redis.asyncio import Redis
 from gateway.store.job_watch import JobWatchers
 from gateway.store.redis.keys import CHANGES_CHANNEL, REPLICA_CHANNEL_PREFIX
 from gateway.store.redis.redis_client import create_client, make_client_name
+from gateway.store.redis.server_url import ServerUrl
 from gateway.task_supervisor import SupervisedTask, TaskSupervisor
 from gateway.timeouts_and_intervals import StoreTiming
 
@@ -20,11 +21,10 @@ MAX_BACKOFF_SECONDS = 1.0
 
 
 class ChangeListener:
-    """Listens for changes. `pick_server` returns the URL of a server: in a Cluster each server forwards all
-    messages."""
+    """Listens for changes. `pick_server` returns where to connect: in a Cluster each server forwards all messages."""
 
     def __init__(
-        self, pick_server: Callable[[], str], replica_id: str, watchers: JobWatchers, timing: StoreTiming
+        self, pick_server: Callable[[], ServerUrl], replica_id: str, watchers: JobWatchers, timing: StoreTiming
     ) -> None:
         self._pick_server = pick_server
         self._channels = CHANGES_CHANNEL, f"{REPLICA_CHANNEL_PREFIX}{replica_id}"
@@ -33,6 +33,8 @@ class ChangeListener:
         self._idle_seconds = timing.idle_seconds
         self._task: SupervisedTask | None = None
         self._subscribed_at: float | None = None
+        # Including the subscriptions that have ended.
+        self.subscription_count = 0
 
     @property
     def subscribed_seconds(self) -> float:
@@ -60,6 +62,7 @@ class ChangeListener:
             await subscription.subscribe(*self._channels)
             task.record_success()
             self._subscribed_at = monotonic()
+            self.subscription_count += 1
             first_attempt.set()
             self._watchers.notify_all()
             while True:

@@ -30,10 +30,16 @@ from redis.exceptions import (
 )
 
 from gateway.store.base import StoreOutcomeUnknown, StoreUnavailable
+from gateway.store.redis.keys import REPLICATION_CHANNEL
 
 # The grace lets an error with a cause arrive before the plain timeout.
 TIMEOUT_GRACE_SECONDS = 0.5
 FIRST_BACKOFF_SECONDS = 0.05
+# A replica that is connected confirms within milliseconds. Shorter than the timeout of a connection.
+REPLICA_TIMEOUT_SECONDS = 1.0
+# WAIT covers what its connection wrote, and everything before that. Since Redis 7.2, a commit that is sent again over a
+# new connection, and was applied before, would count as nothing; this message, which replicas receive, counts.
+_REPLICATED_MESSAGE = ("PUBLISH", REPLICATION_CHANNEL, "")
 MAX_BATCH = 256
 MAX_PIPELINES = 2
 Command = tuple[Any, ...]
@@ -45,20 +51,28 @@ _TRANSIENT_PREFIXES = ("LOADING", "BUSY", "MISCONF", "NOREPLICAS", "MASTERDOWN",
 
 class PendingCommand:
     """A command and the future of its reply. `script_text`: the script, for a server that has not loaded it.
+    `is_replicated`: the reply waits until replicas have what the command wrote.
 
     `is_sent`: the command may have reached a server. `is_outcome_unknown`: an earlier attempt may have executed it, and
     its reply was lost.
     """
 
-    __slots__ = ("command", "deadline", "is_outcome_unknown", "is_sent", "reply", "script_text", "timeout_seconds")
+    __slots__ = (
+        *("command", "deadline", "is_outcome_unknown", "is_replicated", "is_sent", "last_error", "reply"),
+        *("script_text", "timeout_seconds"),
+    )
 
-    def __init__(self, command: Command, script_text: str | None, timeout_seconds: float) -> None:
+    def __init__(
+        self, command: Command, script_text: str | None, timeout_seconds: float, is_replicated: bool = False
+    ) -> None:
         self.command = command
         self.script_text = script_text
         self.reply: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self.timeout_seconds = timeout_seconds
+        self.is_replicated = is_replicated
         self.deadline = monotonic() + timeout_seconds
         self.is_sent = self.is_outcome_unknown = False
+        self.last_error: Exception | None = None
 
     def try_resolve(self, reply: Any) -> bool:
         """Resolves the command with this reply. Returns False if it must be sent again."""
@@ -70,6 +84,7 @@ class PendingCommand:
             self.command, self.script_text = ("EVAL", self.script_text.encode(), *self.command[2:]), None
             return False
         if is_transient(reply) and monotonic() < self.deadline:
+            self.last_error = reply
             return False
         self.resolve(reply)
         return True
@@ -83,10 +98,13 @@ class PendingCommand:
 
 
 class CommandPipeline:
-    """Sends commands to one server. In a Cluster, also serves commands whose server is not yet known."""
+    """Sends commands to one server. In a Cluster, also serves commands whose server is not yet known.
 
-    def __init__(self, driver: Any, reconnect: Callable[[], Awaitable[None]]) -> None:
+    `min_replicas`: how many replicas must have what a replicated command wrote before its reply is returned."""
+
+    def __init__(self, driver: Any, reconnect: Callable[[], Awaitable[None]], min_replicas: int = 0) -> None:
         self._driver = driver
+        self._min_replicas = min_replicas
         self._reconnect = reconnect
         self._queue: list[PendingCommand] = []
         self._send_tasks: set[asyncio.Task[None]] = set()
@@ -103,7 +121,8 @@ class CommandPipeline:
                 return await asyncio.shield(pending.reply)
         except builtins.TimeoutError:
             # If the command is unsent by now, it will not be sent any more.
-            pending.resolve(StoreUnavailable(f"Redis did not answer within {pending.timeout_seconds:g} s."))
+            timeout_error = StoreUnavailable(f"Redis did not answer within {pending.timeout_seconds:g} s.")
+            pending.resolve(pending.last_error or timeout_error)
             return pending.reply.result()
 
     def _flush_queue(self) -> None:
@@ -150,14 +169,36 @@ class CommandPipeline:
             for pending in batch:
                 pending.is_sent = True
                 pipeline.execute_command(*pending.command)
+            if must_wait := self._min_replicas > 0 and any(pending.is_replicated for pending in batch):
+                pipeline.execute_command(*_REPLICATED_MESSAGE)
+                pipeline.execute_command("WAIT", self._min_replicas, int(REPLICA_TIMEOUT_SECONDS * 1000))
             with _disable_retry(getattr(pipeline, "connection", None)):
-                return list(zip(batch, await pipeline.execute(raise_on_error=False), strict=True))
+                replies = await pipeline.execute(raise_on_error=False)
+            if must_wait:
+                replies = self._check_replicas(batch, replies[: len(batch)], replies[len(batch) :])
+            return list(zip(batch, replies, strict=True))
         except (RedisError, OSError, RedisClusterException) as error:
             return [(pending, error) for pending in batch]
         except Exception as error:  # noqa: BLE001  uvloop raises RuntimeError for a connection that was reset
             return [(pending, ConnectionError(f"{type(error).__name__}: {error}")) for pending in batch]
         finally:
             await pipeline.reset()
+
+    def _check_replicas(self, batch: list[PendingCommand], replies: list[Any], replies_to_wait: list[Any]) -> list[Any]:
+        """Replaces the replies of replicated commands by an error if too few replicas confirmed them. Then they are
+        sent again. `replies_to_wait`: those of the message and of WAIT."""
+        failure = next((reply for reply in replies_to_wait if isinstance(reply, Exception)), None)
+        if failure is None and replies_to_wait[-1] >= self._min_replicas:
+            return replies
+        error = TimeoutError(
+            f"WAIT failed: {failure}"
+            if failure
+            else f"{replies_to_wait[-1]} replicas confirmed it, and store.wait_replicas is {self._min_replicas}."
+        )
+        return [
+            error if pending.is_replicated and not isinstance(reply, Exception) else reply
+            for pending, reply in zip(batch, replies, strict=True)
+        ]
 
     async def wait_until_idle(self) -> None:
         """Waits until all commands have been answered."""

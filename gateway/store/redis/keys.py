@@ -6,6 +6,8 @@ Names contain only ids, digests, team names and dates: no text of a client.
 from gateway.store.partitions import job_partition
 
 CHANGES_CHANNEL = "igw:changed"
+# Without subscribers: replicas of the server receive its messages in the order of all writes.
+REPLICATION_CHANNEL = "igw:replicated"
 # Prefixes of a replica id: the channel to which only this replica subscribes, and the mark of a replica that closed
 # normally.
 REPLICA_CHANNEL_PREFIX = "igw:replica:"

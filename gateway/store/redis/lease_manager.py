@@ -4,6 +4,7 @@ import asyncio
 import secrets
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from itertools import chain
 from math import isfinite
 from typing import Any
 
@@ -37,15 +38,13 @@ class RedisLeaseManager(Struct, frozen=True):
     async def _list_claimable(self, limit: int) -> tuple[list[str], list[str]]:
         """Lists claimable jobs, soonest first: those that may be claimed together, and suspects, of which only one is
         claimed."""
-        all_keys = (self.key_space[partition] for partition in self.partitions)
+        keys = ([self.key_space[partition].due] for partition in self.partitions)
         replies = await gather_available(
-            self.client.run_script(
-                scripts.LIST_CLAIMABLE, [keys.due], self.get_settings(), keys.prefix, limit, MAX_SUSPECTS
-            )
-            for keys in all_keys
+            self.client.run_on_partitions(scripts.LIST_CLAIMABLE, keys, self.get_settings(), limit, MAX_SUSPECTS)
         )
         batch, suspects = (
-            [pair for reply in replies for pair in codec.decode_scores(reply[index])] for index in (0, 1)
+            [pair for reply in chain.from_iterable(replies) for pair in codec.decode_scores(reply[index])]
+            for index in (0, 1)
         )
         return [job_id for _, job_id in sorted(batch)[:limit]], [job_id for _, job_id in sorted(suspects)]
 

@@ -30,6 +30,7 @@ from gateway.store.job_decoder import JobDecoder
 from gateway.store.ledger_totals import list_day_hours
 from gateway.store.redis import codec, scripts
 from gateway.store.redis.keys import PartitionKeys
+from gateway.store.redis.killed_replica_detector import list_connected_replicas
 from gateway.store.redis.redis_client import RedisClient
 
 # Decoding a page takes a few milliseconds.
@@ -41,14 +42,16 @@ WAIT_TIMEOUT_SECONDS, WAIT_INTERVAL_SECONDS = 60.0, 0.1
 
 
 class PartitionAuditor:
-    """Audits one partition once."""
+    """Audits one partition once, for this replica."""
 
-    def __init__(self, client: RedisClient, keys: PartitionKeys, retention: Retention, decoder: JobDecoder) -> None:
+    def __init__(
+        self, client: RedisClient, replica_id: str, keys: PartitionKeys, retention: Retention, decoder: JobDecoder
+    ) -> None:
         self._client = client
         self._keys = keys
         self._retention = retention
         self._decoder = decoder
-        self._token = f"token:{secrets.token_hex(8)}"
+        self._token = f"token:{secrets.token_hex(8)}:{replica_id}"
         self._pacer = AuditPacer()
         self._jobs: dict[str, AuditedJob] = {}
         self._open_ids: set[str] = set()
@@ -70,18 +73,37 @@ class PartitionAuditor:
     async def _run_exclusively(self) -> AsyncIterator[None]:
         """Waits until no other audit of this partition runs: two audits would repair the same discrepancy twice."""
         give_up_at = monotonic() + WAIT_TIMEOUT_SECONDS
-        while not await self._client.run_script(
-            scripts.BEGIN_AUDIT, [self._keys.audit], self._token, AUDIT_TTL_SECONDS
-        ):
+        while (running := await self._begin()) != self._token:
             if monotonic() >= give_up_at:
                 raise StoreUnavailable("Another audit of the partition is running. Retry later.")
-            await asyncio.sleep(WAIT_INTERVAL_SECONDS)
+            if await self._is_abandoned(running):
+                await self._end(running)
+            else:
+                await asyncio.sleep(WAIT_INTERVAL_SECONDS)
         try:
             yield
         finally:
             # Without an answer the audit ends by itself after its time to live.
             with contextlib.suppress(StoreUnavailable):
-                await self._client.run_script(scripts.END_AUDIT, [self._keys.audit], self._token)
+                await self._end(self._token)
+
+    async def _begin(self) -> str:
+        """Begins this audit, unless another one is running. Returns the token of the one that runs."""
+        token: bytes = await self._client.run_script(
+            scripts.BEGIN_AUDIT, [self._keys.audit], self._token, AUDIT_TTL_SECONDS
+        )
+        return token.decode()
+
+    async def _end(self, token: str) -> None:
+        await self._client.run_script(scripts.END_AUDIT, [self._keys.audit], token)
+
+    async def _is_abandoned(self, token: str) -> bool:
+        """Whether the process that audits has ended: it has no connection. If it has only lost its connections, it
+        finds that its audit has ended, and neither reads nor repairs on. Older versions do not name their replica."""
+        _, _, replica_id = token.removeprefix("token:").partition(":")
+        with contextlib.suppress(StoreUnavailable):
+            return bool(replica_id) and replica_id not in await list_connected_replicas(self._client)
+        return False
 
     # --- the snapshot
 

@@ -1,11 +1,12 @@
-"""The Redis client of the store, for a single server or a Cluster.
+"""The Redis client of the store, for a single server, the primary that Sentinels report, or a Cluster.
 
 Each server of a Cluster has its own pipeline, so that one that hangs delays only its own keys.
 """
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
+from itertools import chain
 from typing import Any
 from urllib.parse import quote, unquote
 
@@ -13,13 +14,18 @@ from redis.asyncio import BlockingConnectionPool, Redis, RedisCluster
 from redis.asyncio.cluster import ClusterNode
 from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialWithJitterBackoff
-from redis.exceptions import OutOfMemoryError, ResponseError
+from redis.exceptions import ConnectionError, ResponseError, TimeoutError
 
-from gateway.store.base import StoreError, StoreFull, StoreUnavailable
-from gateway.store.redis.access_problems import find_access_problem
+from gateway.store.base import StoreError, StoreFull, StoreMisconfigured, StoreReadOnly, StoreUnavailable
+from gateway.store.redis.access_problems import CLIENT_CERTIFICATE_REMEDY, find_access_problem
 from gateway.store.redis.command_pipeline import MAX_PIPELINES, CommandPipeline, PendingCommand
 from gateway.store.redis.scripts import Script
+from gateway.store.redis.sentinel_connection import make_primary_options
+from gateway.store.redis.server_url import ServerUrl, check_files
+from gateway.store.redis.write_refusals import FULL, find_write_refusal
 
+# A call takes Redis as long as all of its partitions do, and other commands wait for it.
+MAX_PARTITIONS_PER_SCRIPT = 16
 _CLIENT_NAME_PREFIX = "igw:"
 _CLIENT_NAME = re.compile(rf" name={_CLIENT_NAME_PREFIX}(\S+)")
 _CONNECTION_OPTIONS: dict[str, Any] = {
@@ -34,29 +40,62 @@ def _make_retry() -> Retry:
     return Retry(ExponentialWithJitterBackoff(base=0.02, cap=0.3), 1)
 
 
-async def connect(url: str, client_name: str | None = None) -> "Redis | RedisCluster":
-    """Connects to a single server or a Cluster: the server at this URL reports which of them it is.
+async def connect(url: ServerUrl, client_name: str | None = None) -> "Redis | RedisCluster":
+    """Connects to a single server, a primary or a Cluster. A server at a plain URL reports whether it is in a Cluster.
 
     `client_name`: the name that the server shows for each connection.
     """
+    check_files(url)
     max_connections = MAX_PIPELINES + 3
+    if url.kind == "cluster":
+        return await _connect_to_cluster(url, max_connections, client_name)
     client = create_client(url, max_connections, client_name)
     try:
         server = await client.info("server")
     except Exception as error:
         await client.aclose()
-        problem = find_access_problem(error)
-        raise StoreUnavailable(str(problem) if problem else f"Redis cannot be reached: {error}") from error
-    if server.get("redis_mode") != "cluster":
+        raise _make_connect_error(url, error) from error
+    # Valkey has the second name.
+    mode = server.get("redis_mode") or server.get("server_mode")
+    if mode == "standalone":
         return client
     await client.aclose()
-    options = {"max_connections": max_connections, "client_name": client_name, **_CONNECTION_OPTIONS}
-    return RedisCluster.from_url(url, retry=_make_retry(), **options)
+    if mode == "sentinel":
+        raise StoreMisconfigured("REDIS_URL leads to a Sentinel. Write redis+sentinel://, and the service's name.")
+    return await _connect_to_cluster(url, max_connections, client_name)
 
 
-def create_client(url: str, max_connections: int, client_name: str | None = None) -> Redis:
+async def _connect_to_cluster(url: ServerUrl, max_connections: int, client_name: str | None) -> RedisCluster:
     options = {"max_connections": max_connections, "client_name": client_name, **_CONNECTION_OPTIONS}
-    return Redis.from_pool(BlockingConnectionPool.from_url(url, timeout=3, retry=_make_retry(), **options))
+    nodes = [ClusterNode(host, port) for host, port in url.hosts] or None
+    cluster = RedisCluster.from_url(url.connection_url, retry=_make_retry(), startup_nodes=nodes, **options)
+    try:
+        await cluster.initialize()
+    except Exception as error:
+        await cluster.aclose()
+        raise _make_connect_error(url, error) from error
+    return cluster
+
+
+def _make_connect_error(url: ServerUrl, error: Exception) -> StoreUnavailable:
+    if problem := find_access_problem(error):
+        return StoreUnavailable(str(problem))
+    message = f"Redis cannot be reached: {str(error).removesuffix('.')}."
+    # A server without TLS waits for more. One that requires TLS, or a certificate, ends a connection without it.
+    if url.is_tls and isinstance(error, TimeoutError):
+        message += " If its port has no TLS, write redis:// in REDIS_URL."
+    elif isinstance(error, ConnectionError) and "reading" in str(error):
+        message += f" {CLIENT_CERTIFICATE_REMEDY}" if url.is_tls else " If its port requires TLS, write rediss://."
+    return StoreUnavailable(message)
+
+
+def create_client(url: ServerUrl, max_connections: int, client_name: str | None = None) -> Redis:
+    """Creates a client of one server, or of the primary that Sentinels report."""
+    options = {"max_connections": max_connections, "client_name": client_name, **_CONNECTION_OPTIONS}
+    pool_options: dict[str, Any] = {"timeout": 3, "retry": _make_retry(), **options}
+    if url.kind == "sentinel":
+        return Redis.from_pool(BlockingConnectionPool(**{**pool_options, **make_primary_options(url)}))
+    return Redis.from_pool(BlockingConnectionPool.from_url(url.connection_url, **pool_options))
 
 
 def make_client_name(replica_id: str) -> str:
@@ -72,21 +111,21 @@ def read_replica_ids(client_list: Any) -> frozenset[str]:
     return frozenset(map(unquote, _CLIENT_NAME.findall(client_list.decode())))
 
 
-def random_server_url(client: "Redis | RedisCluster", url: str) -> str:
-    """Returns the URL of the single server, or of a random server of a Cluster."""
+def select_random_server(client: "Redis | RedisCluster", url: ServerUrl) -> ServerUrl:
+    """Returns the URL itself, or that of a random server of a Cluster."""
     if not isinstance(client, RedisCluster):
         return url
     node = client.get_random_node()
-    scheme, rest = url.split("://", 1)
-    credentials = rest.rpartition("@")[0]
-    return f"{scheme}://{credentials + '@' if credentials else ''}{node.host}:{node.port}"
+    return url.select_server(node.host, int(node.port))
 
 
 class RedisClient:
-    """Executes commands and scripts, each on the server of its first key."""
+    """Executes commands and scripts, each on the server of its first key. `min_replicas`: how many replicas must have
+    what a replicated script wrote before its reply is returned."""
 
-    def __init__(self, driver: "Redis | RedisCluster", timeout_seconds: float) -> None:
+    def __init__(self, driver: "Redis | RedisCluster", timeout_seconds: float, min_replicas: int = 0) -> None:
         self.driver = driver
+        self.min_replicas = min_replicas
         self._timeout_seconds = timeout_seconds
         self._pipelines: dict[str, CommandPipeline] = {}
         self._is_closed = False
@@ -96,16 +135,32 @@ class RedisClient:
         return not isinstance(self.driver, RedisCluster)
 
     async def run_script(self, script: Script, keys: Sequence[str], *arguments: Any) -> Any:
-        return await self._send_command(keys[0], ("EVALSHA", script.sha, len(keys), *keys, *arguments), script.text)
+        command = ("EVALSHA", script.sha, len(keys), *keys, *arguments)
+        return await self._send_command(keys[0], command, script)
+
+    def run_on_partitions(
+        self, script: Script, keys: Iterable[Sequence[str]], *arguments: Any
+    ) -> Iterator[Awaitable[list[Any]]]:
+        """Runs a script on partitions, whose keys these are: on several at once, unless a Cluster has them on different
+        servers. Yields calls that return the replies of their partitions."""
+        size = MAX_PARTITIONS_PER_SCRIPT if self.is_single else 1
+        keys = list(keys)
+        for first in range(0, len(keys), size):
+            yield self.run_script(script, list(chain.from_iterable(keys[first : first + size])), *arguments)
 
     async def execute(self, name: str, key: str, *arguments: Any) -> Any:
         return await self._send_command(key, (name, key, *arguments), None)
 
-    async def _send_command(self, key: str, command: tuple[Any, ...], script_text: str | None) -> Any:
+    async def _send_command(self, key: str, command: tuple[Any, ...], script: Script | None) -> Any:
         if self._is_closed:
             raise StoreUnavailable("The store is closed.")
         encoded_command = command[0], *(_encode_argument(argument) for argument in command[1:])
-        pending = PendingCommand(encoded_command, script_text, self._timeout_seconds)
+        pending = PendingCommand(
+            encoded_command,
+            script.text if script else None,
+            self._timeout_seconds,
+            is_replicated=script is not None and script.is_replicated,
+        )
         reply = await self._get_pipeline(key).execute(pending)
         if isinstance(reply, StoreError):
             raise reply
@@ -116,7 +171,7 @@ class RedisClient:
     def _get_pipeline(self, key: str) -> CommandPipeline:
         server = self._find_server(key)
         if server not in self._pipelines:
-            self._pipelines[server] = CommandPipeline(self.driver, self._drop_connections)
+            self._pipelines[server] = CommandPipeline(self.driver, self._drop_connections, self.min_replicas)
         return self._pipelines[server]
 
     def _find_server(self, key: str) -> str:
@@ -187,6 +242,6 @@ async def _await_reply(call: Any) -> Any:
 def _translate_error(error: Exception) -> StoreError:
     if isinstance(error, StoreError):
         return error
-    if isinstance(error, OutOfMemoryError):
-        return StoreFull("Redis has no memory left for new jobs. Raise maxmemory, or wait until old jobs expire.")
+    if problem := find_write_refusal(error):
+        return StoreFull(str(problem)) if problem is FULL else StoreReadOnly(str(problem))
     return StoreUnavailable(f"Redis: {type(error).__name__}: {str(error)[:200]}")

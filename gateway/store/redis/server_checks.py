@@ -8,8 +8,11 @@ from gateway.store.base import StoreMisconfigured, StoreUnavailable
 from gateway.store.inspection import Durability, StoreProblem
 from gateway.store.redis.keys import SERVER_RUNS
 from gateway.store.redis.redis_client import RedisClient
+from gateway.store.redis.scripts import RECORD_SERVER_RUNS
+from gateway.store.redis.write_refusals import FULL
 
 MIN_VERSION = (7, 0)
+MAX_MEMORY_RATIO = 0.8
 
 
 async def check_servers(client: RedisClient, durability: Durability) -> tuple[str, ...]:
@@ -29,7 +32,39 @@ async def find_server_problems(client: RedisClient, durability: Durability) -> t
     for option in ("maxmemory-policy", "appendonly", "appendfsync"):
         for reply in await client.execute_on_primaries("CONFIG", "GET", option):
             problems += _check_option(option, reply, durability)
+    for memory in await client.execute_on_primaries("INFO", "memory"):
+        problems += _check_memory(parse_info(memory))
+    if client.min_replicas:
+        problems += await _check_replicas(client)
     return tuple(dict.fromkeys(problems))
+
+
+async def _check_replicas(client: RedisClient) -> list[StoreProblem]:
+    if not client.is_single:
+        message = "store.wait_replicas is not supported with a Cluster."
+        return [StoreProblem(message, "Set it to 0, or use Sentinel.", loses_jobs=True)]
+    [reply] = await client.execute_on_primaries("INFO", "replication")
+    lines = parse_info(reply).items()
+    # Parsed by the driver, a line is a dictionary.
+    count = sum("online" in value for name, value in lines if re.fullmatch(r"slave\d+", name))
+    if count >= client.min_replicas:
+        return []
+    message = f"Redis has {count} connected replicas, and store.wait_replicas is {client.min_replicas}: commits fail."
+    return [StoreProblem(message, "Start the replicas, or set store.wait_replicas to 0.")]
+
+
+def _check_memory(memory: dict[str, str]) -> list[StoreProblem]:
+    used = int(memory.get("used_memory", 0)) - int(memory.get("mem_not_counted_for_evict", 0))
+    limit = int(memory.get("maxmemory", 0))
+    if not limit or used <= MAX_MEMORY_RATIO * limit:
+        return []
+    if used > limit:
+        return [FULL]
+    # Without the size in use, the text stays the same, and is logged once.
+    message = (
+        f"Redis uses over {MAX_MEMORY_RATIO:.0%} of maxmemory, {limit >> 20} MiB. If it is full, no job is accepted."
+    )
+    return [StoreProblem(message, "Raise maxmemory, or shorten retention in gateway.yaml.")]
 
 
 async def recover_from_restart(
@@ -51,9 +86,7 @@ async def recover_from_restart(
                 f"Redis was restarted and refuses BGREWRITEAOF: {reply}. Allow the command, or declare its durability."
             )
     await repair()
-    await client.execute("SADD", SERVER_RUNS, *current_runs)
-    for old_run in known_runs - current_runs:
-        await client.execute("SREM", SERVER_RUNS, old_run)
+    await client.run_script(RECORD_SERVER_RUNS, [SERVER_RUNS], *sorted(current_runs))
 
 
 def _check_version(server_info: dict[str, str]) -> list[StoreProblem]:

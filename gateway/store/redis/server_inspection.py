@@ -2,17 +2,18 @@
 
 import secrets
 
-from gateway.store.base import StoreError
+from gateway.store.base import StoreError, StoreFull
 from gateway.store.inspection import Clock, ClockSample, Durability, StoreInspection, StoreProblem
 from gateway.store.redis.access_problems import ACL_REMEDY, find_access_problem, make_permission_problem
 from gateway.store.redis.keys import CHANGES_CHANNEL
 from gateway.store.redis.redis_client import RedisClient, connect
 from gateway.store.redis.scripts import CHECK_PERMISSIONS
 from gateway.store.redis.server_checks import find_server_problems, parse_info
+from gateway.store.redis.server_url import parse_server_url
+from gateway.store.redis.write_refusals import find_write_refusal
 
 TIMEOUT_SECONDS = 3.0
 TEST_KEY_PREFIX, TEST_KEY_SECONDS = "igw:inspection:", 60
-MAX_MEMORY_RATIO = 0.8
 MICROSECONDS = 1_000_000
 # One command of each kind that the gateway and its scripts execute; `%` is a key of the gateway.
 _READS = ("GET %", "HGETALL %", "HSCAN % 0", "LRANGE % 0 0", "SMEMBERS %", "ZRANGE % 0 0", "SCAN 0", "TIME")
@@ -21,24 +22,25 @@ _CHANNELS = (f"PUBLISH {CHANGES_CHANNEL} 1", f"SUBSCRIBE {CHANGES_CHANNEL}", "PI
 _CLIENT_LIST = "CLIENT LIST"
 
 
-async def inspect_servers(url: str, durability: Durability, wall_clock: Clock) -> StoreInspection:
+async def inspect_servers(
+    url: str, durability: Durability, wall_clock: Clock, wait_replicas: int = 0
+) -> StoreInspection:
     """Inspects all servers. Raises StoreUnavailable if they do not answer."""
     try:
-        return await _inspect_servers(url, durability, wall_clock)
+        return await _inspect_servers(url, durability, wall_clock, wait_replicas)
     except StoreError as error:
         if (problem := find_access_problem(error)) is None:
             raise
         return StoreInspection(description="Redis", problems=(problem,))
 
 
-async def _inspect_servers(url: str, durability: Durability, wall_clock: Clock) -> StoreInspection:
-    client = RedisClient(await connect(url), TIMEOUT_SECONDS)
+async def _inspect_servers(url: str, durability: Durability, wall_clock: Clock, wait_replicas: int) -> StoreInspection:
+    client = RedisClient(await connect(parse_server_url(url)), TIMEOUT_SECONDS, wait_replicas)
     try:
         versions = [parse_info(reply) for reply in await client.execute_on_primaries("INFO", "server")]
         problems = (
             *await _check_permissions(client, durability),
             *await find_server_problems(client, durability),
-            *await _check_memory(client),
             *await _check_write(client),
         )
         names = sorted({_format_version(version) for version in versions})
@@ -60,7 +62,8 @@ def _format_version(server_info: dict[str, str]) -> str:
 async def _check_permissions(client: RedisClient, durability: Durability) -> list[StoreProblem]:
     """Finds the commands that this user may not execute. Executes none of them."""
     rewrite = ("BGREWRITEAOF",) if durability == "checked" else ()
-    commands, key = (*_READS, *_WRITES, *_CHANNELS, *rewrite, _CLIENT_LIST), f"{TEST_KEY_PREFIX}permissions"
+    wait = ("WAIT 1 1",) if client.min_replicas else ()
+    commands, key = (*_READS, *_WRITES, *_CHANNELS, *rewrite, *wait, _CLIENT_LIST), f"{TEST_KEY_PREFIX}permissions"
     replies = await client.run_script(CHECK_PERMISSIONS, [key], *(command.replace("%", key) for command in commands))
     denied = [reply.decode() for reply in replies]
     problems = []
@@ -74,17 +77,6 @@ async def _check_permissions(client: RedisClient, durability: Durability) -> lis
     return problems
 
 
-async def _check_memory(client: RedisClient) -> list[StoreProblem]:
-    problems = []
-    for reply in await client.execute_on_primaries("INFO", "memory"):
-        memory = parse_info(reply)
-        used, limit = int(memory.get("used_memory", 0)), int(memory.get("maxmemory", 0))
-        if limit and used > MAX_MEMORY_RATIO * limit:
-            message = f"Redis uses {used >> 20} MiB of maxmemory {limit >> 20} MiB. If it is full, no job is accepted."
-            problems.append(StoreProblem(message, "Raise maxmemory, or shorten retention in gateway.yaml."))
-    return problems
-
-
 async def _check_write(client: RedisClient) -> list[StoreProblem]:
     """Writes a key that expires, reads it, and deletes it."""
     key, value = f"{TEST_KEY_PREFIX}{secrets.token_hex(8)}", secrets.token_hex(8)
@@ -93,10 +85,11 @@ async def _check_write(client: RedisClient) -> list[StoreProblem]:
         is_readable = await client.execute("GET", key) == value.encode()
         await client.execute("DEL", key)
     except StoreError as error:
-        # A user that may not write is found by the check of permissions.
-        remedy = "Use a primary."
-        problem = StoreProblem(f"Redis refuses to write: {error}", remedy, loses_jobs=True)
-        return [] if find_access_problem(error) else [problem]
+        # Full memory and a user that may not write are found by other checks.
+        if isinstance(error, StoreFull) or find_access_problem(error):
+            return []
+        problem = StoreProblem(f"Redis refuses to write: {error}", loses_jobs=True)
+        return [find_write_refusal(error) or problem]
     return [] if is_readable else [StoreProblem("Redis does not return what was written.", loses_jobs=True)]
 
 

@@ -2,8 +2,10 @@
 
 from collections import defaultdict
 from collections.abc import Collection
+from functools import partial
 from typing import Protocol
 
+from gateway.events import ErrorReported, EventSink
 from gateway.store.audit import AuditReport
 from gateway.store.base import StoreError, StoreMisconfigured, StoreUnavailable
 from gateway.store.inspection import Durability
@@ -40,15 +42,20 @@ class ServerMonitor:
         await server_checks.recover_from_restart(self._client, self._durability, self._audit_all_partitions)
 
     def start(self, supervisor: TaskSupervisor, interval_seconds: float) -> SupervisedTask:
-        return supervisor.run_every("store.server_monitor", interval_seconds, self._check_again)
+        check = partial(self._check_again, supervisor.emit)
+        return supervisor.run_every("store.server_monitor", interval_seconds, check)
 
-    async def _check_again(self) -> None:
-        """Repeats the startup checks after a restart or a changed configuration of Redis."""
+    async def _check_again(self, emit: EventSink) -> None:
+        """Repeats the startup checks after a restart or a changed configuration of Redis. Reports new warnings."""
+        known_warnings = self.warnings
         try:
             await self.check_once()
             self.misconfiguration = None
         except StoreMisconfigured as error:
             self.misconfiguration = error
+        for warning in self.warnings:
+            if warning not in known_warnings:
+                emit(ErrorReported(component="store", message=warning))
 
     async def _audit_all_partitions(self) -> None:
         """Audits all partitions. Includes jobs that are in no list: a restart may have cut off a transition after it

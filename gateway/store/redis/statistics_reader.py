@@ -1,10 +1,11 @@
-"""Lifetime totals, balances, backlog and heartbeats of the store in Redis: one script for each partition."""
+"""Lifetime totals, balances, backlog and heartbeats of the store in Redis."""
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from itertools import chain
+from typing import Any, TypeVar
 
 from msgspec import Struct
 
@@ -13,8 +14,10 @@ from gateway.store.ledger_totals import BudgetBalance
 from gateway.store.redis import codec, scripts
 from gateway.store.redis.keys import HEARTBEATS, KeySpace, PartitionKeys
 from gateway.store.redis.redis_client import RedisClient
+from gateway.store.redis.scripts import Script
 from gateway.store.statistics import HEARTBEAT_TTL_SECONDS, Backlog, LifetimeTotal, OpenState
 
+ReplyT = TypeVar("ReplyT")
 _MONTH_DAYS = 31
 # Tomorrow, today and yesterday.
 RECENT_DAYS = 3
@@ -34,7 +37,8 @@ class RedisStatistics(Struct, frozen=True):
     totals_seconds: float
 
     async def update_lifetime_totals(self) -> tuple[LifetimeTotal, ...]:
-        replies = await self._run_on_partitions(self._update_partition_totals)
+        calls = [self._update_partition_totals(self.key_space[partition]) for partition in self.partitions]
+        replies = await _gather_all(calls)
         return tuple(total for fields in replies for total in codec.decode_lifetime_totals(fields))
 
     async def _update_partition_totals(self, keys: PartitionKeys) -> list[bytes]:
@@ -59,19 +63,15 @@ class RedisStatistics(Struct, frozen=True):
         return [(tomorrow - timedelta(days=offset)).isoformat() for offset in range(count)]
 
     async def list_balances(self, *windows: str) -> Mapping[tuple[str, str], BudgetBalance]:
-        packed = codec.pack(windows)
-        replies = await self._run_on_partitions(
-            lambda keys: self.client.run_script(scripts.LIST_BALANCES, [keys.owners], keys.prefix, packed)
-        )
+        keys = ([self.key_space[partition].owners] for partition in self.partitions)
+        replies = await self._run_on_partitions(scripts.LIST_BALANCES, keys, codec.pack(windows))
         return {key: balance for fields in replies for key, balance in codec.decode_balances(fields).items()}
 
     async def read_backlog(self) -> Backlog:
         bounds = [bound for state in OpenState for bound in codec.get_state_bounds(state)]
-        replies = await self._run_on_partitions(
-            lambda keys: self.client.run_script(
-                scripts.READ_BACKLOG, [keys.open_states, keys.due, keys.open], self.get_settings(), *bounds
-            )
-        )
+        all_keys = (self.key_space[partition] for partition in self.partitions)
+        keys = ([keys.open_states, keys.due, keys.open] for keys in all_keys)
+        replies = await self._run_on_partitions(scripts.READ_BACKLOG, keys, self.get_settings(), *bounds)
         jobs = Counter[OpenState]()
         for counts, _, _ in replies:
             jobs.update(dict(zip(OpenState, counts, strict=True)))
@@ -87,11 +87,14 @@ class RedisStatistics(Struct, frozen=True):
         )
         return {replica_id: age for age, replica_id in codec.decode_scores(reply)}
 
-    async def _run_on_partitions(self, run: Callable[[PartitionKeys], Any]) -> list[Any]:
-        """Runs a script on all partitions. Waits for all replies, then raises the first error."""
-        calls = [run(self.key_space[partition]) for partition in self.partitions]
-        replies = await asyncio.gather(*calls, return_exceptions=True)
-        for reply in replies:
-            if isinstance(reply, BaseException):
-                raise reply
-        return replies
+    async def _run_on_partitions(self, script: Script, keys: Iterable[Sequence[str]], *arguments: Any) -> list[Any]:
+        return list(chain.from_iterable(await _gather_all(self.client.run_on_partitions(script, keys, *arguments))))
+
+
+async def _gather_all(calls: Iterable[Awaitable[ReplyT]]) -> list[ReplyT]:
+    """Waits for all replies, then raises the first error."""
+    replies = await asyncio.gather(*calls, return_exceptions=True)
+    for reply in replies:
+        if isinstance(reply, BaseException):
+            raise reply
+    return [reply for reply in replies if not isinstance(reply, BaseException)]

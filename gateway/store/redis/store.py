@@ -1,9 +1,10 @@
 """The store for replicas that share jobs: one Lua script per commit."""
 
 import asyncio
-import contextlib
 import secrets
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from functools import partial
+from itertools import chain
 from time import time
 from typing import Self
 
@@ -12,14 +13,13 @@ from gateway.jobs.commit import Commit, IdempotencyRecord, LedgerEntry, Mileston
 from gateway.jobs.job import Job
 from gateway.store.audit import AuditReport
 from gateway.store.base import (
-    CLOSED_MARK_TTL_SECONDS,
     SIGNAL_TTL_SECONDS,
     ClaimedDelivery,
     ClaimedJob,
     CommitOutcome,
     IdempotencyMatch,
     Retention,
-    StoreUnavailable,
+    StoreMisconfigured,
 )
 from gateway.store.decision_record_pages import DecisionRecordPage, StoredDecisionRecord
 from gateway.store.inspection import Durability
@@ -40,11 +40,12 @@ from gateway.store.redis import (
 from gateway.store.redis.api_key_table import RedisApiKeys
 from gateway.store.redis.change_listener import ChangeListener
 from gateway.store.redis.correction_writer import post_correction
-from gateway.store.redis.keys import AUDIT_CLAIM, CLOSED_MARK_PREFIX, HEARTBEATS, SIGNALS, KeySpace, PartitionKeys
-from gateway.store.redis.killed_replica_detector import KilledReplicaDetector
+from gateway.store.redis.keys import AUDIT_CLAIM, SIGNALS, KeySpace, PartitionKeys
+from gateway.store.redis.killed_replica_detector import KilledReplicaDetector, ReconnectionGrace, mark_replica_closed
 from gateway.store.redis.lease_manager import RedisLeaseManager, gather_available
 from gateway.store.redis.partition_auditor import PartitionAuditor
 from gateway.store.redis.server_monitor import ServerMonitor
+from gateway.store.redis.server_url import parse_server_url
 from gateway.store.redis.statistics_reader import RedisStatistics
 from gateway.store.redis.team_record_table import RedisTeamRecords
 from gateway.task_supervisor import SupervisedTask, TaskSupervisor
@@ -55,7 +56,7 @@ _ID_LENGTH = len("job_00") + 26
 
 class RedisStore:
     """Stores jobs in Redis. `durability`: 'checked' checks the configuration of Redis, 'declared' trusts the operator
-    where Redis does not show it.
+    where Redis does not show it. `wait_replicas`: how many replicas must have a commit before it is acknowledged.
 
     `clock` is for tests that move time; without it, the server's clock is used.
     """
@@ -71,6 +72,7 @@ class RedisStore:
         lease: float = 15.0,
         retention: Retention | None = None,
         durability: Durability = "checked",
+        wait_replicas: int = 0,
         clock: Callable[[], float] | None = None,
         supervisor: TaskSupervisor | None = None,
         timing: StoreTiming = StoreTiming(),
@@ -83,8 +85,9 @@ class RedisStore:
         self._supervisor = supervisor or TaskSupervisor()
         self._url = url
         self._lease = lease
-        self._retention = retention or Retention()
+        self.retention = retention or Retention()
         self._durability = durability
+        self._wait_replicas = wait_replicas
         self._clock = clock
         self._key_space = KeySpace(range(PARTITIONS))
         self._watchers = JobWatchers()
@@ -92,9 +95,11 @@ class RedisStore:
     # --- opening and closing
 
     async def open(self) -> Self:
+        self._server_url = parse_server_url(self._url)
         self._client = redis_client.RedisClient(
-            await redis_client.connect(self._url, redis_client.make_client_name(self.replica_id)),
+            await redis_client.connect(self._server_url, redis_client.make_client_name(self.replica_id)),
             self._timing.command_timeout_seconds,
+            self._wait_replicas,
         )
         self._cached_settings = self._encode_settings(None)
         self.api_keys = RedisApiKeys(self._client)
@@ -108,7 +113,7 @@ class RedisStore:
             self.partitions,
             lambda: self._script_settings,
             self._current_time,
-            self._retention.totals,
+            self.retention.totals,
         )
         try:
             self._monitor = ServerMonitor(self._client, self._durability, self._audit_partition)
@@ -116,13 +121,20 @@ class RedisStore:
         except BaseException:
             await self._client.close()
             raise
-        self._listener = ChangeListener(self._pick_server, self.replica_id, self._watchers, self._timing)
+        self._listener = ChangeListener(
+            partial(redis_client.select_random_server, self._client.driver, self._server_url),
+            self.replica_id,
+            self._watchers,
+            self._timing,
+        )
         await self._listener.start(self._supervisor)
         self._killed_replica_detector = KilledReplicaDetector(
             self._client,
             self.replica_id,
             list_replicas=self.statistics.exchange_heartbeats,
-            is_settled=lambda: self._listener.subscribed_seconds >= self._timing.restart_grace_seconds,
+            grace=ReconnectionGrace(
+                self._client, self._server_url.kind, self._listener, self._timing.restart_grace_seconds
+            ),
         )
         self._monitor_task = self._monitor.start(self._supervisor, self._timing.check_interval_seconds)
         return self
@@ -130,24 +142,9 @@ class RedisStore:
     async def close(self) -> None:
         if self._monitor_task is not None:
             await self._monitor_task.stop()
-            await self._mark_replica_closed()
+            await mark_replica_closed(self._client, self.replica_id)
             await self._listener.close()
             await self._client.close()
-
-    async def _mark_replica_closed(self) -> None:
-        """Marks this replica as closed. Without the mark it counts as killed, and its callers are removed from their
-        jobs. Then a client that got 202 could share its job with another request. Also deletes its heartbeat."""
-        with contextlib.suppress(StoreUnavailable):
-            await self._client.execute("HDEL", HEARTBEATS, self.replica_id)
-        if not self._client.is_single:
-            return
-        with contextlib.suppress(StoreUnavailable):
-            await self._client.execute(
-                "SET", f"{CLOSED_MARK_PREFIX}{self.replica_id}", "", "EX", int(CLOSED_MARK_TTL_SECONDS)
-            )
-
-    def _pick_server(self) -> str:
-        return redis_client.random_server_url(self._client.driver, self._url)
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -159,9 +156,9 @@ class RedisStore:
         keys = self._key_space[team_partition(commit.job.team)]
         is_new = commit.expected_version == 0
         if is_new and self._monitor is not None and self._monitor.misconfiguration is not None:
-            raise StoreUnavailable(str(self._monitor.misconfiguration))
+            raise StoreMisconfigured(str(self._monitor.misconfiguration))
         script = scripts.COMMIT_NEW_JOB if is_new else scripts.COMMIT_UPDATE
-        payload, documents = codec.encode_commit(commit, self._retention), commit.documents.values()
+        payload, documents = codec.encode_commit(commit, self.retention), commit.documents.values()
         reply = await self._client.run_script(
             script, codec.commit_keys(commit, keys), payload, self._script_settings, *documents
         )
@@ -216,8 +213,9 @@ class RedisStore:
 
     async def _list_due(self, index_keys: Iterable[str], limit: int) -> list[str]:
         """Lists the due members of these indexes, one for each partition, soonest first."""
-        replies = await gather_available(
-            self._client.run_script(scripts.LIST_DUE, [key], self._script_settings, limit) for key in index_keys
+        keys = ([key] for key in index_keys)
+        replies = chain.from_iterable(
+            await gather_available(self._client.run_on_partitions(scripts.LIST_DUE, keys, self._script_settings, limit))
         )
         return [
             member for _, member in sorted(pair for reply in replies for pair in codec.decode_scores(reply))[:limit]
@@ -314,7 +312,7 @@ class RedisStore:
 
     async def post_correction(self, correction: Correction) -> bool:
         keys = self._key_space[team_partition(correction.entries[0].team)]
-        return await post_correction(self._client, keys, correction, self._retention, self._script_settings)
+        return await post_correction(self._client, keys, correction, self.retention, self._script_settings)
 
     async def list_decision_records(
         self, day: str, team: str | None = None, limit: int = 100, cursor: str | None = None
@@ -369,14 +367,16 @@ class RedisStore:
 
     async def delete_expired(self) -> None:
         """Deletes admin events. All other data expires in Redis by itself."""
-        await self.api_keys.delete_events_before(self._current_time() - self._retention.admin_events)
+        await self.api_keys.delete_events_before(self._current_time() - self.retention.admin_events)
 
     # --- helpers
 
     async def _audit_partition(
         self, partition: int, repair: bool = True, extra_jobs: Collection[str] = ()
     ) -> AuditReport:
-        auditor = PartitionAuditor(self._client, self._key_space[partition], self._retention, self._decoder)
+        auditor = PartitionAuditor(
+            self._client, self.replica_id, self._key_space[partition], self.retention, self._decoder
+        )
         return await auditor.audit(self._script_settings, self._current_time(), repair, extra_jobs)
 
     def _current_time(self) -> float:
@@ -389,7 +389,7 @@ class RedisStore:
         return self._encode_settings(self._clock())
 
     def _encode_settings(self, now: float | None) -> bytes:
-        return codec.encode_settings(self.replica_id, self._lease, self._retention, self._client.is_single, now)
+        return codec.encode_settings(self.replica_id, self._lease, self.retention, self._client.is_single, now)
 
     def _get_keys(self, job_id: str) -> PartitionKeys:
         if not (keys := self._key_space.get_job_keys(job_id[:_ID_LENGTH])):

@@ -311,7 +311,7 @@ def _connect(database: Path, mode: str) -> sqlite3.Connection:
 def _translate_open_error(database: Path, error: sqlite3.Error) -> StoreMisconfigured | StoreFull:
     code = getattr(error, "sqlite_errorcode", 0)
     if code in _SHARED_MEMORY_ERRORS:
-        return StoreFull(f"The disk of {database} is full. Free some space.")
+        return StoreFull("The disk of the database is full. Free some space.")
     match code & 0xFF:
         case sqlite3.SQLITE_NOTADB:
             return StoreMisconfigured(
@@ -320,7 +320,7 @@ def _translate_open_error(database: Path, error: sqlite3.Error) -> StoreMisconfi
         case sqlite3.SQLITE_CORRUPT:
             return StoreMisconfigured(f"{database} is damaged ({error}). Restore a backup, or configure another file.")
         case sqlite3.SQLITE_FULL:
-            return StoreFull(f"The disk of {database} is full. Free some space.")
+            return StoreFull("The disk of the database is full. Free some space.")
     return StoreMisconfigured(f"{database} cannot be used: {error}. Check the file and its permissions.")
 
 

@@ -9,7 +9,7 @@ from queue import Empty, SimpleQueue
 from threading import Thread
 from typing import Any, Generic, TypeVar
 
-from gateway.store.base import StoreFull, StoreOutcomeUnknown, StoreUnavailable
+from gateway.store.base import StoreFull, StoreOutcomeUnknown, StoreReadOnly, StoreUnavailable
 from gateway.task_supervisor import SupervisedTask, TaskSupervisor
 
 ResultT = TypeVar("ResultT")
@@ -20,8 +20,8 @@ HEALTHY_AFTER_SECONDS = 1.0
 _UNAVAILABLE_CODES = frozenset(
     (
         *(sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CANTOPEN),
-        *(sqlite3.SQLITE_READONLY, sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_NOMEM),
-        *(sqlite3.SQLITE_PROTOCOL, sqlite3.SQLITE_PERM),
+        *(sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_NOMEM, sqlite3.SQLITE_PROTOCOL),
+        sqlite3.SQLITE_PERM,
     )
 )
 
@@ -31,6 +31,8 @@ def translate_error(error: Exception) -> Exception:
     code = (getattr(error, "sqlite_errorcode", None) or 0) & 0xFF
     if code == sqlite3.SQLITE_FULL:
         return StoreFull("The disk of the database is full. Free some space.")
+    if code == sqlite3.SQLITE_READONLY:
+        return StoreReadOnly("The database is read-only. Check its permissions, and how its disk is mounted.")
     if code in _UNAVAILABLE_CODES:
         return StoreUnavailable(f"The database cannot be used at the moment: {error}")
     if isinstance(error, StopIteration):
@@ -224,7 +226,7 @@ class WriterThread(_DatabaseThread):
 
     def _handle_failed_batch(self, batch: list[_DatabaseCall[Any]], error: Exception) -> None:
         failure = translate_error(error)
-        if not isinstance(failure, StoreFull):
+        if not isinstance(failure, StoreFull | StoreReadOnly):
             # Unconfirmed changes may be in the database after the next start.
             failure = StoreOutcomeUnknown(
                 f"The database did not confirm the commit: {error}. It may have been written."
@@ -236,8 +238,8 @@ class WriterThread(_DatabaseThread):
             call.error = call.error or failure
 
     def _run_alone(self, batch: list[_DatabaseCall[Any]]) -> None:
-        """Runs each call in its own transaction, after the disk had no room for all of them. Reads need none: they
-        are in the batch of writes if the disk was full at the start."""
+        """Runs each call in its own transaction, after the disk had no room for all of them, or was read-only. Reads
+        need none: they are in the batch of writes if the disk was full at the start."""
         for call in batch:
             call.error = None
             self._run_batch([call])

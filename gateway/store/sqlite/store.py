@@ -93,7 +93,7 @@ class SqliteStore:
     ) -> None:
         self.replica_id = replica_id or f"sqlite-{secrets.token_hex(4)}"
         # Resolved, so that all paths to the file share one lock.
-        self._path, self._retention, self._clock = Path(path).resolve(), retention, clock
+        self._path, self.retention, self._clock = Path(path).resolve(), retention, clock
         self._job_queries = read_queries.JobQueries()
         self._commit_writer = CommitWriter(replica_id=self.replica_id, lease=lease, clock=clock)
         self._lease_manager = SqliteLeaseManager(self.replica_id, lease, self._job_queries)
@@ -322,7 +322,7 @@ class SqliteStore:
 
     async def delete_expired(self) -> None:
         """Day totals are added to the lifetime totals before they are deleted."""
-        for step in (count_one_day, *retention.deletion_steps(self._retention, self._clock())):
+        for step in (count_one_day, *retention.deletion_steps(self.retention, self._clock())):
             while await self._run_write(step):
                 continue
         if self._require_handles().reader is not None:

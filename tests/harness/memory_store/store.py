@@ -60,7 +60,7 @@ class MemoryStore:
         self.partitions: Sequence[int] = range(state.partition_count)
         self.interceptor = interceptor
         self._owner = LeaseOwner(self.replica_id, lease)
-        self._retention, self._clock = retention, clock
+        self.retention, self._clock = retention, clock
         self.api_keys = MemoryApiKeys(state.api_keys, self._run)
         self.team_records = MemoryTeamRecords(state.team_records, self._run)
         self.statistics = MemoryStatistics(state, self._run, self.replica_id)
@@ -307,5 +307,5 @@ class MemoryStore:
 
     async def delete_expired(self) -> None:
         await self._run(
-            "delete_expired", (), lambda now: audit_and_retention.delete_expired(self.state, self._retention, now)
+            "delete_expired", (), lambda now: audit_and_retention.delete_expired(self.state, self.retention, now)
         )

@@ -3,26 +3,29 @@
 import asyncio
 import secrets
 from contextlib import suppress
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from gateway.access.budget_administration import BudgetAdministration
+from gateway.access.budget_administration import BudgetAdministration, RaiseBudgetRequest
 from gateway.access.budget_events import BudgetThresholdReached
 from gateway.access.budget_threshold_announcer import BudgetThresholdAnnouncer
-from gateway.access.key_administration import KeyAdministration
+from gateway.access.key_administration import Admin, KeyAdministration
 from gateway.access.key_tokens import TokenDigester
+from gateway.catalogue import Catalogue
 from gateway.config.budget_schema import BudgetConfig
-from gateway.config.schema import TeamConfig
+from gateway.config.schema import PoliciesFile, ReloadConfig, TeamConfig
 from gateway.config.value_types import SecretRef, TargetName, Usd, WebhookUrl
 from gateway.config.webhook_schema import WebhooksConfig, WebhookTargetConfig
 from gateway.events import Event
+from gateway.jobs.budgets import WindowKind
 from gateway.store.base import DAY_SECONDS, Store
+from gateway.store.budget_overrides import list_overrides
 from gateway.store.partitions import PARTITIONS
 from gateway.store.team_records import RecordKind
 from gateway.webhooks.webhook_records import decode_delivery
 from tests.harness.memory_store import MemoryState, MemoryStore, StoreCall
+from tests.store import job_factory
 from tests.store.job_factory import PRICE
 from tests.store.store_harness import StoreHarness, make_memory_harness
 
@@ -38,12 +41,22 @@ WEBHOOKS = WebhooksConfig(
 TEAMS = {"acme": TeamConfig(budget=BudgetConfig(day=Usd(10 * PRICE), month=Usd(100 * PRICE)), webhooks=WEBHOOKS)}
 
 
-def make_announcer(harness: StoreHarness, store: Store, emitted: list[Event]) -> BudgetThresholdAnnouncer:
-    catalogue: Any = SimpleNamespace(teams=TEAMS)
+def make_budgets(harness: StoreHarness, store: Store, emitted: list[Event]) -> BudgetAdministration:
+    catalogue = Catalogue(
+        hash="",
+        models={},
+        aliases={},
+        accounts={},
+        sellers={},
+        offers={},
+        policies=PoliciesFile(policies={}, default=""),
+        teams=TEAMS,
+        reload=ReloadConfig(),
+    )
     keys = KeyAdministration(
         store.api_keys, TokenDigester((b"s" * 32,)), lambda: catalogue, harness.clock, secrets.token_bytes
     )
-    budgets = BudgetAdministration(
+    return BudgetAdministration(
         store=store,
         keys=keys,
         catalogue=lambda: catalogue,
@@ -51,7 +64,10 @@ def make_announcer(harness: StoreHarness, store: Store, emitted: list[Event]) ->
         draw_bytes=secrets.token_bytes,
         emit=emitted.append,
     )
-    return BudgetThresholdAnnouncer(budgets, harness.clock)
+
+
+def make_announcer(harness: StoreHarness, store: Store, emitted: list[Event]) -> BudgetThresholdAnnouncer:
+    return BudgetThresholdAnnouncer(make_budgets(harness, store, emitted), harness.clock)
 
 
 def list_announced(emitted: list[Event]) -> list[tuple[str, str, int]]:
@@ -95,6 +111,60 @@ async def test_each_threshold_is_announced_once_in_its_window(harness: StoreHarn
     await spend(harness, 5)
     await check()
     assert list_announced(emitted)[3:] == [("day", "2040-05-11", 50)]
+
+
+async def spend_after_midnight(harness: StoreHarness) -> None:
+    """Creates ten jobs before midnight, whose images arrive after it: their money counts for the day before."""
+    harness.clock.now = job_factory.parse_utc_time("2040-05-10T23:59:50")
+    jobs = [await harness.create_job() for _ in range(10)]
+    jobs = [await harness.apply_updates(job, job_factory.make_attempt_started(job)) for job in jobs]
+    harness.clock.now += 15.0
+    for job in jobs:
+        await harness.apply_updates(job, job_factory.make_images_stored(job))
+
+
+async def test_money_that_is_booked_after_its_window_is_announced_once(harness: StoreHarness) -> None:
+    emitted: list[Event] = []
+    replicas = [make_announcer(harness, harness.store, emitted) for _ in range(2)]
+    await asyncio.gather(*(replica.check() for replica in replicas))
+    await spend_after_midnight(harness)
+    for hours in (0.0, 1.0, 6.0, 6.0, 30.0):
+        harness.advance_time(61.0 + 3_600.0 * hours)
+        # One of them is restarted meanwhile.
+        replicas[1] = make_announcer(harness, harness.store, emitted)
+        await asyncio.gather(*(replica.check() for replica in replicas))
+        assert sorted(list_announced(emitted)) == sorted(("day", "2040-05-10", percent) for percent in (50, 80, 100))
+        assert await list_webhooks(harness.store) == [("budgets", 50), ("budgets", 80), ("budgets", 100)]
+
+
+async def test_record_of_a_late_threshold_outlives_the_comparison(harness: StoreHarness) -> None:
+    announcer = make_announcer(harness, harness.store, [])
+    await spend_after_midnight(harness)
+    await announcer.check()
+    records = harness.store.team_records
+    for hours, record_count in ((47.9, 3), (0.2, 0)):
+        harness.advance_time(3_600.0 * hours)
+        await announcer.check()
+        assert len(await records.list_records(RecordKind.BUDGET_THRESHOLD, "acme", 9)) == record_count
+
+
+async def test_limit_that_was_raised_until_the_end_of_the_window_is_not_reached_after_it(harness: StoreHarness) -> None:
+    harness.clock.now = job_factory.parse_utc_time("2040-05-10T23:00:00")
+    emitted: list[Event] = []
+    budgets = make_budgets(harness, harness.store, emitted)
+    announcer = make_announcer(harness, harness.store, emitted)
+    request = RaiseBudgetRequest(
+        team="acme", window=WindowKind.DAY, amount="0.60", reason="launch", until="2040-05-11T00:00Z"
+    )
+    await budgets.raise_budget(request, Admin("admin", "test"))
+    await spend_after_midnight(harness)
+    for _ in range(2):
+        harness.advance_time(61.0)
+        await announcer.check()
+        assert list_announced(emitted) == [("day", "2040-05-10", 50)]
+        # The second time it is no longer stored.
+        await budgets.expire_overrides()
+        assert await list_overrides(harness.store, "acme") == ()
 
 
 async def test_racing_replicas_announce_a_threshold_once(shared_harness: StoreHarness) -> None:

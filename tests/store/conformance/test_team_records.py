@@ -15,6 +15,7 @@ def make_record(
         RecordKind.FILE: "file-",
         RecordKind.BUDGET_OVERRIDE: "override_",
         RecordKind.BUDGET_THRESHOLD: "threshold_",
+        RecordKind.WEBHOOK_TARGETS: "targets_",
     }.get(kind, f"{kind}_")
     return TeamRecord(
         id=f"{prefix}{number:028}", kind=kind, team=team, created_at=created_at, version=1, content=b"\x00content"

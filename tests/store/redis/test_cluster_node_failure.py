@@ -11,10 +11,10 @@ from gateway.store.partitions import team_partition
 from gateway.store.redis import RedisStore
 from gateway.store.redis.keys import PartitionKeys
 from tests.harness.manual_clock import ManualClock
-from tests.harness.wait import wait_for_value_async, wait_until
+from tests.harness.wait import wait_for_value_async
 from tests.store import job_factory, redis_servers
 from tests.store.job_factory import NOON
-from tests.store.redis.cluster_nodes import join_nodes, read_cluster_info
+from tests.store.redis.cluster_nodes import join_nodes, move_empty_slots, wait_for_size
 from tests.store.redis.redis_stores import open_store, run_async
 from tests.store.redis_servers import RedisServer
 from tests.store.store_harness import LEASE_SECONDS
@@ -56,7 +56,8 @@ def test_jobs_on_a_failed_node_wait_and_other_jobs_continue(tmp_path: Path) -> N
         redis_servers.run_cluster_server(tmp_path / "second", *PARTIAL_COVERAGE) as second,
     ):
         join_nodes(first, second)
-        _split_slots(first, second)
+        move_empty_slots((first, second), second, HALF_SLOTS, redis_servers.SLOT_COUNT)
+        wait_for_size((first, second), 2)
         run_async(scenario(first, second))
 
 
@@ -98,15 +99,3 @@ def _find_team(server: RedisServer, slots: tuple[int, int]) -> str:
         if slots[0] <= slot < slots[1]:
             return team
     raise AssertionError("no partition is on that node")
-
-
-def _split_slots(first: RedisServer, second: RedisServer) -> None:
-    """Assigns the second half of the slots to the second node. The slots are still empty."""
-    for server in (first, second):
-        server.execute("CLUSTER", "DELSLOTSRANGE", HALF_SLOTS, redis_servers.SLOT_COUNT - 1)
-    second.execute("CLUSTER", "ADDSLOTSRANGE", HALF_SLOTS, redis_servers.SLOT_COUNT - 1)
-    second.execute("CLUSTER", "BUMPEPOCH")
-    wait_until(
-        lambda: all(read_cluster_info(server)["cluster_size"] == "2" for server in (first, second)),
-        "both nodes have slots",
-    )

@@ -3,11 +3,17 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
 
 from gateway.store.redis import RedisStore
 from gateway.store.redis.keys import HEARTBEATS
+from gateway.store.redis.killed_replica_detector import ReconnectionGrace
+from gateway.store.redis.server_url import ServerKind
 from gateway.timeouts_and_intervals import StoreTiming
-from tests.harness.wait import wait_for_value_async
+from tests.harness.wait import wait_for_value_async, wait_until
 from tests.store import job_factory
 from tests.store.job_factory import NOON
 from tests.store.redis.redis_stores import open_store, run_async
@@ -98,3 +104,43 @@ def test_kill_is_found_in_a_cluster(clustered_server: RedisServer) -> None:
             assert count == 1
 
     run_async(scenario())
+
+
+def test_new_process_finds_killed_replica_at_once_if_redis_was_not_restarted(
+    empty_redis: None, single_server: RedisServer
+) -> None:
+    """With the grace of the product, which has not passed since this process subscribed."""
+
+    async def scenario() -> None:
+        with single_server.make_client() as client:
+            wait_until(lambda: client.info("server")["uptime_in_seconds"] >= 10, "Redis has been running for a while")
+        async with open_survivor(single_server, StoreTiming()) as survivor:
+            assert [await survivor.expire_leases_of_killed_replicas() for _ in range(3)] == [0, 1, 0]
+
+    run_async(scenario())
+
+
+@pytest.mark.parametrize(
+    ("listener", "uptime", "client", "kind", "expected"),
+    [
+        ((5.0, 1), 1, {}, "server", True),
+        ((4.9, 1), 9, {}, "server", False),
+        ((0.0, 1), 10, {}, "server", True),
+        ((4.9, 2), 9_000, {}, "server", False),
+        ((0.0, 0), 9_000, {}, "server", False),
+        ((4.9, 1), 9_000, {}, "sentinel", False),
+        ((4.9, 1), 9_000, {"is_single": False}, "cluster", False),
+        ((4.9, 1), 9_000, {"is_single": False}, "server", False),
+    ],
+)
+def test_grace_is_waived_only_while_nothing_has_cut_off_the_others(
+    listener: tuple[float, int], uptime: int, client: dict[str, bool], kind: ServerKind, expected: bool
+) -> None:
+    """`listener`: for how long it has been subscribed, and how often it has subscribed."""
+
+    async def reply(*command: str) -> list[bytes]:
+        return [f"# Server\r\nuptime_in_seconds:{uptime}\r\n".encode()]
+
+    fake_client: Any = SimpleNamespace(**{"is_single": True, "execute_on_all_servers": reply, **client})
+    fake_listener: Any = SimpleNamespace(subscribed_seconds=listener[0], subscription_count=listener[1])
+    assert asyncio.run(ReconnectionGrace(fake_client, kind, fake_listener, 5.0).is_over()) is expected

@@ -174,13 +174,14 @@ def test_many_callers_of_a_hanging_server_all_time_out(single_server: RedisServe
 
 
 def test_silent_subscription_is_renewed(single_server: RedisServer) -> None:
+    """The job is changed by another connection of its owner."""
     timing = StoreTiming(idle_seconds=0.1)
 
     async def scenario() -> None:
         async with (
             FaultyProxy(single_server.port) as proxy,
-            open_store(proxy.url, timing=timing) as store,
-            open_store(single_server.url, timing=timing) as other,
+            open_store(proxy.url, replica_id="owner", timing=timing) as store,
+            open_store(single_server.url, replica_id="owner", timing=timing) as other,
         ):
             job = job_factory.make_create_commit(NOON).job
             assert await store.commit(job_factory.make_create_commit(NOON, id=job.id)) == Applied()
@@ -223,6 +224,7 @@ def test_store_that_failed_to_open_can_be_closed(single_server: RedisServer) -> 
     run_async(scenario())
 
 
+@pytest.mark.thorough
 def test_foreign_key_and_unknown_ledger_line_do_not_prevent_start(single_server: RedisServer) -> None:
     async def scenario() -> None:
         async with open_store(single_server.url) as store:

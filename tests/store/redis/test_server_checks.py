@@ -158,6 +158,7 @@ def test_torn_aof_tail_is_not_applied_partly(tmp_path: Path, command_index: int,
         run_async(check_after_restart(server))
 
 
+@pytest.mark.thorough
 @pytest.mark.one_in(7)
 @pytest.mark.parametrize("command_index", range(1, COMMANDS_PER_NEW_JOB + 1))
 def test_partly_applied_transition_is_repaired(tmp_path: Path, command_index: int) -> None:

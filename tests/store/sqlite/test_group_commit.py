@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from gateway.jobs.commit import Commit
-from gateway.store.base import Applied, StoreFull, StoreOutcomeUnknown, StoreUnavailable
+from gateway.store.base import Applied, StoreFull, StoreOutcomeUnknown, StoreReadOnly, StoreUnavailable
 from gateway.store.sqlite import SqliteStore
 from gateway.store.sqlite.database_threads import ReaderThread, WriterThread
 from gateway.task_supervisor import TaskSupervisor
@@ -139,6 +139,18 @@ def test_reads_succeed_in_a_group_that_the_full_disk_refuses(path: Path) -> None
             writer, lambda db: db.execute("SELECT number FROM numbers").fetchone()[0], fill_last_page
         )
         assert (results[0], type(results[1])) == (1, StoreFull)
+
+    assert run_with_writer(path, scenario) == [1]
+
+
+def test_read_only_database_refuses_every_write(path: Path) -> None:
+    """Nothing is written, so no outcome is unknown."""
+
+    async def scenario(writer: WriterThread, statements: Statements) -> None:
+        await writer.run(make_insert(1))
+        await writer.run(lambda db: db.execute("PRAGMA query_only=ON").fetchone())
+        results = await asyncio.gather(*(writer.run(make_insert(n)) for n in (2, 3)), return_exceptions=True)
+        assert [type(result) for result in results] == [StoreReadOnly] * 2
 
     assert run_with_writer(path, scenario) == [1]
 

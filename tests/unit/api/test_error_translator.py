@@ -10,7 +10,14 @@ from gateway.api.api_errors import ApiError
 from gateway.api.error_translator import ErrorTranslator
 from gateway.assets.storage import ObjectNotFound, StorageError, StorageUnavailable
 from gateway.events import ErrorReported
-from gateway.store.base import StoreError, StoreUnavailable
+from gateway.store.base import (
+    StoreError,
+    StoreFull,
+    StoreMisconfigured,
+    StoreOutcomeUnknown,
+    StoreReadOnly,
+    StoreUnavailable,
+)
 from gateway.timeouts_and_intervals import ApiTiming
 
 SECRET = "canary of an upstream body"
@@ -56,6 +63,10 @@ def test_bug_is_an_internal_error_that_is_reported(error: Exception) -> None:
     ("error", "code", "components"),
     [
         (StoreUnavailable(SECRET), "store_unavailable", []),
+        (StoreOutcomeUnknown(SECRET), "store_unavailable", []),
+        (StoreFull(SECRET), "store_unavailable", []),
+        (StoreReadOnly(SECRET), "store_unavailable", []),
+        (StoreMisconfigured(SECRET), "store_unavailable", []),
         (StoreError(SECRET), "store_unavailable", ["store"]),
         (StorageUnavailable(SECRET), "images_unavailable", []),
         (StorageError(SECRET), "images_unavailable", ["storage"]),
@@ -66,6 +77,23 @@ def test_failure_of_a_store_can_be_retried(error: Exception, code: str, componen
     assert (translated.status, translated.code, translated.is_retryable) == (503, code, True)
     assert SECRET not in translated.message
     assert [event.component for event in events] == components
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (StoreFull(SECRET), "is full"),
+        (StoreReadOnly(SECRET), "is read-only"),
+        (StoreMisconfigured(SECRET), "might lose jobs"),
+        (StoreUnavailable(SECRET), "is unavailable"),
+        (StoreOutcomeUnknown(SECRET), "is unavailable"),
+    ],
+)
+def test_client_reads_what_is_wrong_with_the_store(error: Exception, words: str) -> None:
+    translated, _ = translate(error)
+    assert translated.message.startswith("The job store ")
+    assert words in translated.message
+    assert translated.message.endswith(" Retry the request.")
 
 
 def test_deleted_image_is_gone() -> None:

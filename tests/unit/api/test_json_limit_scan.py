@@ -104,6 +104,7 @@ def test_bodies_at_limits_are_parsed() -> None:
 # --- long strings
 
 
+@pytest.mark.thorough
 def test_extracted_long_texts_come_back_unchanged() -> None:
     dice = random.Random(20_261_126)  # noqa: S311
     for _ in range(60):

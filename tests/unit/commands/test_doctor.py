@@ -93,6 +93,7 @@ def test_blocked_and_failing_checks_are_findings() -> None:
     assert "canary" not in repr(findings)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(("status", "exit_code"), [("OK", 0), ("WARNING", 0), ("FAILED", 1)])
 def test_shutdown_of_python_cannot_change_the_exit_code(status: str, exit_code: int) -> None:
     """Threads of a library may abort the process then."""

@@ -39,6 +39,7 @@ def test_simulated_sellers_all_stay(catalogue: Catalogue) -> None:
     )
 
 
+@pytest.mark.thorough
 def test_gateway_starts_and_logs_left_out_seller(tmp_path: Path) -> None:
     config = write_config(tmp_path / "config")
     offer = config / "offers" / "by-pixel.yaml"
@@ -50,6 +51,7 @@ def test_gateway_starts_and_logs_left_out_seller(tmp_path: Path) -> None:
         assert [line["seller"] for line in lines if line["event"] == "seller skipped"] == ["newcomer"]
 
 
+@pytest.mark.thorough
 def test_gateway_without_simulated_sellers_exits_with_message(tmp_path: Path) -> None:
     config = write_config(tmp_path / "config")
     for name, adapter, unsimulated in (("by-pixel", "runflow_runs", "fifth"), ("by-shape", "runapi\n", "sixth\n")):

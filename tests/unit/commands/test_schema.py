@@ -88,7 +88,7 @@ def to_text(value: Any) -> Any:
         return {name: to_text(inner) for name, inner in value.items()}
     if isinstance(value, list):
         return [to_text(item) for item in value]
-    return str(value).lower() if isinstance(value, bool) else str(value)
+    return json.dumps(value) if value is None or isinstance(value, bool) else str(value)
 
 
 # Problems that a schema of one file shows: options, types, forms and ranges, but no relations between files.

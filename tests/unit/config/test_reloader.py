@@ -356,6 +356,7 @@ async def test_readers_see_consistent_catalogue(tmp_path: Path) -> None:
     assert seen == {100_000, 110_000, 120_000, 130_000}
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("watch", ["true", "false"])
 async def test_reloading_does_not_block_event_loop(watch: str, tmp_path: Path) -> None:
     """Files are read and resolved in a thread, so that a large configuration does not delay requests."""

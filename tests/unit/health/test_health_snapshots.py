@@ -183,10 +183,10 @@ def test_statistics_are_weighted_by_sample_count() -> None:
     send_snapshot(few, receiver, name="few")
     assert get_signals(receiver, RUNS_HIGH) == UNKNOWN_SIGNALS
     receiver.merge_snapshots({"few": few.make_snapshot(START), "many": many.make_snapshot(START)}, START)
-    assert get_signals(receiver, RUNS_HIGH) == CellSignals(p50=25, p90=25, conformance=0.75, deliveries=8)
+    assert get_signals(receiver, RUNS_HIGH) == CellSignals(p50=25, p90=30, conformance=0.75, deliveries=8)
     for _ in range(8):
         receiver.record(RUNS_HIGH, make_success(45, is_as_ordered=True), START)
-    assert get_signals(receiver, RUNS_HIGH) == CellSignals(p50=35, p90=35, conformance=14 / 16, deliveries=16)
+    assert get_signals(receiver, RUNS_HIGH) == CellSignals(p50=35, p90=45, conformance=14 / 16, deliveries=16)
     assert get_signals(receiver, RUNS_LOW) == UNKNOWN_SIGNALS
 
 

@@ -117,6 +117,7 @@ class CommitTotals:
                 LedgerLine.ORPHAN: attempt.orphaned_amount,
                 LedgerLine.SUSPECTED: attempt.suspected_amount,
                 LedgerLine.EXCESS: job.get_excess(attempt.number),
+                LedgerLine.FAILED: 0,
             }
             assert {line: self.ledger_amounts[attempt.number, line] for line in LedgerLine} == booked
             assert min(booked.values()) >= 0

@@ -20,7 +20,7 @@ from gateway.jobs.job_update_types import (
     OrderFailed,
     PartAbandoned,
 )
-from providers.faults import VERDICTS, ChargeStatus, FaultKind
+from providers.faults import CONTENT_FAULTS, VERDICTS, ChargeStatus, FaultKind
 from tests.unit.jobs.job_scenario import DEADLINE_SECONDS, FENCE, JobScenario, make_new_job, make_route_entry
 
 ERRORS_PAGE = Path(__file__).parents[3] / "docs" / "errors.md"
@@ -49,6 +49,8 @@ EXPECTED_RESPONSES: dict[FaultKind, tuple[int, str]] = {
     FaultKind.ORDER_TIMED_OUT: (424, "outcome_unknown"),
     FaultKind.NO_IMAGES: (424, "paid_not_delivered"),
     FaultKind.IMAGES_EXPIRED: (424, "paid_not_delivered"),
+    FaultKind.IMAGE_WITHHELD: (400, "moderation_blocked"),
+    FaultKind.IMAGE_UNMODERATED: (424, "moderation_unavailable"),
 }
 # Faults of an earlier attempt after which the images are ordered again.
 EARLIER_FAULTS = (None, FaultKind.ORDER_FAILED, FaultKind.RESPONSE_LOST, FaultKind.NO_IMAGES)
@@ -141,7 +143,7 @@ def test_content_refusal_is_answered_as_such_after_any_charge(
     kind: FaultKind, state: JobState, earlier: FaultKind | None
 ) -> None:
     response = build_failure_response(make_ended_job(kind, state, earlier))
-    is_refusal = kind is FaultKind.CONTENT_REFUSED and state is not JobState.CANCELLED
+    is_refusal = kind in CONTENT_FAULTS and state is not JobState.CANCELLED
     assert (response.status == 400) is (response.code == "moderation_blocked") is is_refusal
 
 

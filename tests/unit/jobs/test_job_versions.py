@@ -26,6 +26,7 @@ def decode_from_json(saved_json: Any) -> Job:
 
 def test_route_entry_of_older_version_has_no_account() -> None:
     job, saved_json = make_saved_job()
+    assert saved_json["route"][0].pop() is False, "whether the seller is a canary"
     assert saved_json["route"][0].pop() == ACCOUNT_IDENTITY
     older = decode_from_json(saved_json)
     assert older.route == (make_route_entry("runapi"),)

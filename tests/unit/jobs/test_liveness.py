@@ -2,6 +2,7 @@
 
 from random import Random
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -67,6 +68,7 @@ def make_settings(examples: int) -> settings:
     return settings(max_examples=examples, suppress_health_check=list(HealthCheck))
 
 
+@pytest.mark.thorough
 @make_settings(600)
 @given(new_job=NEW_JOBS, rng=RANDOMS, is_responsive=st.booleans())
 def test_every_job_settles_in_time(new_job: NewJob, rng: Random, is_responsive: bool) -> None:

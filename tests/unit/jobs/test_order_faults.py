@@ -45,6 +45,8 @@ FAULT_ROWS = {
     FaultKind.ORDER_TIMED_OUT: UNKNOWN_CHARGE,
     FaultKind.NO_IMAGES: FaultRow(LedgerLine.ORPHAN, PartState.WAITING, PartState.WAITING),
     FaultKind.IMAGES_EXPIRED: FaultRow(LedgerLine.ORPHAN, PartState.FAILED, PartState.FAILED),
+    FaultKind.IMAGE_WITHHELD: FaultRow(LedgerLine.ORPHAN, PartState.FAILED, PartState.FAILED),
+    FaultKind.IMAGE_UNMODERATED: FaultRow(LedgerLine.ORPHAN, PartState.FAILED, PartState.FAILED),
 }
 ABANDONABLE_FAULTS = [kind for kind in FaultKind if VERDICTS[kind].charge_status is not ChargeStatus.NOT_CHARGED]
 
@@ -157,6 +159,20 @@ def test_images_missing_from_delivery_follow_fault_table(kind: FaultKind) -> Non
     assert scenario.list_images(PartState.DELIVERED) == [0]
     assert scenario.list_images(FAULT_ROWS[kind].part_state) == [1]
     assert scenario.sum_ledger() == {LedgerLine.CAPTURE: PRICE}
+
+
+def test_withheld_image_is_booked_as_orphan_without_an_undelivered_image() -> None:
+    """The seller delivered it, so that its canary must not count it as undelivered."""
+    scenario = JobScenario(make_new_job(n=2))
+    number = scenario.receive_ticket(images=(0, 1))
+    withheld = ImagesStored(attempt=number, images=(0,), made_count=2, missing_fault=FaultKind.IMAGE_WITHHELD)
+    scenario.apply(withheld, 9.0)
+    entries = {entry.line: (entry.amount, entry.images, entry.reason) for entry in scenario.commits[-1].ledger_entries}
+    assert entries == {
+        LedgerLine.CAPTURE: (PRICE, 1, ""),
+        LedgerLine.ORPHAN: (PRICE, 0, FaultKind.IMAGE_WITHHELD),
+    }
+    assert (scenario.job.state, scenario.job.fault) == (JobState.COMPLETED, FaultKind.IMAGE_WITHHELD)
 
 
 def test_content_refusal_outranks_other_faults() -> None:

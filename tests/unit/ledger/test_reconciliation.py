@@ -7,7 +7,8 @@ from gateway.jobs.commit import LedgerEntry
 from gateway.jobs.job import Job
 from gateway.jobs.transition_tables import LedgerLine
 from gateway.ledger.invoice_file import SellerCharge
-from gateway.ledger.reconciliation import OrderFinding, Reconciliation, ReconciliationOutcome, group_orders
+from gateway.ledger.reconciliation import OrderFinding, Period, Reconciliation, ReconciliationOutcome, group_orders
+from gateway.store.base import DAY_SECONDS
 from tests.store import job_factory
 from tests.store.job_factory import CELL, DAY, NOON
 
@@ -31,14 +32,15 @@ ENTRY = LedgerEntry(
 )
 SUSPECTED = replace(ENTRY, line=LedgerLine.SUSPECTED, reason="response_lost")
 WITHOUT_TICKET = replace(SUSPECTED, ticket="")
+PERIOD = Period(NOON - 600, NOON + 2 * DAY_SECONDS)
 CHARGE = SellerCharge(order_id="ticket-1", reference=REFERENCE, amount=40_000, images=1, charged_at=NOON)
 
 
 def compare(
     entries: list[LedgerEntry], *charges: SellerCharge, jobs: dict[str, Job] | None = None
 ) -> list[OrderFinding]:
-    reconciliation = Reconciliation("runapi", group_orders(entries), jobs or {}, NOON + 99)
-    return list(reconciliation.compare(charges, NOON - 99, NOON + 99))
+    reconciliation = Reconciliation("runapi", group_orders(entries), jobs or {}, PERIOD.last_at + DAY_SECONDS)
+    return list(reconciliation.compare(charges, PERIOD))
 
 
 def list_booked(finding: OrderFinding) -> list[tuple[str, int, int]]:
@@ -152,8 +154,103 @@ def test_charge_of_an_open_order_is_not_booked() -> None:
     assert (finding.outcome, finding.correction) == (ReconciliationOutcome.IN_PROGRESS, None)
 
 
-def test_order_that_was_booked_outside_of_the_period_may_be_on_another_invoice() -> None:
-    assert compare([replace(ENTRY, posted_at=NOON + 100)]) == []
+@pytest.mark.parametrize(
+    ("changes", "is_covered"),
+    [
+        ({}, True),
+        # It may have been charged before the period, and was booked in it.
+        ({"hour": 11}, False),
+        ({"hour": None}, False),
+        # The seller may charge it after the period.
+        ({"posted_at": NOON + DAY_SECONDS}, True),
+        ({"posted_at": NOON + DAY_SECONDS + 1}, False),
+    ],
+)
+def test_order_counts_as_not_charged_only_if_it_can_be_on_no_other_invoice(
+    changes: dict[str, float | None], is_covered: bool
+) -> None:
+    findings = compare([replace(SUSPECTED, **changes)])
+    assert [finding.outcome for finding in findings] == [ReconciliationOutcome.SUSPECTED_NOT_CHARGED] * is_covered
+
+
+@pytest.mark.parametrize("charged_at", [PERIOD.first_at - 1, PERIOD.last_at + 1])
+def test_charge_outside_of_the_period_is_matched_and_otherwise_left(charged_at: float) -> None:
+    charge = replace(CHARGE, charged_at=charged_at)
+    (finding,) = compare([SUSPECTED], charge)
+    assert finding.outcome is ReconciliationOutcome.SUSPECTED_CHARGED
+    (finding,) = compare([], charge)
+    assert (finding.outcome, finding.correction) == (ReconciliationOutcome.OUTSIDE_PERIOD, None)
+
+
+def test_order_of_the_last_day_is_in_progress() -> None:
+    """The ledger may have only a part of it yet."""
+    charge = replace(CHARGE, amount=90_000)
+    for posted_at, outcome in (
+        (PERIOD.last_at, ReconciliationOutcome.PRICE_DIFFERS),
+        (PERIOD.last_at + 1, ReconciliationOutcome.IN_PROGRESS),
+    ):
+        (finding,) = compare([replace(ENTRY, posted_at=posted_at)], charge)
+        assert (finding.outcome, finding.correction is None) == (
+            *(outcome,),
+            outcome is ReconciliationOutcome.IN_PROGRESS,
+        )
+
+
+@pytest.mark.parametrize(
+    ("charge", "entry"),
+    [
+        # A refund, whose charge is on another invoice.
+        (replace(CHARGE, amount=-40_000), ENTRY),
+        # A further charge of an order that may be on the invoice before.
+        (replace(CHARGE, amount=10_000), replace(ENTRY, hour=11)),
+        # The order's entries expire before those of the period do.
+        (CHARGE, replace(SUSPECTED, day="2040-05-06")),
+        # They have expired, and it is not known whether the refund was booked with them.
+        (replace(CHARGE, amount=-40_000), None),
+    ],
+)
+def test_part_of_what_an_order_cost_is_not_booked(charge: SellerCharge, entry: LedgerEntry | None) -> None:
+    (finding,) = compare([entry] if entry else [], charge)
+    assert (finding.outcome, finding.correction) == (ReconciliationOutcome.INVOICE_INCOMPLETE, None)
+
+
+def test_second_charge_of_an_old_job_is_booked_in_the_period() -> None:
+    """In the day of the job, the entry would expire before the charge is no longer compared."""
+    second = replace(CHARGE, order_id="ticket-2")
+    (finding,) = compare([replace(ENTRY, day="2040-05-06")], second)
+    assert finding.correction is not None
+    (entry,) = finding.correction.entries
+    assert (entry.team, entry.job, entry.day, entry.hour) == ("acme", JOB_ID, DAY, 12)
+
+
+def test_suspected_order_at_the_start_of_the_period_is_booked_as_charged() -> None:
+    """Nothing was booked for it from an invoice before."""
+    (finding,) = compare([replace(SUSPECTED, hour=11)], CHARGE)
+    assert list_booked(finding) == [("suspected", -40_000, -1), ("orphan", 40_000, 1)]
+
+
+def test_invoice_of_before_a_correction_books_nothing() -> None:
+    refunded = replace(CHARGE, amount=0, last_charged_at=NOON + DAY_SECONDS)
+    (finding,) = compare([ENTRY], refunded)
+    assert list_booked(finding) == [("excess", -40_000, 0)]
+    assert finding.correction is not None
+    corrected = [ENTRY, *finding.correction.entries]
+    assert [again.outcome for again in compare(corrected, refunded)] == [ReconciliationOutcome.MATCHED]
+    (older,) = compare(corrected, CHARGE)
+    assert (older.outcome, older.correction) == (ReconciliationOutcome.INVOICE_INCOMPLETE, None)
+
+
+def test_charge_that_was_booked_before_its_order_ended_counts_once() -> None:
+    """The invoice had no reference, so the charge had no order then."""
+    charge = replace(CHARGE, reference="")
+    (unknown,) = compare([], charge)
+    assert unknown.correction is not None
+    entries = [*unknown.correction.entries, ENTRY]
+    (finding,) = compare(entries, charge)
+    assert list_booked(finding) == [("excess", -40_000, 0)]
+    assert finding.correction is not None
+    (again,) = compare([*entries, *finding.correction.entries], charge)
+    assert again.outcome is ReconciliationOutcome.MATCHED
 
 
 def test_correction_has_another_id_once_the_ledger_has_changed() -> None:

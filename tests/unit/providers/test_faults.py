@@ -45,6 +45,13 @@ def test_content_refusal_fails_part_and_affects_no_health() -> None:
     assert (verdict.consequence, verdict.health_scope) == (PartConsequence.FINAL, HealthScope.NONE)
 
 
+@pytest.mark.parametrize("kind", [FaultKind.IMAGE_WITHHELD, FaultKind.IMAGE_UNMODERATED])
+def test_withheld_image_is_paid_and_ordered_nowhere_else_and_affects_no_health(kind: FaultKind) -> None:
+    verdict = VERDICTS[kind]
+    assert (verdict.charge_status, verdict.consequence) == (ChargeStatus.CHARGED, PartConsequence.FAIL_PART)
+    assert verdict.health_scope is HealthScope.NONE
+
+
 @pytest.mark.parametrize(
     ("status", "kind"),
     [
@@ -90,6 +97,8 @@ def test_only_ended_orders_are_accepted_as_final_when_polling() -> None:
         FaultKind.ORDER_TIMED_OUT,
         FaultKind.NO_IMAGES,
         FaultKind.IMAGES_EXPIRED,
+        FaultKind.IMAGE_WITHHELD,
+        FaultKind.IMAGE_UNMODERATED,
     }
 
 

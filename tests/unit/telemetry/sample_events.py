@@ -7,6 +7,7 @@ from msgspec.structs import replace
 from gateway.access.budget_events import BudgetOverrideChanged, BudgetThresholdReached
 from gateway.engine.account_events import AccountRefused, AccountRestored
 from gateway.engine.canary_events import CanaryPassed
+from gateway.engine.moderation_events import ModerationAnswered
 from gateway.events import (
     ApiKeyChanged,
     AttemptEnded,
@@ -39,7 +40,7 @@ from gateway.events import (
 )
 from gateway.jobs.job import JobState
 from gateway.jobs.transition_tables import LedgerLine
-from gateway.webhooks.webhook_events import WebhookAttempted
+from gateway.webhooks.webhook_events import WebhookAttempted, WebhookTargetChanged
 from providers.faults import FaultKind
 from providers.orders import Cell, Operation
 
@@ -104,6 +105,16 @@ WEBHOOK_DELIVERED = WebhookAttempted(
     delivery_status="delivered",
     age_seconds=1.2,
 )
+MODERATION_ANSWERED = ModerationAnswered(
+    at=1_790_000_000.0,
+    hook="before",
+    team="a",
+    job=None,
+    outcome="allowed",
+    status=200,
+    seconds=0.1,
+    is_allowed=True,
+)
 SAMPLE_EVENTS: tuple[Event, ...] = (
     *(ACCEPTED, RECORDED, ATTEMPT_ENDED, CAPTURE, JOB_ENDED, REQUEST, FAILOVER, PRICE_MISMATCH),
     replace(ATTEMPT_ENDED, fault=FaultKind.UNAVAILABLE),
@@ -115,6 +126,7 @@ SAMPLE_EVENTS: tuple[Event, ...] = (
     OrderAccepted(**OFFER, attempt=1, seconds=0.5),
     OrderObserved(**OFFER, attempt=1, polls=2, lag_seconds=0.5, saved_seconds=1.5),
     IMAGE_STORED,
+    MODERATION_ANSWERED,
     OfferSkipped(**OFFER, fault=FaultKind.OVERLOADED),
     LateImagesReceived(at=1_790_000_000.0, job="job_1", config="c", attempt=1, seller="s", images=1),
     StoreCommitted(outcome=CommitResult.APPLIED, seconds=0.002),
@@ -148,6 +160,7 @@ SAMPLE_EVENTS: tuple[Event, ...] = (
         limit=1_000_000,
         spent=810_000,
     ),
+    WebhookTargetChanged(action="webhook_target_added", team="a", target="orders", actor="b", source="127.0.0.1"),
     ErrorReported(component="store", message="m", task="store.listen"),
     TaskRecovered(task="store.listen", failures=1, seconds=1.0),
     CallbackHandled(adapter="runapi", outcome=CallbackOutcome.ACCEPTED),

@@ -16,6 +16,7 @@ from tests.unit.telemetry.sample_events import (
     CAPTURE,
     FAILOVER,
     JOB_ENDED,
+    MODERATION_ANSWERED,
     PRICE_MISMATCH,
     RECORDED,
     REQUEST,
@@ -61,3 +62,11 @@ def test_debug_adds_the_steps_of_the_job() -> None:
 )
 def test_what_needs_attention_is_logged_at_info(event: Event) -> None:
     assert [level for level, _ in log_levels(event, has_debug_lines=False)] == ["info"]
+
+
+def test_answers_of_moderation_hooks_have_the_level_of_their_outcome() -> None:
+    """While a hook is down, each request would write a line."""
+    refused = replace(MODERATION_ANSWERED, outcome="refused", is_allowed=False)
+    lost = replace(MODERATION_ANSWERED, outcome="timeout", status=None, is_allowed=False)
+    levels = log_levels(MODERATION_ANSWERED, refused, refused, lost, lost, lost, has_debug_lines=True)
+    assert [level for level, _ in levels] == ["debug", "info", "info", "warning", "warning"]

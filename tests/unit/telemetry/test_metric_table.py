@@ -13,7 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from gateway import events
 from gateway.access import budget_events
 from gateway.api.application import ROUTE_HANDLERS
-from gateway.engine import account_events, canary_events
+from gateway.engine import account_events, canary_events, moderation_events
 from gateway.events import COMPONENTS, CommitResult, Event, StoreCommitted
 from gateway.jobs.job import JobState
 from gateway.telemetry.gauges import GaugeReader
@@ -37,7 +37,7 @@ ROOT = Path(__file__).parent.parent.parent.parent
 LABELS = {
     *("team", "seller", "account", "model", "operation", "resolution", "quality", "route", "outcome", "reason"),
     *("method", "status", "status_class", "policy", "owner", "threshold", "limit", "line", "from_seller", "to_seller"),
-    *("adapter", "component", "task", "state", "direction", "budget", "hash", "version", "window", "replica"),
+    *("adapter", "component", "task", "state", "direction", "budget", "hash", "version", "window", "replica", "hook"),
 }
 # Those that the gateway feeds itself.
 OWN_METRICS = [row for row in METRIC_TABLE if row not in PROCESS_METRICS]
@@ -100,7 +100,14 @@ def test_order_of_a_removed_offer_is_not_slow() -> None:
 
 @pytest.mark.parametrize(
     ("fault", "failed"),
-    [(None, 0), (FaultKind.ORDER_TIMED_OUT, 1), (FaultKind.CONTENT_REFUSED, 0), (FaultKind.INVALID_ORDER, 0)],
+    [
+        (None, 0),
+        (FaultKind.ORDER_TIMED_OUT, 1),
+        (FaultKind.CONTENT_REFUSED, 0),
+        (FaultKind.INVALID_ORDER, 0),
+        (FaultKind.IMAGE_WITHHELD, 0),
+        (FaultKind.IMAGE_UNMODERATED, 0),
+    ],
 )
 def test_failed_orders_and_their_time_are_counted_by_cell(fault: FaultKind | None, failed: int) -> None:
     metrics = make_metrics()
@@ -121,6 +128,8 @@ def test_failed_orders_and_their_time_are_counted_by_cell(fault: FaultKind | Non
         (JobState.CANCELLED, None, 0),
         (JobState.FAILED, FaultKind.CONTENT_REFUSED, 0),
         (JobState.FAILED, FaultKind.INVALID_ORDER, 0),
+        (JobState.FAILED, FaultKind.IMAGE_WITHHELD, 0),
+        (JobState.FAILED, FaultKind.IMAGE_UNMODERATED, 1),
     ],
 )
 def test_failed_jobs_and_their_time_are_counted_by_what_was_ordered(
@@ -195,7 +204,7 @@ def test_only_the_table_has_metrics() -> None:
 def test_each_event_class_has_a_sample() -> None:
     classes = {
         kind
-        for module in (events, account_events, webhook_events, budget_events, canary_events)
+        for module in (events, account_events, webhook_events, budget_events, canary_events, moderation_events)
         for kind in vars(module).values()
         if isinstance(kind, type) and issubclass(kind, Event) and not kind.__subclasses__()
     }

@@ -28,6 +28,10 @@ def harness() -> ReaderHarness:
     return ReaderHarness()
 
 
+# Failed orders of canaries have no money, and no series.
+MONEY_LINES = [line for line in LedgerLine if line is not LedgerLine.FAILED]
+
+
 def sum_micros(values: Iterable[float]) -> int:
     """Sums floats as a dashboard does, and rounds the sum to the micro-USD."""
     return round(sum(values) * 1_000_000)
@@ -47,7 +51,7 @@ def test_sums_of_both_families_are_exact_to_the_micro_usd(harness: ReaderHarness
             corrected=numbers.randrange(10_000),
         )
         for team in range(60)
-        for line in LedgerLine
+        for line in MONEY_LINES
         for cell in CELLS
         for seller in ("s", "t")
     )

@@ -1,4 +1,4 @@
-"""The schedule of a webhook's attempts, its ids, and the slots of hosts."""
+"""The schedule of a webhook's attempts, and its ids."""
 
 import re
 
@@ -7,7 +7,6 @@ from msgspec.structs import replace
 
 from gateway.store.team_records import is_record_id
 from gateway.upstream.webhook_client import WebhookAnswer
-from gateway.webhooks.host_slots import MAX_FAILING_HOST_SENDS, MAX_HOST_SENDS, MAX_KNOWN_HOSTS, MAX_SENDS, HostSlots
 from gateway.webhooks.webhook_attempt import name_outcome
 from gateway.webhooks.webhook_records import (
     MAX_ATTEMPTS_KEPT,
@@ -83,38 +82,3 @@ def test_id_follows_from_event_and_target() -> None:
 )
 def test_only_2xx_is_a_delivery(answer: WebhookAnswer, outcome: WebhookOutcome) -> None:
     assert name_outcome(answer) is outcome
-
-
-def test_failing_host_has_fewer_slots_than_a_healthy_one() -> None:
-    slots = HostSlots()
-    assert [slots.try_acquire("healthy") for _ in range(MAX_HOST_SENDS + 1)] == [True] * MAX_HOST_SENDS + [False]
-    slots.record_attempt("dead", 10.0, has_failed=True)
-    assert [slots.try_acquire("dead") for _ in range(3)] == [True] * MAX_FAILING_HOST_SENDS + [False]
-    slots.record_attempt("dead", 0.1, has_failed=False)
-    assert slots.try_acquire("dead")
-
-
-def test_process_has_a_total_of_slots() -> None:
-    slots = HostSlots()
-    acquired = [slots.try_acquire(f"host-{number}") for number in range(MAX_SENDS + 1)]
-    assert acquired == [True] * MAX_SENDS + [False]
-    slots.release("host-0")
-    assert slots.try_acquire("another")
-
-
-def test_wait_grows_with_the_duration_of_attempts() -> None:
-    slots = HostSlots()
-    for _ in range(50):
-        slots.record_attempt("dead", 10.0, has_failed=True)
-        slots.record_attempt("fast", 0.01, has_failed=False)
-    assert slots.estimate_wait("dead", 20) == pytest.approx(100.0, rel=0.1)
-    assert slots.estimate_wait("fast", 20) == pytest.approx(0.025, rel=0.1)
-
-
-def test_idle_hosts_are_forgotten() -> None:
-    slots = HostSlots()
-    slots.try_acquire("busy")
-    for number in range(3 * MAX_KNOWN_HOSTS):
-        slots.record_attempt(f"host-{number}", 1.0, has_failed=True)
-    assert len(slots._hosts) <= MAX_KNOWN_HOSTS
-    assert "busy" in slots._hosts

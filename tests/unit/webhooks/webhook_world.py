@@ -22,6 +22,7 @@ from gateway.store.team_records import RecordKind
 from gateway.task_supervisor import TaskSupervisor
 from gateway.timeouts_and_intervals import WebhookTiming
 from gateway.upstream.webhook_client import WebhookAnswer, WebhookRequest
+from gateway.webhooks.stored_targets import StoredTargets
 from gateway.webhooks.webhook_attempt import WebhookContext
 from gateway.webhooks.webhook_events import WebhookAttempted
 from gateway.webhooks.webhook_records import WebhookRecord, decode_delivery
@@ -29,7 +30,7 @@ from gateway.webhooks.webhook_sender import WebhookSender
 from tests.harness.memory_store import MemoryState, MemoryStore, StoreCall
 from tests.store import job_factory
 
-TEAM = "acme"
+TEAM, OTHER_TEAM = "acme", "globex"
 SECRET = Secret("whsec_c2VjcmV0IG9mIDI0IGJ5dGVzIG9yIG1vcmU=")
 OLD_SECRET = Secret("whsec_dGhlIG9sZCBzZWNyZXQsIHZhbGlkIGZvciBub3c=")
 REQUEST_SECONDS = 0.05
@@ -74,6 +75,7 @@ class WebhookWorld:
     ) -> None:
         self.state, self.random = MemoryState(), Random(1)  # noqa: S311  seeded
         self.behaviours: dict[str, Behaviour] = {}
+        self.teams: tuple[str, ...] = (TEAM, OTHER_TEAM)
         self.targets: dict[TargetName, WebhookTargetConfig] = {}
         self.payload, self.secrets, self.crash_rate = "thin", secrets, crash_rate
         self.received: list[ReceivedWebhook] = []
@@ -99,9 +101,9 @@ class WebhookWorld:
             sellers={},
             offers={},
             policies=PoliciesFile(policies={}, default=""),
-            teams={TEAM: TeamConfig(webhooks=webhooks)},
+            teams={team: TeamConfig(webhooks=webhooks) for team in self.teams},
             reload=ReloadConfig(),
-            webhook_secrets={TEAM: self.secrets} if self.secrets else {},
+            webhook_secrets=dict.fromkeys(self.teams, self.secrets) if self.secrets else {},
         )
 
     async def open(self) -> None:
@@ -116,10 +118,12 @@ class WebhookWorld:
         await replica.start()
         return replica
 
-    async def end_job(self, url: str | None = "https://hooks.example.com/jobs", **changes: Any) -> Job:
+    async def end_job(
+        self, url: str | None = "https://hooks.example.com/jobs", team: str = TEAM, **changes: Any
+    ) -> Job:
         """Creates a job, and cancels it."""
         documents = {WEBHOOK: url.encode()} if url else {}
-        commit = job_factory.make_create_commit(self.now(), TEAM, has_webhook=True, documents=documents, **changes)
+        commit = job_factory.make_create_commit(self.now(), team, has_webhook=True, documents=documents, **changes)
         assert await self.store.commit(commit) == Applied()
         ending = job_factory.make_update_commit(commit.job, CancelRequested(), self.now())
         assert await self.store.commit(ending) == Applied()
@@ -188,14 +192,16 @@ class WebhookReplica:
             crash.replica = self
         self._open_request_count = 0
         self._supervisor = TaskSupervisor(world.on_event, asyncio.get_running_loop().time)
+        self.stored_targets = StoredTargets(self.store, world.get_catalogue, world.now, world.on_event)
         self.context = WebhookContext(
             store=self.store,
             client=self,  # type: ignore[arg-type]
-            catalogue=world.get_catalogue,
+            catalogue=self.stored_targets.get_catalogue,
             emit=world.on_event,
             wall_clock=world.now,
             draw_random=world.random.random,
             timing=world.timing,
+            refresh_targets=self.stored_targets.refresh,
             load_job_body=world.load_job_body,
         )
         self.sender = WebhookSender(self.context)

@@ -16,7 +16,10 @@ local existing = redis.call('HMGET', job, 'version', 'fence', 'owner', 'commit_i
 local commit_ids, owner = existing[4] or '', existing[3] or ''
 if string.find(commit_ids, commit.commit_id, 1, true) then return {'applied'} end
 if tonumber(existing[1] or 0) ~= commit.expected_version then return {'version_conflict'} end
-if commit.fence and (owner == '' or tonumber(existing[2] or 0) ~= commit.fence) then return {'lease_lost'} end
+-- A claim that a failover lost may give its fence to a second owner.
+if commit.fence and (owner ~= settings.replica_id or tonumber(existing[2] or 0) ~= commit.fence) then
+  return {'lease_lost'}
+end
 local is_new = commit.expected_version == 0
 
 local entries

@@ -2,7 +2,7 @@
 -- suspects, which run alone because their last owners crashed early. The due set is read page by page.
 local settings = cmsgpack.unpack(ARGV[1])
 --include clock
-local due, prefix, limit, max_suspects = KEYS[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
+local due, limit, max_suspects = KEYS[1], tonumber(ARGV[2]), tonumber(ARGV[3])
 local batch, suspects, offset, max_offset, page = {}, {}, 0, 1000, nil
 repeat
   page = redis.call('ZRANGEBYSCORE', due, '-inf', format_score(now), 'WITHSCORES', 'LIMIT', offset, 100)

@@ -1,4 +1,4 @@
--- Lists the due members of a sorted set with their due times, soonest first.
+-- Lists the due members of a partition's sorted set with their due times, soonest first.
 local settings = cmsgpack.unpack(ARGV[1])
 --include clock
 local index, limit = KEYS[1], ARGV[2]

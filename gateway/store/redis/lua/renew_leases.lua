@@ -6,7 +6,7 @@ local due, lost = KEYS[1], {}
 for index = 2, #KEYS do
   local job, job_id, fence = KEYS[index], ARGV[index * 2 - 2], ARGV[index * 2 - 1]
   local fields = redis.call('HMGET', job, 'fence', 'owner', 'reclaims', 'claimed_at', 'max_owned_seconds')
-  local due_at = fields[1] == fence and fields[2] ~= '' and redis.call('ZSCORE', due, job_id)
+  local due_at = fields[1] == fence and fields[2] == settings.replica_id and redis.call('ZSCORE', due, job_id)
   if due_at then
     local owned_seconds = fields[4] and math.floor((now - fields[4]) * 1000 + 0.5) / 1000
     local max_owned_seconds, is_suspect = tonumber(fields[5] or 0), tonumber(fields[3] or 0) > 0
