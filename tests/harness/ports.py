@@ -9,7 +9,7 @@ def reserve_port() -> int:
     reservation.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     reservation.bind(("127.0.0.1", 0))
     port: int = reservation.getsockname()[1]
-    # A socket that is bound and does not listen. As long as it is open, the system gives its port neither to clients nor to
+    # A bound socket that does not listen. As long as it is open, the system gives its port neither to clients nor to
     # other servers that ask for a free port, also while the server of the port is being restarted.
     reservation.detach()
     return port

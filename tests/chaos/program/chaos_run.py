@@ -157,7 +157,10 @@ class ChaosRun:
             f"clients: {record.finished_count}, {record.retry_count} repeated requests, {record.replay_count} replays, "
             f"answers " + ", ".join(f"{status}: {number}" for status, number in sorted(record.answers.items()))
         )
-        yield f"jobs: {len(state.jobs)}, of which clients got {len(record.job_ids)}; batches {len(record.batches)}"
+        yield (
+            f"jobs: {len(state.jobs)}, of which clients got {len(record.job_ids)}; batches {len(record.batches)}, "
+            f"of which {len(record.refused_batches)} were refused"
+        )
         yield "ends of jobs: " + ", ".join(f"{end} {number}" for end, number in sorted(state.count_outcomes().items()))
         yield "reconciliation: " + (", ".join(f"{name} {number}" for name, number in outcomes.items()) or "all matched")
         yield describe_failpoints(self._options.folder)

@@ -49,6 +49,7 @@ class LoadRecord:
         self.deletions: set[str] = set()
         self.batches: dict[str, int] = {}
         self.batch_counts: dict[str, dict[str, int]] = {}
+        self.refused_batches: set[str] = set()
         self.problems: list[str] = []
         self.answers: Counter[int] = Counter()
         self.retry_count = self.replay_count = self.finished_count = 0
@@ -265,7 +266,16 @@ class LoadClient:
     # --- batches
 
     async def _run_batch(self) -> None:
-        """A batch whose creation is not answered is not created again: it may exist."""
+        """A batch that is refused while the account of its seller is being configured is sent again."""
+        while batch := await self._send_batch():
+            self._record.batch_counts[batch["id"]] = batch["request_counts"]
+            codes = {error["code"] for error in (batch["errors"] or {"data": ()})["data"]}
+            if not codes or not codes.issubset(TEMPORARY_CODES):
+                return
+            self._record.refused_batches.add(batch["id"])
+
+    async def _send_batch(self) -> dict[str, Any] | None:
+        """Returns the batch at its end. A batch whose creation is not answered is not created again: it may exist."""
         file_id = await self._upload_lines()
         body = {"input_file_id": file_id, "endpoint": "/v1/images/generations", "completion_window": "24h"}
         response = await self._send("POST", "/v1/batches", json=body)
@@ -273,7 +283,7 @@ class LoadClient:
             await asyncio.sleep(RETRY_SECONDS)
             response = await self._send("POST", "/v1/batches", json=body)
         if response is None:
-            return
+            return None
         if response.status_code != 200:
             raise UnexpectedAnswer(response)
         batch_id = response.json()["id"]
@@ -281,8 +291,8 @@ class LoadClient:
         while True:
             response = await self._send("GET", f"/v1/batches/{batch_id}")
             if response is not None and response.status_code == 200 and response.json()["status"] in BATCH_ENDS:
-                self._record.batch_counts[batch_id] = response.json()["request_counts"]
-                return
+                batch: dict[str, Any] = response.json()
+                return batch
             if response is not None and response.status_code == 404:
                 raise UnexpectedAnswer(response)
             await asyncio.sleep(1.0)

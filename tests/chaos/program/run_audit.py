@@ -60,6 +60,7 @@ def audit_run(state: RunState, invoice: list[ChargedLine], record: LoadRecord, r
     """`state`: after the reconciliation."""
     audit = Audit()
     _audit_jobs(audit, state, record)
+    _audit_batches(audit, state, record)
     _audit_purchases(audit, state, invoice)
     _audit_purchases_by_prompt(audit, state, invoice, record)
     _audit_money(audit, state, invoice)
@@ -82,13 +83,21 @@ def _audit_jobs(audit: Audit, state: RunState, record: LoadRecord) -> None:
         seen_end = record.ends.get(job_id, job.state)
         if seen_end != job.state:
             audit.repeated_ends.append(f"{job_id} is {job.state}, and a client saw that it was {seen_end}")
-    lines = Counter(job.batch_id for job in state.jobs.values())
+
+
+def _audit_batches(audit: Audit, state: RunState, record: LoadRecord) -> None:
+    """Each line has a result. A batch that was refused, since its seller's account had no key, has ordered nothing."""
+    jobs = Counter(job.batch_id for job in state.jobs.values())
     for batch_id, line_count in record.batches.items():
-        counts = record.batch_counts.get(batch_id, {})
-        if counts.get("completed", 0) + counts.get("failed", 0) != line_count or counts.get("total") != line_count:
-            audit.lost_jobs.append(f"{batch_id} has {line_count} lines, and ended with {counts}")
-        if lines[batch_id] < counts.get("completed", 0):
-            audit.lost_jobs.append(f"{batch_id} has {counts} lines, and {lines[batch_id]} jobs")
+        counts = Counter(record.batch_counts.get(batch_id))
+        has_results = counts["completed"] + counts["failed"] == counts["total"] == line_count
+        if batch_id in record.refused_batches:
+            if jobs[batch_id]:
+                audit.lost_jobs.append(f"{batch_id} was refused, and has {jobs[batch_id]} jobs")
+        elif not has_results:
+            audit.lost_jobs.append(f"{batch_id} has {line_count} lines, and ended with {dict(counts)}")
+        elif jobs[batch_id] < counts["completed"]:
+            audit.lost_jobs.append(f"{batch_id} has {dict(counts)} lines, and {jobs[batch_id]} jobs")
 
 
 def _audit_purchases(audit: Audit, state: RunState, invoice: list[ChargedLine]) -> None:
