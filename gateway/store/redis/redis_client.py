@@ -18,6 +18,7 @@ from redis.exceptions import ConnectionError, ResponseError, TimeoutError
 
 from gateway.store.base import StoreError, StoreFull, StoreMisconfigured, StoreReadOnly, StoreUnavailable
 from gateway.store.redis.access_problems import CLIENT_CERTIFICATE_REMEDY, find_access_problem
+from gateway.store.redis.cluster_connection import ClusterCommands
 from gateway.store.redis.command_pipeline import MAX_PIPELINES, CommandPipeline, PendingCommand
 from gateway.store.redis.scripts import Script
 from gateway.store.redis.sentinel_connection import make_primary_options
@@ -69,6 +70,7 @@ async def _connect_to_cluster(url: ServerUrl, max_connections: int, client_name:
     options = {"max_connections": max_connections, "client_name": client_name, **_CONNECTION_OPTIONS}
     nodes = [ClusterNode(host, port) for host, port in url.hosts] or None
     cluster = RedisCluster.from_url(url.connection_url, retry=_make_retry(), startup_nodes=nodes, **options)
+    cluster.commands_parser = ClusterCommands(cluster)
     try:
         await cluster.initialize()
     except Exception as error:

@@ -28,24 +28,28 @@ PARTIAL_COVERAGE = ("--cluster-require-full-coverage", "no")
 
 
 @pytest.mark.thorough
-def test_jobs_on_a_failed_node_wait_and_other_jobs_continue(tmp_path: Path) -> None:
+@pytest.mark.parametrize("failed_node", ["first", "second"])
+def test_jobs_on_a_failed_node_wait_and_other_jobs_continue(tmp_path: Path, failed_node: str) -> None:
+    """The driver asks the first node for the commands that there are, each time that it connects again."""
+
     async def scenario(first: RedisServer, second: RedisServer) -> None:
-        live_node_team, failed_node_team = (
-            _find_team(first, slots) for slots in ((0, HALF_SLOTS), (HALF_SLOTS, redis_servers.SLOT_COUNT))
+        teams = [_find_team(first, slots) for slots in ((0, HALF_SLOTS), (HALF_SLOTS, redis_servers.SLOT_COUNT))]
+        failed, live_node_team, failed_node_team = (
+            (first, teams[1], teams[0]) if failed_node == "first" else (second, teams[0], teams[1])
         )
         clock = ManualClock(NOON)
         async with open_store(first.url, clock=clock) as store:
             jobs = {team: job_factory.make_create_commit(NOON, team) for team in (live_node_team, failed_node_team)}
             for commit in jobs.values():
                 assert await store.commit(commit) == Applied()
-            second.kill()
+            failed.kill()
             await _commit_jobs(store, live_node_team)
             clock.now += LEASE_SECONDS + 1
             claimed = {claim.job.id for claim in await store.claim_jobs()}
             assert jobs[live_node_team].job.id in claimed
             assert len(claimed) == 1 + JOB_COUNT
             assert await store.renew_leases({jobs[live_node_team].job.id: 2}) == frozenset()
-            second.start()
+            failed.start()
             assert await _commit_until_available(store, failed_node_team) == Applied()
             assert await store.load_job(jobs[failed_node_team].job.id) == jobs[failed_node_team].job
             reclaimed = await _claim_until_found(store)
