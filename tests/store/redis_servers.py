@@ -29,7 +29,8 @@ _PRCTL = ctypes.CDLL(None, use_errno=True).prctl
 
 
 class RedisServer:
-    """A Redis server that loses no data when it is killed, and restarts on the same port."""
+    """A Redis server that loses no data when it is killed, and restarts on the same port. `options`: further ones,
+    as on the command line."""
 
     def __init__(  # noqa: PLR0913 - all but the folder have a default
         self,
@@ -71,9 +72,13 @@ class RedisServer:
         """Starts the server. Returns when it answers with all its data."""
         assert self._process is None, "the server is running"
         self.folder.mkdir(parents=True, exist_ok=True)
+        self._write_config()
         with (self.folder / "redis.log").open("ab") as log:
             self._process = subprocess.Popen(
-                self._build_command(), stdout=log, stderr=log, preexec_fn=set_parent_death_signal
+                [find_server_program(self.program), self._config_path],
+                stdout=log,
+                stderr=log,
+                preexec_fn=set_parent_death_signal,
             )
         self._wait_until("it answers", self._is_ready)
         if self.is_cluster:
@@ -113,17 +118,26 @@ class RedisServer:
             retry=Retry(NoBackoff(), 0),
         )
 
-    def _build_command(self) -> list[str]:
-        cluster = ("--cluster-enabled", "yes", "--cluster-port", str(self.bus_port)) if self.is_cluster else ()
+    @property
+    def _config_path(self) -> Path:
+        return self.folder / "redis.conf"
+
+    def _write_config(self) -> None:
+        """Writes the configuration before the first start. Afterwards it is the server's own: Sentinels let a server
+        save which one it follows, since that must hold after a restart."""
+        if not self._config_path.exists():
+            self._config_path.write_text("\n".join(self._make_config()))
+
+    def _make_config(self) -> Iterator[str]:
         ports = self.tls.list_server_options(self.port) if self.tls else [("port", str(self.port))]
-        return [
-            *(find_server_program(self.program), "--bind", "127.0.0.1", "--dir", str(self.folder)),
-            *(text for name, value in ports for text in (f"--{name}", value)),
-            *("--appendonly", "yes", "--appendfsync", "always", "--maxmemory-policy", "noeviction", "--save", ""),
-            *(("--requirepass", self.password, "--masterauth", self.password) if self.password else ()),
-            *cluster,
-            *self._options,
-        ]
+        yield from (f"{name} {value}" for name, value in ports)
+        yield from ("bind 127.0.0.1", f"dir {self.folder}")
+        yield from ("appendonly yes", "appendfsync always", "maxmemory-policy noeviction", 'save ""')
+        if self.password:
+            yield from (f'requirepass "{self.password}"', f'masterauth "{self.password}"')
+        if self.is_cluster:
+            yield from ("cluster-enabled yes", f"cluster-port {self.bus_port}")
+        yield from " ".join(self._options).removeprefix("--").split(" --")
 
     def _is_ready(self) -> bool:
         process = self._process

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from tests.chaos.program.gateway_life import KILLS_FILE, REACHED_FILE, read_points
+from tests.chaos.program.gateway_life import AFTER, KILLS_FILE, REACHED_FILE, read_points
 from tests.chaos.program.load_clients import LoadRecord, LoadThread
 from tests.chaos.program.load_plan import draw_clients
 from tests.chaos.program.replica_pool import ReplicaPool
@@ -113,17 +113,8 @@ class ChaosRun:
     def _finish(
         self, pool: ReplicaPool, troubles: Troubles, load: LoadThread, surroundings: Surroundings
     ) -> ChaosResult:
-        deadline = time.monotonic() + CALM_SECONDS
-        while not load.is_done and time.monotonic() < deadline:
-            time.sleep(STEP_SECONDS)
-        load.stop()
-        gateway = pool.replicas[0].gateway
-        while time.monotonic() < deadline and not (
-            is_idle(gateway) and has_all_webhooks(surroundings.receiver, load.record)
-        ):
-            time.sleep(1.0)
-        self._say(f"{self._seconds:4.0f} s  all jobs have ended")
-        image_problems = fetch_images(gateway, load.record)
+        self._wait_for_ends(pool.replicas[0].gateway, load, surroundings.receiver)
+        image_problems = fetch_images(pool.replicas[0].gateway, load.record)
         pool.stop()
         image_problems += list_left_images(self._options.folder, load.record)
         state, audit, outcomes = asyncio.run(audit_surroundings(surroundings, load.record))
@@ -133,6 +124,19 @@ class ChaosRun:
             audit.other.append(f"the clients failed: {load.error!r}")
         lines = list(self._describe(pool, troubles, load, state, outcomes))
         return ChaosResult(audit=audit, lines=[*lines, *audit.notes, *audit.list_findings()], is_good=audit.is_clean)
+
+    def _wait_for_ends(self, gateway: GatewayProcess, load: LoadThread, receiver: WebhookReceiver) -> None:
+        began_at, next_progress_at = self._seconds, self._seconds + PROGRESS_SECONDS
+        while (waited := self._seconds - began_at) < CALM_SECONDS:
+            unfinished = "clients" if not load.is_done else find_unfinished(gateway, load.record, receiver)
+            if not unfinished:
+                self._say(f"{self._seconds:4.0f} s  all jobs have ended")
+                break
+            if self._seconds >= next_progress_at:
+                next_progress_at += PROGRESS_SECONDS
+                self._say(f"{self._seconds:4.0f} s  still waiting for {unfinished}")
+            time.sleep(STEP_SECONDS if waited < 1.0 else 1.0)
+        load.stop()
 
     def _list_missing_troubles(self, pool: ReplicaPool, troubles: Troubles) -> Iterator[str]:
         options = self._options
@@ -181,12 +185,16 @@ async def audit_surroundings(surroundings: Surroundings, record: LoadRecord) -> 
     return state, audit_run(state, invoice, record, surroundings.receiver), outcomes
 
 
-def is_idle(gateway: GatewayProcess) -> bool:
-    """Whether no job of the store is open, and no webhook is to be sent."""
-    if gateway.read_metric("igw_open_jobs"):
-        return False
+def find_unfinished(gateway: GatewayProcess, record: LoadRecord, receiver: WebhookReceiver) -> str:
+    """Says what of all replicas has not ended. Returns an empty text if everything has."""
+    if open_jobs := gateway.read_metric("igw_open_jobs"):
+        return f"{open_jobs:.0f} open jobs"
     with gateway.make_client() as client:
-        return not client.get("/v1/webhooks/deliveries?status=pending&limit=1").json()["data"]
+        pending = client.get("/v1/webhooks/deliveries?status=pending&limit=100").json()["data"]
+    if pending:
+        seconds = min(delivery["next_attempt_at"] for delivery in pending) - time.time()
+        return f"{len(pending)} webhooks, the next of which is sent in {seconds:.0f} s"
+    return "" if has_all_webhooks(receiver, record) else "webhooks that no replica has taken over"
 
 
 def has_all_webhooks(receiver: WebhookReceiver, record: LoadRecord) -> bool:
@@ -226,11 +234,13 @@ def list_left_images(folder: Path, record: LoadRecord) -> list[str]:
 
 
 def list_unkilled_failpoints(folder: Path) -> list[str]:
-    """Lists the failpoints of the engine that processes passed, but where none was killed."""
-    killed, reached = ({point.place for point in read_points(folder / name)} for name in (KILLS_FILE, REACHED_FILE))
+    """Lists the failpoints of the engine that processes passed, but where none was killed. A process that ended during
+    the effect, for another reason, may have been one that kills itself afterwards."""
+    killed = {point.place for point in read_points(folder / KILLS_FILE)}
+    passed = {point.place for point in read_points(folder / REACHED_FILE) if point.moment == AFTER}
     return [
         f"no gateway was killed at {failpoint}, {adapter}"
-        for failpoint, adapter in sorted(reached - killed)
+        for failpoint, adapter in sorted(passed - killed)
         if failpoint in list_failpoints()
     ]
 
