@@ -242,7 +242,7 @@ class ApiTiming(Struct, frozen=True, kw_only=True):
     job_wait_timeout_seconds: float = 3_600.0
     # Between two heartbeats of an event stream. Proxies close connections that are silent for 30 seconds or more.
     heartbeat_interval_seconds: float = 10.0
-    # For confirming an existing job, and between attempts to confirm a new one.
+    # For confirming a job, and between the attempts. A request that waits longer is answered with an error.
     confirmation_timeout_seconds: float = 6.0
     confirmation_retry_seconds: float = 0.5
     # Proxies close connections that are silent for longer, usually after 30 or 60 s.

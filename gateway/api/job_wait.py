@@ -15,6 +15,7 @@ from gateway.api.job_submission import wait_for_confirmation
 from gateway.api.json_responses import build_job_headers
 from gateway.api.team_job_loader import get_team_job
 from gateway.jobs.job import Job
+from gateway.store.base import StoreUnavailable
 
 MAX_WAIT_SECONDS = 300.0
 _PREFER_WAIT = re.compile(r"(?:^|[,;\s])wait\s*=\s*\"?(\d{1,6})", re.IGNORECASE)
@@ -38,11 +39,16 @@ async def wait_for_job(http_request: HttpRequest, job_id: str, timeout_seconds: 
 async def confirm_job(http_request: HttpRequest, job: Job) -> Job:
     """Makes sure that the job is ordered even if this process ends. A response may promise the job only after that.
 
-    Raises ApiError if another replica has withdrawn the job.
+    Raises ApiError if another replica has withdrawn the job, and StoreUnavailable if that is not saved in time.
     """
     if not (job.state.is_terminal or job.is_confirmed):
-        with stop_on_disconnect(http_request):
-            job = await wait_for_confirmation(get_context(http_request), job.id)
+        context = get_context(http_request)
+        try:
+            with stop_on_disconnect(http_request):
+                async with asyncio.timeout(context.timing.api.confirmation_timeout_seconds):
+                    job = await wait_for_confirmation(context, job.id)
+        except TimeoutError:
+            raise StoreUnavailable(f"the confirmation of {job.id} was not saved in time") from None
     if job.is_withdrawn:
         raise build_failure_error(job, build_job_headers(job))
     return job

@@ -17,7 +17,7 @@ from tests.harness.child_spec import ChildSpec
 from tests.harness.gateway_process import API_KEY, GatewayProcess, run_replica
 from tests.harness.sandbox_runner import RunningSandbox
 from tests.harness.timings import CHAOS_TIMINGS, change_timing
-from tests.harness.wait import wait_for_value, wait_until
+from tests.harness.wait import GUARD_SECONDS, wait_for_value, wait_until
 from tests.store.filtering_proxy import run_filtering_proxy
 from tests.store.redis_servers import RedisServer
 
@@ -30,7 +30,12 @@ BODY = {"quality": "low", "policy": "runapi"}
 def run_redis_replica(
     redis_setup: StoreSetup, name: str, confirmation_seconds: float = CONFIRMATION_TIMEOUT_SECONDS, **environ: str
 ) -> Iterator[GatewayProcess]:
-    timing = change_timing(CHAOS_TIMINGS, jobs={"confirmation_timeout_seconds": confirmation_seconds})
+    # A request waits for the end of the outage, however long the other replica needs.
+    timing = change_timing(
+        CHAOS_TIMINGS,
+        jobs={"confirmation_timeout_seconds": confirmation_seconds},
+        api={"confirmation_timeout_seconds": GUARD_SECONDS},
+    )
     child = ChildSpec(timing)
     with run_replica(redis_setup.folder / name, redis_setup.config, redis_setup.environ | environ, child) as gateway:
         yield gateway

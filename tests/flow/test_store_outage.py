@@ -10,6 +10,7 @@ import openai
 import pytest
 from msgspec.structs import replace
 
+from gateway.store.redis.scripts import COMMIT_NEW_JOB
 from tests.flow.callback_url_edits import get_callback_url
 from tests.flow.flow_config import API_KEY, PRICE_MICROS, GatewaySetup
 from tests.flow.forgotten_images import FORGET_IMAGES
@@ -123,6 +124,31 @@ def test_request_returns_the_image_that_was_just_saved_in_a_store_outage(
         answer = gateway.post_generation({"prompt": "a lighthouse", **RUNAPI_PARAMS})
     assert answer.status_code == 200, answer.text
     assert answer.json()["data"][0]["b64_json"]
+
+
+@pytest.mark.parametrize(
+    ("headers", "status", "words"),
+    [({"idempotency-key": "unconfirmed"}, 503, "to get that job"), ({}, 424, "GET /v1/jobs/")],
+    ids=["with key", "without key"],
+)
+def test_job_whose_confirmation_is_not_saved_in_time_is_named(
+    flow: OrderFlow,
+    proxy_and_redis: tuple[FilteringProxy, redis_servers.RedisServer],
+    headers: dict[str, str],
+    status: int,
+    words: str,
+) -> None:
+    """The store fails right after it has saved the job. Its client does not wait for the end of the outage."""
+    flow.order_images("runapi")
+    order = {"prompt": "a lighthouse", **RUNAPI_PARAMS}
+    with proxy_and_redis[0].block_after_command(COMMIT_NEW_JOB.sha.encode()):
+        answer = flow.gateway.post_job(order, prefer="wait=0", **headers)
+        assert words in expect_store_unavailable(answer, status)
+    job = answer.headers["x-igw-job-id"]
+    if headers:
+        assert flow.gateway.post_job(order, **headers).json()["id"] == job
+    assert flow.gateway.get_job(job)["status"] == "completed"
+    assert flow.sum_ledger_by_line() == {("runapi", "capture"): 2 * PRICE_MICROS["runapi"]}
 
 
 def test_partly_delivered_job_is_readable_after_a_store_outage(
