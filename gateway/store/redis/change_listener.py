@@ -6,8 +6,11 @@ It also subscribes to the channel of this replica. That subscription shows other
 import asyncio
 from collections.abc import Callable
 from time import monotonic
+from typing import Any
 
 from redis.asyncio import Redis
+from redis.asyncio.client import PubSub
+from redis.exceptions import ResponseError
 
 from gateway.store.job_watch import JobWatchers
 from gateway.store.redis.keys import CHANGES_CHANNEL, REPLICA_CHANNEL_PREFIX
@@ -66,14 +69,23 @@ class ChangeListener:
             first_attempt.set()
             self._watchers.notify_all()
             while True:
-                message = await subscription.get_message(timeout=self._idle_seconds)
+                message = await self._receive_message(subscription)
                 if message is None:
                     await subscription.ping()
-                    if await subscription.get_message(timeout=self._idle_seconds) is None:
+                    if await self._receive_message(subscription) is None:
                         raise ConnectionError("The subscription does not answer a ping.")
                 elif message["type"] == "message":
                     job_id, _, version = message["data"].decode().partition(" ")
                     self._watchers.notify(job_id, int(version))
+
+    async def _receive_message(self, subscription: PubSub) -> dict[str, Any] | None:
+        """Returns the next message, or None after a silence. A refused ping is an answer, too: Redis refuses pings
+        while it cannot write to its disk."""
+        try:
+            message: dict[str, Any] | None = await subscription.get_message(timeout=self._idle_seconds)
+            return message
+        except ResponseError:
+            return {"type": "refused ping"}
 
     def _create_client(self) -> "Redis":
         return create_client(self._pick_server(), max_connections=1, client_name=self._client_name)

@@ -12,7 +12,7 @@ from gateway.jobs.commit import Commit
 from gateway.store.api_keys import ApiKey, ApiKeyChange, Scope
 from gateway.store.base import Applied, DuplicateRequest, StoreFull, StoreUnavailable
 from gateway.timeouts_and_intervals import StoreTiming
-from tests.harness.wait import wait_for_value
+from tests.harness.wait import wait_for_value, wait_until_async
 from tests.store import job_factory, redis_servers
 from tests.store.job_factory import NOON
 from tests.store.redis.faulty_proxy import FaultyProxy, make_error_rule
@@ -276,3 +276,28 @@ def test_full_memory_still_lets_admins_revoke_keys(empty_redis: None, single_ser
                 single_server.execute("CONFIG", "SET", "maxmemory", "0")
 
     run_async(scenario())
+
+
+def test_subscription_continues_while_redis_cannot_write_to_its_disk(tmp_path: Path) -> None:
+    """Then Redis refuses pings, too. A refusal shows that the connection works."""
+    options = ("--save", "3600", "1", "--enable-protected-configs", "yes")
+    with redis_servers.run_single_server(tmp_path, *options) as server:
+
+        def count_refused_pings() -> int:
+            return int(server.execute("INFO", "commandstats")["cmdstat_ping"]["rejected_calls"])
+
+        async def scenario() -> None:
+            async with open_store(server.url, timing=StoreTiming(idle_seconds=0.05)) as store:
+                server.wait_for_aof_rewrite()
+                # No file can be created there.
+                server.execute("CONFIG", "SET", "dir", "/proc/self/task")
+                server.execute("BGSAVE")
+                await wait_until_async(
+                    lambda: server.execute("INFO", "persistence")["rdb_last_bgsave_status"] == "err", "a snapshot fails"
+                )
+                count = count_refused_pings()
+                await wait_until_async(lambda: count_refused_pings() > count + 2, "the listener pings")
+                assert (store._listener.subscription_count, store._listener.subscribed_seconds > 0) == (1, True)
+                server.execute("CONFIG", "SET", "stop-writes-on-bgsave-error", "no")
+
+        run_async(scenario())
