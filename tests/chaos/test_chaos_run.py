@@ -26,8 +26,9 @@ def test_kills_of_a_gateway_on_sqlite_lose_and_repeat_nothing(tmp_path: Path) ->
 
 
 @pytest.mark.thorough
-def test_replaced_primaries_lose_and_repeat_nothing(tmp_path: Path) -> None:
-    check_run(RunOptions(folder=tmp_path, store=StoreKind.SENTINEL, jobs=100, kills=20, store_kills=3, seed=1))
+@pytest.mark.parametrize("store", [StoreKind.SENTINEL, StoreKind.CLUSTER])
+def test_replaced_primaries_lose_and_repeat_nothing(store: StoreKind, tmp_path: Path) -> None:
+    check_run(RunOptions(folder=tmp_path, store=store, jobs=100, kills=20, store_kills=3, seed=1))
 
 
 @pytest.mark.thorough

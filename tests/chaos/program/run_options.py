@@ -14,6 +14,7 @@ class StoreKind(StrEnum):
     SQLITE = "sqlite"
     REDIS = "redis"
     SENTINEL = "sentinel"
+    CLUSTER = "cluster"
 
 
 class RunOptions(Struct, frozen=True, kw_only=True):

@@ -4,25 +4,32 @@ import os
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import cycle
 from pathlib import Path
 from typing import Protocol
 
 from gateway.store.base import Store
+from gateway.store.partitions import team_partition
 from gateway.store.redis import RedisStore
+from gateway.store.redis.keys import API_KEYS, PartitionKeys
 from gateway.store.sqlite import SqliteStore
 from tests.chaos.program.run_options import StoreKind
+from tests.chaos.program.run_state import TEAM
 from tests.harness.gateway_environ import make_redis_environ
+from tests.store.redis.cluster_nodes import PRIMARY_COUNT, ReplicatedCluster, is_primary, run_replicated_cluster
 from tests.store.redis.sentinel_servers import SentinelDeployment, run_sentinel_deployment
 from tests.store.redis_servers import RedisServer, run_single_server
 
 
 class StoreServer(Protocol):
     """`max_replicas`: gateways that can share it. `wait_replicas`: copies that confirm what gateways write.
-    `max_down_seconds`: how long a killed server is down. `environ`: of the gateways that use it."""
+    `max_down_seconds`: how long a killed server is down. `max_freeze_seconds`: how long one stands still. `environ`: of
+    the gateways that use it."""
 
     max_replicas: int
     wait_replicas: int
     max_down_seconds: float
+    max_freeze_seconds: float
     environ: dict[str, str]
 
     def make_store(self) -> Store:
@@ -44,7 +51,7 @@ class SqliteFile:
 
     max_replicas = 1
     wait_replicas = 0
-    max_down_seconds = 0.0
+    max_down_seconds = max_freeze_seconds = 0.0
 
     def __init__(self, gateway_data: Path) -> None:
         self._path = gateway_data / "gateway.db"
@@ -71,7 +78,7 @@ class SingleRedis:
 
     max_replicas = 8
     wait_replicas = 0
-    max_down_seconds = 2.0
+    max_down_seconds, max_freeze_seconds = 2.0, 4.5
 
     def __init__(self, server: RedisServer, images: Path) -> None:
         self._server = server
@@ -101,7 +108,7 @@ class RedisWithSentinels:
 
     max_replicas = 8
     wait_replicas = 1
-    max_down_seconds = 10.0
+    max_down_seconds, max_freeze_seconds = 10.0, 4.5
 
     def __init__(self, deployment: SentinelDeployment, images: Path) -> None:
         self._deployment = deployment
@@ -137,6 +144,44 @@ class RedisWithSentinels:
         return self._disturbed
 
 
+class RedisInCluster:
+    """Three primaries with a replica each, which replaces its primary once that has been silent for two seconds. The
+    primaries of the team and of the API keys are disturbed in turn. None stands still for so long that it is replaced:
+    until it learned that, it could accept what is lost later."""
+
+    max_replicas = 8
+    wait_replicas = 0
+    max_down_seconds, max_freeze_seconds = 10.0, 1.0
+
+    def __init__(self, cluster: ReplicatedCluster, images: Path) -> None:
+        self._cluster = cluster
+        self._pairs = cycle(cluster.find_pair(key) for key in (PartitionKeys(team_partition(TEAM)).due, API_KEYS))
+        self._disturbed = cluster.primaries[0]
+        self.environ = make_redis_environ(cluster.url, images)
+
+    def make_store(self) -> Store:
+        return RedisStore(self._cluster.url)
+
+    def kill(self) -> bool:
+        self._choose_primary().kill()
+        return True
+
+    def restart(self) -> None:
+        self._disturbed.start()
+
+    def freeze(self) -> bool:
+        self._choose_primary().send_signal(signal.SIGSTOP)
+        return True
+
+    def thaw(self) -> None:
+        self._disturbed.send_signal(signal.SIGCONT)
+
+    def _choose_primary(self) -> RedisServer:
+        """Chooses the next primary. After a failover, an old one may take itself for the primary for a moment."""
+        self._disturbed = next(server for server in next(self._pairs) if is_primary(server))
+        return self._disturbed
+
+
 @contextmanager
 def run_store(kind: StoreKind, folder: Path, gateway_data: Path) -> Iterator[StoreServer]:
     """Starts the server of a store, and ends it after the block. A new kind of store is one more case here."""
@@ -149,3 +194,6 @@ def run_store(kind: StoreKind, folder: Path, gateway_data: Path) -> Iterator[Sto
         case StoreKind.SENTINEL:
             with run_sentinel_deployment(folder / "redis", replica_count=2) as deployment:
                 yield RedisWithSentinels(deployment, folder / "images")
+        case StoreKind.CLUSTER:
+            with run_replicated_cluster(folder / "redis", replica_count=PRIMARY_COUNT) as cluster:
+                yield RedisInCluster(cluster, folder / "images")

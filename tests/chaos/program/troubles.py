@@ -16,7 +16,6 @@ from tests.chaos.program.store_servers import StoreServer
 from tests.harness.sandbox_runner import RunningSandbox
 from tests.harness.webhook_receiver import WebhookReceiver
 
-MAX_STORE_FREEZE_SECONDS = 4.5
 # How often, per second of trouble, besides the kills of the store.
 STORE_FREEZES, REPLICA_FREEZES, CONFIG_EDITS, TARGET_OUTAGES, IGNORED_KEYS = 1 / 30, 1 / 12, 1 / 20, 1 / 25, 1 / 10
 # The share of requests to sellers, and of their orders, with which something goes wrong.
@@ -138,7 +137,7 @@ class Troubles:
         elif self._store.freeze():
             self.counts["store freezes"] += 1
             self._is_store_frozen = True
-            self._schedule(seconds + self._random.uniform(0.5, MAX_STORE_FREEZE_SECONDS), self._thaw_store)
+            self._schedule(seconds + self._random.uniform(0.5, self._store.max_freeze_seconds), self._thaw_store)
 
     def _thaw_store(self, _: float) -> None:
         self._store.thaw()

@@ -45,48 +45,68 @@ def wait_for_size(servers: Sequence[RedisServer], size: int) -> None:
 
 
 class ReplicatedCluster(Struct, frozen=True):
-    """Primaries, which share the slots evenly, and a replica of the last one."""
+    """Primaries, which share the slots evenly, and a replica of each of the last ones."""
 
     primaries: tuple[RedisServer, ...]
-    replica: RedisServer
+    replicas: tuple[RedisServer, ...]
+
+    @property
+    def servers(self) -> tuple[RedisServer, ...]:
+        return (*self.primaries, *self.replicas)
 
     @property
     def url(self) -> str:
-        hosts = ",".join(f"127.0.0.1:{server.port}" for server in (*self.primaries, self.replica))
+        hosts = ",".join(f"127.0.0.1:{server.port}" for server in self.servers)
         return f"redis+cluster://{hosts}"
 
     def find_primary_index(self, key: str) -> int:
-        """Returns which of the primaries has this key."""
-        return int(self.replica.execute("CLUSTER", "KEYSLOT", key)) * PRIMARY_COUNT // SLOT_COUNT
+        """Returns which of the first primaries has this key."""
+        return int(self.replicas[0].execute("CLUSTER", "KEYSLOT", key)) * PRIMARY_COUNT // SLOT_COUNT
+
+    def find_pair(self, key: str) -> tuple[RedisServer, RedisServer]:
+        """Returns the first primary of this key, and its replica. Either may be the primary by now."""
+        index = self.find_primary_index(key)
+        return self.primaries[index], self.replicas[index - PRIMARY_COUNT]
 
     def is_replica_promoted(self) -> bool:
-        return str(self.replica.execute("INFO", "replication")["role"]) == "master"
+        """Returns whether the replica of the last primary has replaced it."""
+        return is_primary(self.replicas[-1])
+
+
+def is_primary(server: RedisServer) -> bool:
+    return str(server.execute("INFO", "replication")["role"]) == "master"
 
 
 @contextmanager
-def run_replicated_cluster(folder: Path, program: str = "redis-server") -> Iterator[ReplicatedCluster]:
+def run_replicated_cluster(
+    folder: Path, program: str = "redis-server", replica_count: int = 1
+) -> Iterator[ReplicatedCluster]:
     with ExitStack() as running:
         servers = [
             running.enter_context(
                 redis_servers.run_cluster_server(folder / f"node-{number}", *REPLICATION_OPTIONS, program=program)
             )
-            for number in range(PRIMARY_COUNT + 1)
+            for number in range(PRIMARY_COUNT + replica_count)
         ]
         first, *others = servers
         for server in others:
             _release_all_slots(server)
             _introduce(first, server)
         wait_until(lambda: all(_is_complete(server, len(servers)) for server in servers), "all nodes form a Cluster")
-        *primaries, replica = servers
+        primaries, replicas = servers[:PRIMARY_COUNT], servers[PRIMARY_COUNT:]
         bounds = [-(-SLOT_COUNT * number // PRIMARY_COUNT) for number in range(PRIMARY_COUNT + 1)]
         for number in range(1, PRIMARY_COUNT):
             move_empty_slots(servers, primaries[number], bounds[number], bounds[number + 1])
         wait_for_size(servers, PRIMARY_COUNT)
-        replica.execute("CLUSTER", "REPLICATE", primaries[-1].execute("CLUSTER", "MYID").decode())
+        for primary, replica in zip(primaries[-replica_count:], replicas, strict=True):
+            replica.execute("CLUSTER", "REPLICATE", primary.execute("CLUSTER", "MYID").decode())
         wait_until(
-            lambda: replica.execute("INFO", "replication").get("master_link_status") == "up", "the replica is connected"
+            lambda: all(
+                replica.execute("INFO", "replication").get("master_link_status") == "up" for replica in replicas
+            ),
+            "the replicas are connected",
         )
-        yield ReplicatedCluster(tuple(primaries), replica)
+        yield ReplicatedCluster(tuple(primaries), tuple(replicas))
 
 
 def _release_all_slots(server: RedisServer) -> None:
