@@ -4,6 +4,7 @@
 port 443 is the server's port. Address guard, TLS, certificates, redirects and limits are the product's.
 """
 
+import json
 import ssl
 import subprocess
 import threading
@@ -27,15 +28,22 @@ HOST_NAME, OTHER_HOST_NAME = "images.example", "more.images.example"
 MAX_WAIT_SECONDS = 30.0
 
 
-def patch_public_internet(server_port: int) -> None:
-    """Runs in a gateway's process, before its first connection."""
+def patch_public_internet(server_port: int, names_file: str = "") -> None:
+    """Runs in a gateway's process, before its first connection. `names_file`: has further addresses by name, and may
+    change."""
     is_public, make_result, lookup = (
         address_guard.is_public,
         address_guard._make_result,
         dns_lookup.SystemResolver.__call__,
     )
 
+    def read_names() -> dict[str, list[str]]:
+        names: dict[str, list[str]] = json.loads(Path(names_file).read_text()) if names_file else {}
+        return names
+
     async def lookup_with_site(self: dns_lookup.SystemResolver, host: str) -> Sequence[str]:
+        if host in (names := read_names()):
+            return names[host]
         return [PUBLIC_ADDRESS] if host in (HOST_NAME, OTHER_HOST_NAME) else await lookup(self, host)
 
     def make_result_with_site_port(host: str, address: str, port: int) -> Any:
@@ -73,9 +81,10 @@ class PublicSite:
         self.pages[path] = status, header_fields, list(chunks)
         return self.make_url(path)
 
-    def add_to_setup(self, setup: GatewaySetup) -> GatewaySetup:
+    def add_to_setup(self, setup: GatewaySetup, names_file: Path | None = None) -> GatewaySetup:
         """Returns the setup of a gateway that uses this server. aiohttp reads the certificate when it is imported."""
-        hook = Hook("tests.flow.public_site:patch_public_internet", {"server_port": self.port})
+        arguments = {"server_port": self.port, "names_file": str(names_file or "")}
+        hook = Hook("tests.flow.public_site:patch_public_internet", arguments)
         environ = {**setup.environ, "SSL_CERT_FILE": str(self.certificate)}
         return replace(setup, hooks=(*setup.hooks, hook), environ=environ, start_method="exec")
 
@@ -109,11 +118,15 @@ class _PageHandler(BaseHTTPRequestHandler):
                 self.wfile.write(chunk)
 
     def do_POST(self) -> None:
-        """Accepts a webhook."""
+        """Accepts a webhook, unless its path has a page with another status."""
         body = self.rfile.read(int(self.headers.get("content-length", 0)))
         headers = {name.lower(): value for name, value in self.headers.items()}
-        self.server.site.webhooks.append(SentWebhook(self.path, headers, body, 204))
-        self.send_response(204)
+        status, page_headers, _ = self.server.site.pages.get(self.path, (204, {}, []))
+        self.server.site.webhooks.append(SentWebhook(self.path, headers, body, status))
+        self.send_response(status)
+        # The next webhook needs a new connection, and another look at the name.
+        for name, value in {**page_headers, "connection": "close"}.items():
+            self.send_header(name, value)
         self.end_headers()
 
     def log_message(self, *_: object) -> None:
