@@ -1,6 +1,7 @@
-"""Creates the resources of a team that paths name."""
+"""Creates the resources that paths name: those of a team, and those of admins."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import httpx
 
@@ -43,3 +44,37 @@ RESOURCE_MAKERS: dict[str, Callable[[httpx.Client], str]] = {
     "batch_id": create_batch,
     "delivery_id": send_test_webhook,
 }
+
+
+def create_api_key(admin: httpx.Client) -> str:
+    return _create(admin, "/v1/admin/keys", {"team": "design"})
+
+
+def raise_budget(admin: httpx.Client) -> str:
+    body = {"team": "marketing", "window": "day", "amount": "60", "duration": "1h", "reason": "a test"}
+    return _create(admin, "/v1/admin/budgets", body)
+
+
+def add_webhook_target(admin: httpx.Client) -> str:
+    return _create(admin, "/v1/admin/webhooks", {"team": "design", "url": "https://example.com/webhooks"})
+
+
+def _create(admin: httpx.Client, path: str, body: dict[str, str]) -> str:
+    answer = admin.post(path, json=body)
+    assert answer.status_code == 201, answer.text
+    return str(answer.json()["id"])
+
+
+ADMIN_RESOURCE_MAKERS = {"key_id": create_api_key, "override_id": raise_budget, "target_id": add_webhook_target}
+# Of these there may be few.
+_REMOVED_FROM = {"override_id": "/v1/admin/budgets", "target_id": "/v1/admin/webhooks"}
+
+
+@contextmanager
+def make_resource(name: str, team: httpx.Client, admin: httpx.Client) -> Iterator[str]:
+    """Creates the resource that a path parameter names, for the block."""
+    resource = RESOURCE_MAKERS[name](team) if name in RESOURCE_MAKERS else ADMIN_RESOURCE_MAKERS[name](admin)
+    yield resource
+    if name in _REMOVED_FROM:
+        answer = admin.delete(f"{_REMOVED_FROM[name]}/{resource}")
+        assert answer.status_code in (200, 404), answer.text

@@ -21,13 +21,15 @@ from gateway.api.application import ROUTE_HANDLERS
 from gateway.api.reference.openapi_document import build_openapi_document
 from gateway.commands.config_helpers import load_config
 from tests.api.documented_responses import make_strict
+from tests.api.team_resources import ADMIN_RESOURCE_MAKERS, RESOURCE_MAKERS, make_resource
 from tests.harness.gateway_runner import ADMIN_KEY, API_KEY, CONFIG, RunningGateway
+from tests.harness.key_admin import open_admin_client
 
 CHECKS = [
     *(not_a_server_error, status_code_conformance, content_type_conformance),
     *(response_headers_conformance, response_schema_conformance),
 ]
-QUICK_EXAMPLES, THOROUGH_EXAMPLES = 6, 100
+QUICK_EXAMPLES, THOROUGH_EXAMPLES, EXISTING_RESOURCE_EXAMPLES = 6, 100, 25
 
 
 def build_schema() -> Any:
@@ -39,6 +41,8 @@ def build_schema() -> Any:
 
 
 SCHEMA = build_schema()
+RESOURCE_NAMES = RESOURCE_MAKERS.keys() | ADMIN_RESOURCE_MAKERS.keys()
+ROUTES_OF_RESOURCES = SCHEMA.include(path_regex="|".join(RESOURCE_NAMES))
 
 
 def make_settings(max_examples: int) -> settings:
@@ -71,3 +75,19 @@ def test_many_generated_requests_get_documented_responses(
     case: schemathesis.Case, gateway_process: RunningGateway
 ) -> None:
     check_case(gateway_process, case)
+
+
+@pytest.mark.thorough
+@ROUTES_OF_RESOURCES.parametrize()
+@make_settings(EXISTING_RESOURCE_EXAMPLES)
+def test_generated_requests_for_existing_resources_get_documented_responses(
+    case: schemathesis.Case, gateway_process: RunningGateway
+) -> None:
+    """Almost no generated id belongs to anything."""
+    [name] = RESOURCE_NAMES & case.path_parameters.keys()
+    with (
+        open_admin_client(gateway_process.url) as admin,
+        make_resource(name, gateway_process.http, admin) as resource,
+    ):
+        case.path_parameters[name] = resource
+        check_case(gateway_process, case)

@@ -34,7 +34,7 @@ PRIVATE_ADDRESSES = (
 )
 
 
-class NameServer:
+class TargetAddresses:
     """The addresses to which the gateways resolve the name of a target."""
 
     def __init__(self, file: Path) -> None:
@@ -54,26 +54,28 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PublicSite]:
 
 
 @pytest.fixture(scope="module")
-def name_server(tmp_path_factory: pytest.TempPathFactory) -> NameServer:
-    return NameServer(tmp_path_factory.mktemp("names") / "names.json")
+def target_addresses(tmp_path_factory: pytest.TempPathFactory) -> TargetAddresses:
+    return TargetAddresses(tmp_path_factory.mktemp("names") / "names.json")
 
 
 @pytest.fixture(scope="module")
 def replicas(
     site: PublicSite,
-    name_server: NameServer,
+    target_addresses: TargetAddresses,
     sandbox_process: RunningSandbox,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[list[FlowGateway]]:
-    setup = site.add_to_setup(SETUP, name_server.file)
+    setup = site.add_to_setup(SETUP, target_addresses.file)
     with run_replicas(2, tmp_path_factory.mktemp("replicas"), sandbox_process, setup) as (gateways, _):
         yield gateways
 
 
 @pytest.fixture
-def admins(replicas: list[FlowGateway], site: PublicSite, name_server: NameServer) -> Iterator[list[httpx.Client]]:
+def admins(
+    replicas: list[FlowGateway], site: PublicSite, target_addresses: TargetAddresses
+) -> Iterator[list[httpx.Client]]:
     """A client of the admin API of each replica. The targets of a test are removed after it."""
-    name_server.set_addresses([PUBLIC_ADDRESS])
+    target_addresses.set_addresses([PUBLIC_ADDRESS])
     site.webhooks.clear()
     with open_admin_client(replicas[0].url) as first, open_admin_client(replicas[1].url) as second:
         yield [first, second]
@@ -105,9 +107,9 @@ def wait_for_attempt(client: httpx.Client, delivery: str, count: int = 1, **opti
 
 @pytest.mark.parametrize("addresses", PRIVATE_ADDRESSES, ids=" and ".join)
 def test_target_whose_name_leads_to_a_private_address_gets_nothing(
-    admins: list[httpx.Client], site: PublicSite, name_server: NameServer, addresses: list[str]
+    admins: list[httpx.Client], site: PublicSite, target_addresses: TargetAddresses, addresses: list[str]
 ) -> None:
-    name_server.set_addresses(addresses)
+    target_addresses.set_addresses(addresses)
     target = add_target(admins[0], f"https://{OTHER_HOST_NAME}/hook")
     assert [send_test(admin, target) for admin in admins] == [BLOCKED] * 2
     assert site.webhooks == []
@@ -117,7 +119,7 @@ def test_target_whose_name_leads_to_a_private_address_gets_nothing(
     "url", ["https://localhost/", "https://10.0.0.1/", "https://[::1]/", "https://metadata.google.internal/"]
 )
 def test_target_that_is_changed_to_a_private_address_gets_nothing(
-    admins: list[httpx.Client], site: PublicSite, name_server: NameServer, url: str
+    admins: list[httpx.Client], site: PublicSite, target_addresses: TargetAddresses, url: str
 ) -> None:
     target = add_target(admins[0], f"https://{OTHER_HOST_NAME}/hook")
     assert send_test(admins[1], target) == ("delivered", 204)
@@ -127,13 +129,13 @@ def test_target_that_is_changed_to_a_private_address_gets_nothing(
 
 
 def test_name_that_changes_to_a_private_address_gets_nothing_more(
-    admins: list[httpx.Client], replicas: list[FlowGateway], site: PublicSite, name_server: NameServer
+    admins: list[httpx.Client], replicas: list[FlowGateway], site: PublicSite, target_addresses: TargetAddresses
 ) -> None:
     """DNS rebinding: neither tests, nor webhooks of jobs, nor repetitions of delivered ones are sent."""
     target = add_target(admins[0], f"https://{OTHER_HOST_NAME}/hook")
     tests = [admin.post(f"{target}/test").headers["location"] for admin in admins]
     assert [wait_for_attempt(admins[0], test) for test in tests] == [("delivered", 204)] * 2
-    name_server.set_addresses(["127.0.0.1"])
+    target_addresses.set_addresses(["127.0.0.1"])
     assert [send_test(admin, target) for admin in admins] == [BLOCKED] * 2
     own_key = {"headers": {"authorization": f"Bearer {OTHER_TEAM_KEY}"}}
     job = replicas[1].post_job({"prompt": "a lighthouse", "quality": "low"}, OTHER_TEAM_KEY).json()
@@ -148,7 +150,7 @@ def test_name_that_changes_to_a_private_address_gets_nothing_more(
     admins[1].post(f"{tests[0]}/redeliver", **own_key).raise_for_status()
     assert wait_for_attempt(admins[0], tests[0], 2) == BLOCKED
     assert len(site.webhooks) == 2
-    name_server.set_addresses([PUBLIC_ADDRESS])
+    target_addresses.set_addresses([PUBLIC_ADDRESS])
     admins[1].post(f"{DELIVERIES}/{delivery}/redeliver", **own_key).raise_for_status()
     wait_until(lambda: len(site.webhooks) >= 3, "the webhook of the job arrives once its target is public")
 
