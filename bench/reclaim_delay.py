@@ -1,6 +1,7 @@
 """Measures how soon the jobs of a killed or paused gateway go on. `python -m bench.reclaim_delay [kills]`
 
-On Redis at another replica, for kills and pauses; on SQLite in the next process, whose start is a part of the delay.
+On Redis at another replica, for kills and pauses, and for kills with Sentinels and in a Cluster; on SQLite in the next
+process, whose start is a part of the delay.
 The lease is 15 s, as by default.
 """
 
@@ -9,10 +10,12 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 from tests.chaos import chaos_config
+from tests.chaos.failover_servers import run_failover_servers
 from tests.chaos.job_batches import post_jobs
 from tests.harness import sandbox_runner
 from tests.harness.child_spec import NO_CHANGES
@@ -31,16 +34,28 @@ def main(kills: int = KILLS) -> None:
     with sandbox_runner.run_sandbox() as sandbox, tempfile.TemporaryDirectory() as folder_name:
         folder = Path(folder_name)
         config = chaos_config.write_config(folder / "config", sandbox.url)
-        with redis_servers.run_single_server(folder / "redis") as server:
-            environ = make_redis_environ(server.url, folder / "images")
-            for name, number in (("killed", signal.SIGKILL), ("paused", signal.SIGSTOP)):
-                delays = []
-                for _ in range(kills):
-                    server.execute("FLUSHALL")
-                    delays.append(measure_other_replica(folder, config, environ, sandbox, number))
-                print(f"Redis, another replica after one was {name}: {render(delays)}", flush=True)
+        for kind, name, number in (
+            ("Redis", "killed", signal.SIGKILL),
+            ("Redis", "paused", signal.SIGSTOP),
+            ("sentinel", "killed", signal.SIGKILL),
+            ("cluster", "killed", signal.SIGKILL),
+        ):
+            with run_servers(kind, folder / f"{kind}-{name}") as url:
+                environ = make_redis_environ(url, folder / "images")
+                delays = [measure_other_replica(folder, config, environ, sandbox, number) for _ in range(kills)]
+            print(f"{kind}, another replica after one was {name}: {render(delays)}", flush=True)
         delays = [measure_restart(folder / f"sqlite-{number}", config, sandbox) for number in range(kills)]
         print(f"SQLite, the next process after one was killed: {render(delays)}")
+
+
+@contextmanager
+def run_servers(kind: str, folder: Path) -> Iterator[str]:
+    if kind == "Redis":
+        with redis_servers.run_single_server(folder) as server:
+            yield server.url
+    else:
+        with run_failover_servers(kind, folder) as servers:
+            yield servers.url
 
 
 def measure_other_replica(
@@ -84,7 +99,7 @@ def measure_restart(folder: Path, config: Path, sandbox: RunningSandbox) -> floa
 def post_running_jobs(gateway: GatewayProcess, sandbox: RunningSandbox) -> None:
     before = len(sandbox.list_requests("runapi", "submit"))
     sandbox.hold_orders()
-    post_jobs(gateway, "runapi", JOBS)
+    post_jobs(gateway, "runapi", JOBS, key=str(before))
     wait_until(lambda: len(sandbox.list_requests("runapi", "submit")) == before + JOBS, "all orders reached the seller")
 
 
