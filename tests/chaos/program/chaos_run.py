@@ -80,7 +80,7 @@ class ChaosRun:
         load.start()
         self._make_trouble(pool, troubles, load)
         self._say(f"{self._seconds:4.0f} s  calm: the store and the sellers work, gateways are not killed any more")
-        troubles.end()
+        troubles.end(self._seconds)
         pool.calm_down()
         return self._finish(pool, troubles, load, surroundings)
 

@@ -20,6 +20,9 @@ from tests.store.redis.cluster_nodes import PRIMARY_COUNT, ReplicatedCluster, is
 from tests.store.redis.sentinel_servers import SentinelDeployment, run_sentinel_deployment
 from tests.store.redis_servers import RedisServer, run_single_server
 
+# Sentinels notice after two seconds, and replace a primary within a few more, unless no replica is fit.
+MAX_UNNOTICED_SECONDS, MAX_FAILOVER_SECONDS = 1.0, 30.0
+
 
 class StoreServer(Protocol):
     """`max_replicas`: gateways that can share it. `wait_replicas`: copies that confirm what gateways write.
@@ -44,6 +47,9 @@ class StoreServer(Protocol):
         """Stops the server without ending its connections. Returns False if there is none."""
 
     def thaw(self) -> None: ...
+
+    def may_return(self, stopped_seconds: float) -> bool:
+        """Whether a server that was killed or frozen so long ago may return now."""
 
 
 class SqliteFile:
@@ -71,6 +77,9 @@ class SqliteFile:
 
     def thaw(self) -> None:
         """There is nothing that stands still."""
+
+    def may_return(self, stopped_seconds: float) -> bool:
+        return True
 
 
 class SingleRedis:
@@ -100,6 +109,9 @@ class SingleRedis:
 
     def thaw(self) -> None:
         os.kill(self._server.pid, signal.SIGCONT)
+
+    def may_return(self, stopped_seconds: float) -> bool:
+        return True
 
 
 class RedisWithSentinels:
@@ -131,6 +143,12 @@ class RedisWithSentinels:
 
     def thaw(self) -> None:
         os.kill(self._disturbed_server.pid, signal.SIGCONT)
+
+    def may_return(self, stopped_seconds: float) -> bool:
+        """A primary that returns while it is being replaced is still followed by a replica, which confirms what is lost
+        then. So it returns before the Sentinels notice, or when all of them have replaced it."""
+        is_replaced = self._deployment.list_primary_ports().isdisjoint({self._disturbed_server.port, None})
+        return stopped_seconds < MAX_UNNOTICED_SECONDS or is_replaced or stopped_seconds > MAX_FAILOVER_SECONDS
 
     def _find_primary(self) -> RedisServer:
         """Finds the server that one Sentinel takes for the primary. During a failover, others may not agree."""
@@ -175,6 +193,10 @@ class RedisInCluster:
 
     def thaw(self) -> None:
         self._disturbed.send_signal(signal.SIGCONT)
+
+    def may_return(self, stopped_seconds: float) -> bool:
+        """A primary that returns accepts nothing for two seconds: in this time it learns that it was replaced."""
+        return True
 
     def _choose_primary(self) -> RedisServer:
         """Chooses the next primary. After a failover, an old one may take itself for the primary for a moment."""

@@ -1,6 +1,7 @@
 """The troubles of a chaos run besides the kills of gateways: drawn from the seed, and made when they are due."""
 
 import heapq
+import time
 from collections import Counter
 from collections.abc import Callable
 from itertools import count
@@ -18,6 +19,8 @@ from tests.harness.webhook_receiver import WebhookReceiver
 
 # How often, per second of trouble, besides the kills of the store.
 STORE_FREEZES, REPLICA_FREEZES, CONFIG_EDITS, TARGET_OUTAGES, IGNORED_KEYS = 1 / 30, 1 / 12, 1 / 20, 1 / 25, 1 / 10
+# How often a server of the store that must wait for its return asks again.
+RETURN_INTERVAL_SECONDS = 0.25
 # The share of requests to sellers, and of their orders, with which something goes wrong.
 SELLER_FAULTS: tuple[dict[str, Any], ...] = (
     {"kind": "reset_before", "probability": 0.03},
@@ -64,6 +67,7 @@ class Troubles:
         self._sandbox, self._receiver = surroundings.sandbox, surroundings.receiver
         self.counts: Counter[str] = Counter()
         self._is_store_down = self._is_store_frozen = self._is_config_edited = False
+        self._store_stopped_at = 0.0
         self._numbers = count()
         self._queue: list[tuple[float, int, Callable[[float], None]]] = []
         self._plan(options)
@@ -106,13 +110,13 @@ class Troubles:
             _, _, action = heapq.heappop(self._queue)
             action(seconds)
 
-    def end(self) -> None:
-        """Undoes everything, so that all that was begun can end."""
+    def end(self, seconds: float) -> None:
+        """Undoes everything, so that all that was begun can end. `seconds`: after the start."""
+        started_at = time.monotonic()
+        while self._is_store_down or self._is_store_frozen:
+            self._return_store(seconds + time.monotonic() - started_at)
+            time.sleep(RETURN_INTERVAL_SECONDS)
         self._queue.clear()
-        if self._is_store_frozen:
-            self._thaw_store(0.0)
-        if self._is_store_down:
-            self._restart_store(0.0)
         self._restore_config(0.0)
         self._start_target(0.0)
         self._sandbox.call_control_route("DELETE", "/faults")
@@ -124,24 +128,26 @@ class Troubles:
             self._schedule(seconds + 1.0, self._kill_store)
         elif self._store.kill():
             self.counts["store kills"] += 1
-            self._is_store_down = True
-            self._schedule(seconds + self._random.uniform(0.0, self._store.max_down_seconds), self._restart_store)
-
-    def _restart_store(self, _: float) -> None:
-        self._store.restart()
-        self._is_store_down = False
+            self._is_store_down, self._store_stopped_at = True, seconds
+            self._schedule(seconds + self._random.uniform(0.0, self._store.max_down_seconds), self._return_store)
 
     def _freeze_store(self, seconds: float) -> None:
         if self._is_store_frozen or self._is_store_down:
             self._schedule(seconds + 1.0, self._freeze_store)
         elif self._store.freeze():
             self.counts["store freezes"] += 1
-            self._is_store_frozen = True
-            self._schedule(seconds + self._random.uniform(0.5, self._store.max_freeze_seconds), self._thaw_store)
+            self._is_store_frozen, self._store_stopped_at = True, seconds
+            self._schedule(seconds + self._random.uniform(0.5, self._store.max_freeze_seconds), self._return_store)
 
-    def _thaw_store(self, _: float) -> None:
-        self._store.thaw()
-        self._is_store_frozen = False
+    def _return_store(self, seconds: float) -> None:
+        if not self._store.may_return(seconds - self._store_stopped_at):
+            self._schedule(seconds + RETURN_INTERVAL_SECONDS, self._return_store)
+        elif self._is_store_down:
+            self._store.restart()
+            self._is_store_down = False
+        elif self._is_store_frozen:
+            self._store.thaw()
+            self._is_store_frozen = False
 
     # --- gateways
 

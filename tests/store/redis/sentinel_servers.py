@@ -143,14 +143,14 @@ class SentinelDeployment:
         primary = self.primary
         return [server for server in self.servers if server is not primary]
 
+    def list_primary_ports(self) -> set[int | None]:
+        """Lists the ports that the Sentinels report. During a failover they may not agree."""
+        return {sentinel.find_primary_port() for sentinel in self.sentinels}
+
     def wait_for_failover(self, old_primary: RedisServer) -> RedisServer:
         """Waits until all Sentinels report another primary. Returns it."""
-
-        def find_primaries() -> set[int | None]:
-            return {sentinel.find_primary_port() for sentinel in self.sentinels}
-
         wait_for_value(
-            find_primaries,
+            self.list_primary_ports,
             lambda ports: len(ports) == 1 and not ports & {old_primary.port, None},
             "the Sentinels have replaced the primary",
             timeout_seconds=FAILOVER_TIMEOUT_SECONDS,
