@@ -166,7 +166,8 @@ def build_commit(old: Job | None, new: Job, now: float, fence: int | None = None
     The commit sets the job's version: however many updates led to the new state, the next one is the next version.
     """
     expected_version, milestones = old.version if old else 0, _make_milestones(old, new, now)
-    ends_prompt = new.is_settled and not new.has_deleted_prompt and not new.retention.prompt_seconds
+    is_settled = new.is_settled
+    ends_prompt = is_settled and not new.has_deleted_prompt and not new.retention.prompt_seconds
     if ends_prompt:
         new = msgspec.structs.replace(new, has_deleted_prompt=True)
     milestone_count = new.milestone_count + len(milestones)
@@ -180,8 +181,8 @@ def build_commit(old: Job | None, new: Job, now: float, fence: int | None = None
         committed_at=now,
         encoded_job=encoded_job,
         fence=fence,
-        due_at=next_due(new, now),
-        cleanup_at=cleanup.at if (cleanup := get_next_cleanup(new)) else None,
+        due_at=None if is_settled else next_due(new, now),
+        cleanup_at=cleanup.at if is_settled and (cleanup := get_next_cleanup(new)) else None,
         budget_changes=_make_budget_changes(old, new),
         idempotency_ttl=_idempotency_ttl(new) if becomes_terminal else None,
         may_be_charged=becomes_terminal and may_have_been_charged(new),
@@ -190,7 +191,7 @@ def build_commit(old: Job | None, new: Job, now: float, fence: int | None = None
         milestones=milestones,
         ledger_entries=tuple(_make_ledger_entries(old, new, now)),
         removed_documents=list_prompt_document_names(new) if ends_prompt else (),
-        job_outcome=encode_job_outcome(make_job_outcome(new)) if new.is_settled else None,
+        job_outcome=encode_job_outcome(make_job_outcome(new)) if is_settled else None,
     )
 
 

@@ -4,7 +4,7 @@ from enum import StrEnum
 
 from msgspec import Struct
 
-from gateway.jobs.job import Job
+from gateway.jobs.job import Job, JobRetention
 
 
 class CleanupStep(StrEnum):
@@ -25,29 +25,29 @@ class Cleanup(Struct, frozen=True):
 def get_expiry(job: Job, step: CleanupStep) -> float | None:
     """Returns when the step is due; None until the costs of the job are settled."""
     settled_at = job.settled_at
-    if settled_at is None:
-        return None
-    retention = job.retention
+    return None if settled_at is None else settled_at + _get_seconds(job.retention, step)
+
+
+def _get_seconds(retention: JobRetention, step: CleanupStep) -> float:
     match step:
         case CleanupStep.PROMPT:
-            return settled_at + retention.prompt_seconds
+            return retention.prompt_seconds
         case CleanupStep.IMAGES:
-            return settled_at + retention.image_seconds
+            return retention.image_seconds
         case CleanupStep.JOB:
-            return settled_at + retention.job_seconds
+            return retention.job_seconds
 
 
 def get_next_cleanup(job: Job) -> Cleanup | None:
     """Returns the earliest step that is not done; None until the costs of the job are settled. It depends on the saved
     job alone, so that it is the same in every replica, whatever its clock and its configuration say."""
-    job_expires_at = get_expiry(job, CleanupStep.JOB)
-    if job_expires_at is None:
+    settled_at, retention = job.settled_at, job.retention
+    if settled_at is None:
         return None
-    next_cleanup = Cleanup(job_expires_at, CleanupStep.JOB)
-    if job.is_deleted:
-        return next_cleanup
-    for step, is_done in ((CleanupStep.IMAGES, job.has_deleted_images), (CleanupStep.PROMPT, job.has_deleted_prompt)):
-        expires_at = get_expiry(job, step)
-        if not is_done and expires_at is not None and expires_at < next_cleanup.at:
-            next_cleanup = Cleanup(expires_at, step)
-    return next_cleanup
+    seconds, step = retention.job_seconds, CleanupStep.JOB
+    if not job.is_deleted:
+        if not job.has_deleted_images and retention.image_seconds < seconds:
+            seconds, step = retention.image_seconds, CleanupStep.IMAGES
+        if not job.has_deleted_prompt and retention.prompt_seconds < seconds:
+            seconds, step = retention.prompt_seconds, CleanupStep.PROMPT
+    return Cleanup(settled_at + seconds, step)

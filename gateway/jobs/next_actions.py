@@ -232,10 +232,9 @@ def attempt_deadline(job: Job, attempt: Attempt) -> float:
     )
 
 
-def next_due(job: Job, now: float) -> float | None:
-    """Returns when a worker must look at the job next; None only if it is settled."""
-    due_times = [_action_due_time(job, action, now) for action in derive_actions(job, now)]
-    return min(due_times, default=None if job.is_settled else now)
+def next_due(job: Job, now: float) -> float:
+    """Returns when a worker must look at an open job next."""
+    return min([_action_due_time(job, action, now) for action in derive_actions(job, now)], default=now)
 
 
 def _action_due_time(job: Job, action: JobAction, now: float) -> float:

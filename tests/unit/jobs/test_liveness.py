@@ -37,8 +37,7 @@ def run_until_settled(scenario: JobScenario, rng: Random, is_responsive: bool, r
         elif update is not None:
             apply_unless_ignored(scenario, update, seconds)
         if is_waiting(action):
-            due_at = next_due(scenario.job, now)
-            seconds = max(seconds, (due_at or now) - START) + rng.choice(PAUSES)
+            seconds = max(seconds, next_due(scenario.job, now) - START) + rng.choice(PAUSES)
     raise AssertionError(f"not settled after {MAX_ROUNDS} rounds: {scenario.job}")
 
 

@@ -46,9 +46,8 @@ def list_actions(
     return derive_actions(scenario.job, START + seconds, reclaims, previous_worker, is_created_here=True)
 
 
-def get_due_seconds(scenario: JobScenario, seconds: float) -> float | None:
-    due_at = next_due(scenario.job, START + seconds)
-    return None if due_at is None else due_at - START
+def get_due_seconds(scenario: JobScenario, seconds: float) -> float:
+    return next_due(scenario.job, START + seconds) - START
 
 
 def make_scenario(**changes: object) -> JobScenario:
@@ -296,9 +295,8 @@ def test_job_that_crashes_its_workers_is_abandoned(reclaims: int) -> None:
 
 def test_settled_job_has_no_actions() -> None:
     scenario = JobScenario()
-    scenario.apply(CancelRequested())
+    assert scenario.apply(CancelRequested()).due_at is None
     assert list_actions(scenario, 10**9, 99) == ()
-    assert get_due_seconds(scenario, 10**9) is None
 
 
 def test_terminal_job_with_running_order_is_still_polled() -> None:
