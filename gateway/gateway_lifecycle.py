@@ -27,7 +27,7 @@ from gateway.config.timing_options import configure_timing, reload_timing
 from gateway.config.yaml_nodes import Problem
 from gateway.engine.account_checker import AccountChecker
 from gateway.engine.engine import Engine
-from gateway.events import ConfigReloaded, Event, make_error_event
+from gateway.events import ConfigReloaded, Event, LedgerEntryPosted, make_error_event
 from gateway.settings import Settings, load_signing_secrets
 from gateway.slewing_clock import SlewingClock
 from gateway.store.base import Store
@@ -134,8 +134,8 @@ class Gateway:
         self.logs(event)
         if self._tracer is not None:
             self._tracer(event)
-        if self.components is not None:
-            self.components.threshold_announcer.observe_event(event)
+        if isinstance(event, LedgerEntryPosted) and self.components is not None:
+            self.components.threshold_announcer.note_spending(event)
 
     def _log_trace_warning(self, warning: str) -> None:
         self.logs.log("warning", "trace warning", warning=warning)

@@ -17,7 +17,7 @@ from gateway.access.budget_administration import BudgetAdministration, BudgetSta
 from gateway.access.budget_events import BudgetThresholdReached
 from gateway.config.budget_schema import BudgetConfig
 from gateway.config.webhook_schema import BUDGET_THRESHOLD_EVENT
-from gateway.events import Event, LedgerEntryPosted
+from gateway.events import LedgerEntryPosted
 from gateway.jobs.budgets import get_window, get_window_end, split_owner
 from gateway.money import MICROS_PER_USD
 from gateway.store.base import DAY_SECONDS
@@ -44,10 +44,9 @@ class BudgetThresholdAnnouncer:
         self._next_full_check = monotonic()
         self._known_ids: set[str] = set()
 
-    def observe_event(self, event: Event) -> None:
+    def note_spending(self, event: LedgerEntryPosted) -> None:
         """Notes the team that a commit of this process books money for."""
-        if isinstance(event, LedgerEntryPosted):
-            self._spending_teams.add(event.team)
+        self._spending_teams.add(event.team)
 
     async def check(self) -> None:
         """Compares what has changed, and announces what is due."""

@@ -74,6 +74,8 @@ class EventLogger:
         self._out = out or sys.stderr
         self._render = _make_console_renderer(self._out) if style == "console" else _render_json
         self._has_debug_lines = has_debug_lines
+        unwritten_levels = (None,) if has_debug_lines else (None, "debug")
+        self._unwritten_types = {kind for kind, level in _LEVELS.items() if level in unwritten_levels}
         self._queue: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
         self._limiter = LogRateLimiter(timing.repeat_interval_seconds)
         self._dropped = 0
@@ -92,6 +94,8 @@ class EventLogger:
             raise self._error or RuntimeError("the log writer thread has ended")
 
     def __call__(self, event: Event) -> None:
+        if type(event) in self._unwritten_types:
+            return
         level = get_event_level(event)
         if level is None or (level == "debug" and not self._has_debug_lines):
             return

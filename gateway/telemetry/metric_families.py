@@ -49,7 +49,7 @@ class EventCounter(Collector):
         self._row, self._new_series = row, new_series
         self._counts = dict.fromkeys(row.initial_label_sets, 0.0)
 
-    def add(self, amount: float, label_values: LabelValues) -> None:
+    def add(self, *label_values: str, amount: float = 1) -> None:
         count = self._counts.get(label_values)
         if count is None:
             self._new_series.add(label_values)
@@ -85,8 +85,9 @@ class EventHistogram(Collector):
         size = len(self._row.buckets) + 1
         return HistogramSeries([0] * size, [None] * size)
 
-    def observe(self, value: float, label_values: LabelValues, job: str | None) -> None:
-        """Counts a value. `job`: its id is the exemplar of the bucket."""
+    def observe(self, value: float, *label_values: str, job: str | None = None) -> None:
+        """Counts a value, a negative one as 0. `job`: its id is the exemplar of the bucket."""
+        value = max(0.0, value)
         series = self._series.get(label_values)
         if series is None:
             self._new_series.add(label_values)

@@ -41,6 +41,7 @@ class Metrics:
     def __init__(self, get_team_label: Callable[[str], str], clock: Callable[[], float], zero_seconds: float) -> None:
         self._get_team_label = get_team_label
         self._families = MetricFamilies(clock, zero_seconds)
+        self._counters, self._histograms = self._families.counters, self._families.histograms
 
     def __call__(self, event: events.Event) -> None:
         if handler := _HANDLERS.get(type(event)):
@@ -61,135 +62,136 @@ class Metrics:
             self._families.sampled[row].read_samples = read_samples
 
     def observe_loop_lag(self, seconds: float) -> None:
-        self._observe(table.LOOP_LAG, seconds)
+        self._histograms[table.LOOP_LAG].observe(seconds)
 
     def count_dropped_spans(self, reason: str, count: int) -> None:
         """Counts spans that were not exported. Any thread may call it; no two with the same reason."""
-        self._count(table.SPANS_DROPPED, reason, amount=count)
-
-    def _count(self, row: MetricRow, *label_values: str, amount: float = 1) -> None:
-        self._families.counters[row].add(amount, label_values)
-
-    def _observe(self, row: MetricRow, value: float, *label_values: str, job: str | None = None) -> None:
-        """Counts a value. `job`: its id is the exemplar of the bucket."""
-        self._families.histograms[row].observe(max(0.0, value), label_values, job)
+        self._counters[table.SPANS_DROPPED].add(reason, amount=count)
 
     # --- one handler per event class
 
     def _on_store_committed(self, event: events.StoreCommitted) -> None:
-        self._count(table.STORE_COMMITS, event.outcome)
-        self._observe(table.STORE_COMMIT_DURATION, event.seconds)
+        self._counters[table.STORE_COMMITS].add(event.outcome)
+        self._histograms[table.STORE_COMMIT_DURATION].observe(event.seconds)
 
     def _on_request_completed(self, event: events.RequestCompleted) -> None:
         route = get_canonical_route(event.route)
-        self._count(table.HTTP_REQUESTS, route, event.method, str(event.status))
+        self._counters[table.HTTP_REQUESTS].add(route, event.method, str(event.status))
         if not FIRST_CLIENT_ERROR <= event.status < FIRST_SERVER_ERROR:
-            self._observe(table.HTTP_REQUEST_DURATION, event.seconds, route, f"{event.status // 100}xx", job=event.job)
+            self._histograms[table.HTTP_REQUEST_DURATION].observe(
+                event.seconds, route, f"{event.status // 100}xx", job=event.job
+            )
         if event.waited_seconds is not None:
             others_seconds = event.waited_seconds + event.client_seconds + event.fetch_seconds
-            self._observe(table.HTTP_OVERHEAD, event.seconds - others_seconds, route, job=event.job)
+            self._histograms[table.HTTP_OVERHEAD].observe(event.seconds - others_seconds, route, job=event.job)
 
     def _on_job_accepted(self, event: events.JobAccepted) -> None:
-        self._count(table.JOBS_ACCEPTED, self._get_team_label(event.team), event.model, event.policy)
+        self._counters[table.JOBS_ACCEPTED].add(self._get_team_label(event.team), event.model, event.policy)
 
     def _on_job_ended(self, event: events.JobEnded) -> None:
         team = self._get_team_label(event.team)
-        self._count(table.JOBS_ENDED, team, event.model, event.state, event.fault or "none")
-        self._observe(table.JOB_STATE_DURATION, event.queued_seconds, JobState.QUEUED, event.state, job=event.job)
+        self._counters[table.JOBS_ENDED].add(team, event.model, event.state, event.fault or "none")
+        self._histograms[table.JOB_STATE_DURATION].observe(
+            event.queued_seconds, JobState.QUEUED, event.state, job=event.job
+        )
         progress_seconds = event.seconds - event.queued_seconds
-        self._observe(table.JOB_STATE_DURATION, progress_seconds, JobState.IN_PROGRESS, event.state, job=event.job)
+        self._histograms[table.JOB_STATE_DURATION].observe(
+            progress_seconds, JobState.IN_PROGRESS, event.state, job=event.job
+        )
         labels = event.model, event.cell.resolution, event.cell.quality
         if event.state is JobState.COMPLETED:
-            self._observe(table.JOB_DURATION, event.seconds, *labels, job=event.job)
+            self._histograms[table.JOB_DURATION].observe(event.seconds, *labels, job=event.job)
         elif event.state is not JobState.CANCELLED and event.fault not in _FAULTS_OF_REQUESTS:
-            self._count(table.FAILED_JOBS, *labels)
-            self._count(table.FAILED_JOB_SECONDS, *labels, amount=max(0.0, event.seconds))
+            self._counters[table.FAILED_JOBS].add(*labels)
+            self._counters[table.FAILED_JOB_SECONDS].add(*labels, amount=max(0.0, event.seconds))
 
     def _on_attempt_ended(self, event: events.AttemptEnded) -> None:
-        self._count(table.ATTEMPTS_ENDED, event.seller, event.model, event.fault or "delivered")
+        self._counters[table.ATTEMPTS_ENDED].add(event.seller, event.model, event.fault or "delivered")
         labels = event.seller, event.model, *_list_cell_labels(event.cell)
         if event.fault is None:
-            self._observe(table.ATTEMPT_DURATION, event.seconds, *labels, job=event.job)
+            self._histograms[table.ATTEMPT_DURATION].observe(event.seconds, *labels, job=event.job)
             # Also counts fast orders, as 0, so that the series exists before the first slow one.
-            self._count(table.SLOW_ORDERS, *labels, amount=float(_is_slow(event)))
+            self._counters[table.SLOW_ORDERS].add(*labels, amount=float(_is_slow(event)))
         else:
-            self._observe(table.FAILED_ATTEMPT_DURATION, event.seconds, event.seller, job=event.job)
+            self._histograms[table.FAILED_ATTEMPT_DURATION].observe(event.seconds, event.seller, job=event.job)
             if event.fault not in _FAULTS_NOT_OF_SELLERS:
-                self._count(table.FAILED_ORDERS, *labels)
-                self._count(table.FAILED_ORDER_SECONDS, *labels, amount=max(0.0, event.seconds))
+                self._counters[table.FAILED_ORDERS].add(*labels)
+                self._counters[table.FAILED_ORDER_SECONDS].add(*labels, amount=max(0.0, event.seconds))
 
     def _on_order_slot_granted(self, event: events.OrderSlotGranted) -> None:
-        self._observe(table.SLOT_WAIT, event.seconds, event.account, job=event.job)
+        self._histograms[table.SLOT_WAIT].observe(event.seconds, event.account, job=event.job)
 
     def _on_order_accepted(self, event: events.OrderAccepted) -> None:
-        self._observe(table.ACCEPTANCE_DURATION, event.seconds, event.seller, job=event.job)
+        self._histograms[table.ACCEPTANCE_DURATION].observe(event.seconds, event.seller, job=event.job)
 
     def _on_order_observed(self, event: events.OrderObserved) -> None:
-        self._observe(table.POLLS, event.polls, event.seller, job=event.job)
-        self._observe(table.DETECTION_LAG, event.lag_seconds, event.seller, job=event.job)
-        self._count(table.CALLBACK_SAVINGS, event.seller, amount=event.saved_seconds)
+        self._histograms[table.POLLS].observe(event.polls, event.seller, job=event.job)
+        self._histograms[table.DETECTION_LAG].observe(event.lag_seconds, event.seller, job=event.job)
+        self._counters[table.CALLBACK_SAVINGS].add(event.seller, amount=event.saved_seconds)
 
     def _on_image_stored(self, event: events.ImageStored) -> None:
-        self._observe(table.DOWNLOAD_DURATION, event.download_seconds, event.seller, job=event.job)
-        self._observe(table.STORE_DURATION, event.store_seconds, job=event.job)
+        self._histograms[table.DOWNLOAD_DURATION].observe(event.download_seconds, event.seller, job=event.job)
+        self._histograms[table.STORE_DURATION].observe(event.store_seconds, job=event.job)
         if not event.is_as_ordered:
-            self._count(table.UNFAITHFUL_IMAGES, event.seller, event.model, *_list_cell_labels(event.cell))
+            self._counters[table.UNFAITHFUL_IMAGES].add(event.seller, event.model, *_list_cell_labels(event.cell))
 
     def _on_late_images_received(self, event: events.LateImagesReceived) -> None:
-        self._count(table.LATE_IMAGES, event.seller, amount=event.images)
+        self._counters[table.LATE_IMAGES].add(event.seller, amount=event.images)
 
     def _on_offer_skipped(self, event: events.OfferSkipped) -> None:
-        self._count(table.OFFERS_SKIPPED, event.seller, event.fault)
+        self._counters[table.OFFERS_SKIPPED].add(event.seller, event.fault)
 
     def _on_failover_started(self, event: events.FailoverStarted) -> None:
-        self._count(table.FAILOVERS, event.from_seller, event.to_seller, event.reason or "none")
+        self._counters[table.FAILOVERS].add(event.from_seller, event.to_seller, event.reason or "none")
 
     def _on_price_mismatch(self, event: events.PriceMismatch) -> None:
         labels = event.seller, event.model, *_list_cell_labels(event.cell)
         direction = "above" if event.difference > 0 else "below"
-        self._count(table.PRICE_MISMATCHES, *labels)
-        self._count(table.PRICE_DRIFT, *labels, direction, amount=abs(event.difference) / MICROS_PER_USD)
+        self._counters[table.PRICE_MISMATCHES].add(*labels)
+        self._counters[table.PRICE_DRIFT].add(*labels, direction, amount=abs(event.difference) / MICROS_PER_USD)
 
     def _on_rate_limit_exceeded(self, event: events.RateLimitExceeded) -> None:
-        self._count(table.RATE_LIMITED_REQUESTS, self._get_team_label(event.team), event.owner, event.limit)
+        self._counters[table.RATE_LIMITED_REQUESTS].add(self._get_team_label(event.team), event.owner, event.limit)
 
     def _on_job_reclaimed(self, event: events.JobReclaimed) -> None:
-        self._count(table.JOBS_RECLAIMED)
+        self._counters[table.JOBS_RECLAIMED].add()
 
     def _on_webhook_attempted(self, event: WebhookAttempted) -> None:
         team = self._get_team_label(event.team)
-        self._count(webhook_table.WEBHOOK_ATTEMPTS, team, event.outcome)
-        self._observe(webhook_table.WEBHOOK_ATTEMPT_DURATION, event.seconds)
+        self._counters[webhook_table.WEBHOOK_ATTEMPTS].add(team, event.outcome)
+        self._histograms[webhook_table.WEBHOOK_ATTEMPT_DURATION].observe(event.seconds)
         if event.delivery_status != "pending":
-            self._count(webhook_table.WEBHOOKS_ENDED, team, event.delivery_status)
+            self._counters[webhook_table.WEBHOOKS_ENDED].add(team, event.delivery_status)
         if event.delivery_status == "delivered":
-            self._observe(webhook_table.WEBHOOK_DELIVERY_DURATION, event.age_seconds, job=event.job)
+            self._histograms[webhook_table.WEBHOOK_DELIVERY_DURATION].observe(event.age_seconds, job=event.job)
 
     def _on_moderation_answered(self, event: ModerationAnswered) -> None:
-        self._count(webhook_table.MODERATION_ANSWERS, self._get_team_label(event.team), event.hook, event.outcome)
-        self._observe(webhook_table.MODERATION_DURATION, event.seconds, event.hook, job=event.job)
+        self._counters[webhook_table.MODERATION_ANSWERS].add(
+            self._get_team_label(event.team), event.hook, event.outcome
+        )
+        self._histograms[webhook_table.MODERATION_DURATION].observe(event.seconds, event.hook, job=event.job)
 
     def _on_batch_ended(self, event: events.BatchEnded) -> None:
         team = self._get_team_label(event.team)
-        self._count(table.BATCHES_ENDED, team, event.status)
-        self._count(table.BATCH_LINES, team, "completed", amount=event.completed)
-        self._count(table.BATCH_LINES, team, "failed", amount=event.failed)
+        self._counters[table.BATCHES_ENDED].add(team, event.status)
+        self._counters[table.BATCH_LINES].add(team, "completed", amount=event.completed)
+        self._counters[table.BATCH_LINES].add(team, "failed", amount=event.failed)
 
     def _on_budget_threshold_reached(self, event: BudgetThresholdReached) -> None:
         owner = "team" if event.key is None else "key"
         labels = self._get_team_label(event.team), owner, event.window, str(event.threshold)
-        self._count(store_table.BUDGET_THRESHOLDS, *labels)
+        self._counters[store_table.BUDGET_THRESHOLDS].add(*labels)
 
     def _on_error_reported(self, event: events.ErrorReported) -> None:
-        self._count(table.INTERNAL_ERRORS, event.component)
+        self._counters[table.INTERNAL_ERRORS].add(event.component)
         if event.task is not None:
-            self._count(table.TASK_FAILURES, event.task)
+            self._counters[table.TASK_FAILURES].add(event.task)
 
     def _on_callback_handled(self, event: events.CallbackHandled) -> None:
-        self._count(table.CALLBACKS, event.adapter, event.outcome)
+        self._counters[table.CALLBACKS].add(event.adapter, event.outcome)
 
     def _on_config_reloaded(self, event: events.ConfigReloaded) -> None:
-        self._count(table.CONFIG_RELOADS, "applied" if event.applied else "rejected")
+        self._counters[table.CONFIG_RELOADS].add("applied" if event.applied else "rejected")
 
 
 _HANDLERS: dict[type[events.Event], Callable[[Metrics, Any], None]] = {
