@@ -215,6 +215,10 @@ class Catalogue(Struct, frozen=True, kw_only=True):
         configured = config.webhooks.targets.items() if config else ()
         return stored | {str(name): WebhookTarget(target, secrets) for name, target in configured}
 
+    def has_webhook_targets(self, team: str) -> bool:
+        config = self.teams.get(team)
+        return bool(self.stored_targets.get(team) or (config and config.webhooks.targets))
+
     def iter_offers(self) -> Iterator[Offer]:
         for offers in self.offers.values():
             yield from offers

@@ -60,6 +60,8 @@ def to_routing_query(
 
 def list_query_warnings(query: RoutingQuery, params: ImageParams, input_images: InputImages) -> tuple[str, ...]:
     """Lists the warnings about parameters whose effect depends on the input images."""
+    if not input_images.inputs:
+        return ()
     ratio_change = describe_ratio_change(_make_size_request(params, input_images), query.request.target)
     return () if ratio_change is None else (ratio_change,)
 

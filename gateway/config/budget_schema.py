@@ -6,7 +6,7 @@ from msgspec import Meta
 
 from gateway.config.schema_base import ConfigStruct, option_help
 from gateway.config.value_types import Usd
-from gateway.jobs.budgets import BudgetLimits, WindowKind
+from gateway.jobs.budgets import BudgetLimits
 
 Percent = Annotated[int, Meta(ge=1, le=100)]
 
@@ -32,5 +32,9 @@ class BudgetConfig(ConfigStruct, frozen=True, kw_only=True):
         return "thresholds has the same number twice" if is_repeated else None
 
     def to_limits(self) -> BudgetLimits:
-        amounts = {kind.value: getattr(self, kind) for kind in WindowKind}
-        return BudgetLimits(**{name: int(amount) for name, amount in amounts.items() if amount is not None})
+        return BudgetLimits(
+            day=None if self.day is None else int(self.day),
+            week=None if self.week is None else int(self.week),
+            month=None if self.month is None else int(self.month),
+            lifetime=None if self.lifetime is None else int(self.lifetime),
+        )

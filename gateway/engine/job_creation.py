@@ -147,7 +147,8 @@ async def create_job(context: EngineContext, command: CreateJobCommand) -> Creat
     whether the job was saved.
     """
     planned = _plan_orderable_job(context, command)
-    if await check_request(context, _make_question(command)):
+    if (hook := planned.catalogue.find_moderation_hook("before", command.team)) is not None:
+        await check_request(context, hook, _make_question(command))
         # The answer may have taken seconds: the plan is made again from the signals and the configuration of now.
         planned = _plan_orderable_job(context, command)
     job_id = new_job_id(command.team, context.draw_bytes, context.wall_clock)
@@ -242,16 +243,15 @@ def preview_commit(context: EngineContext, command: CreateJobCommand, plan: Plan
 
 def _make_route(context: EngineContext, command: CreateJobCommand, plan: Plan) -> Route:
     """Makes the route of a job: the best offers of its plan whose account has a key."""
-    ranked = [offer for offer in plan.ranked if offer.candidate.fit.offer.seller.account.api_key][:MAX_ROUTE_LENGTH]
-    quotes = [offer.candidate.quote for offer in ranked]
-    fits = [offer.candidate.fit for offer in ranked]
-    entries = context.route_entry_maker.make_entries(context, fits, command.query.request) if fits else ()
-    return Route(
-        tuple(
-            [_raise_ceiling(entry, offer.signals.charged_price) for entry, offer in zip(entries, ranked, strict=True)]
-        ),
-        tuple([OrderCost(quote.order_price, quote.order_ceiling) for quote in quotes]),
-    )
+    usable = [offer.candidate for offer in plan.ranked if offer.candidate.fit.offer.seller.account.api_key]
+    if not (ranked := usable[:MAX_ROUTE_LENGTH]):
+        return Route((), ())
+    entries, order_costs, fits = [], [], [candidate.fit for candidate in ranked]
+    made = context.route_entry_maker.make_entries(context, fits, command.query.request)
+    for entry, candidate in zip(made, ranked, strict=True):
+        entries.append(_raise_ceiling(entry, candidate.signals.charged_price))
+        order_costs.append(OrderCost(candidate.quote.order_price, candidate.quote.order_ceiling))
+    return Route(tuple(entries), tuple(order_costs))
 
 
 def _raise_ceiling(entry: OrderableEntry, charged_price: int | None) -> OrderableEntry:
@@ -346,7 +346,7 @@ def _make_new_job(context: EngineContext, catalogue: Catalogue, command: CreateJ
         reorder_on_unknown=plan.failover.on_unknown == "reorder",
         config_hash=plan.config_hash,
         has_webhook=command.webhook is not None
-        or bool(not command.batch_id and catalogue.get_webhook_targets(command.team)),
+        or (not command.batch_id and catalogue.has_webhook_targets(command.team)),
         warnings=merge_warnings((), (*command.warnings, *plan.warnings)),
         budget_limits=budget.to_limits(),
         key_budget=command.key_budget,

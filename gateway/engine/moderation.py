@@ -95,14 +95,9 @@ class HookDecision(Struct, frozen=True):
 _ALLOWED = HookDecision(HookVerdict.ALLOWED)
 
 
-async def check_request(context: EngineContext, request: RequestInQuestion) -> bool:
-    """Asks the team's hook `before`. Returns whether there is one.
-
-    Raises RequestRefused or ModerationUnavailable if the request must not become a job.
-    """
-    hook = context.catalogue().find_moderation_hook("before", request.team)
-    if hook is None:
-        return False
+async def check_request(context: EngineContext, hook: ModerationHook, request: RequestInQuestion) -> None:
+    """Asks the team's hook `before`. Raises RequestRefused or ModerationUnavailable if the request must not become a
+    job."""
     size_bytes = sum(len(image.data) for image in request.inputs)
     question = await _run_off_loop(size_bytes, build_request_question, request)
     decision = _decide(hook, await ask_hook(context, hook, question), request.prompt)
@@ -110,7 +105,6 @@ async def check_request(context: EngineContext, request: RequestInQuestion) -> b
         raise RequestRefused(decision.reason)
     if decision.verdict is HookVerdict.UNAVAILABLE:
         raise ModerationUnavailable
-    return True
 
 
 async def check_image(context: EngineContext, image: ImageInQuestion) -> HookDecision:

@@ -144,10 +144,9 @@ def _allow_each_image(check_image: Any) -> Any:
 
 
 def _allow_each_request(check_request: Any) -> Any:
-    async def check(*args: Any) -> bool:
+    async def check(*args: Any) -> None:
         with suppress(RequestRefused, ModerationUnavailable):
-            return bool(await check_request(*args))
-        return True
+            await check_request(*args)
 
     return check
 

@@ -117,7 +117,9 @@ class Asker:
         )
         try:
             if isinstance(question, RequestInQuestion):
-                return await check_request(context, question)
+                hook = self.catalogue.find_moderation_hook("before", question.team)
+                assert hook is not None
+                return await check_request(context, hook, question)
             return await check_image(context, question)
         finally:
             await pool.aclose()
@@ -130,7 +132,7 @@ class Asker:
 def test_allowed_request_and_image_go_on(server: ModerationServer) -> None:
     server.reply_to = lambda _: HookReply(b'{"allow": true, "reason": null, "score": 0.1}')
     asker = Asker(server.url)
-    assert asker.ask(REQUEST) is True
+    asker.ask(REQUEST)
     assert asker.ask(IMAGE) == HookDecision(HookVerdict.ALLOWED)
     assert [(event.hook, event.team, event.job, event.outcome) for event in asker.events] == [
         ("before", TEAM, None, "allowed"),
@@ -193,7 +195,7 @@ def test_missing_answer_is_decided_by_the_configuration(server: ModerationServer
 
 def expect_unanswered(asker: Asker, fail: str) -> None:
     if fail == "open":
-        assert asker.ask(REQUEST) is True
+        asker.ask(REQUEST)
     else:
         with pytest.raises(ModerationUnavailable):
             asker.ask(REQUEST)
@@ -207,10 +209,10 @@ def test_image_without_answer_is_unavailable(server: ModerationServer) -> None:
 
 def test_team_without_hook_is_not_asked(server: ModerationServer) -> None:
     asker = Asker(server.url)
-    assert asker.ask(replace(REQUEST, team="other")) is False
+    assert asker.catalogue.find_moderation_hook("before", "other") is None
     assert asker.ask(replace(IMAGE, team="other")) == HookDecision(HookVerdict.ALLOWED)
     asker.catalogue = replace(asker.catalogue, gateway=GatewayFile(moderate=asker.catalogue.teams[TEAM].moderate))
-    assert asker.ask(replace(REQUEST, team="other")) is True
+    asker.ask(replace(REQUEST, team="other"))
     assert [question.content["team"] for question in server.questions] == ["other"]
 
 
