@@ -46,9 +46,10 @@ class ImageGone(Exception):
 
 
 class FinishedOrder(Struct, frozen=True):
-    """An order whose images are made, with the seller's response."""
+    """An order whose images are made, with the seller's response. `attempt`: as it was then. Later its state may be
+    another, but not what was ordered."""
 
-    attempt_number: int
+    attempt: Attempt
     ready: Ready
     offer: Offer
 
@@ -67,12 +68,11 @@ class ResultFetcher:
     async def fetch_and_store(self, attempt_number: int, ready: Ready, offer: Offer) -> bool:
         """Fetches and stores the images. Returns whether the attempt ended. If not, the seller is polled again: it may
         return new URLs."""
-        order = FinishedOrder(attempt_number, ready, offer)
+        order = FinishedOrder(self._job_context.get_attempt(attempt_number), ready, offer)
+        sources = dict(zip(order.attempt.images, ready.images, strict=False))
         if self._is_early_record_needed(order):
             await self._record_ready(order)
         while True:
-            attempt = self._job_context.get_attempt(attempt_number)
-            sources = dict(zip(attempt.images, ready.images, strict=False))
             await self._fetch_missing(order, sources)
             results = [result for index in sources if (result := self._results.get((attempt_number, index)))]
             is_missing = len(results) < len(sources)
@@ -83,16 +83,13 @@ class ResultFetcher:
             if not self._job_context.get_attempt(attempt_number).state.is_open:
                 return True
             await asyncio.sleep(next(self._backoffs[attempt_number]))
-            if self._job_context.job.can_poll(attempt):
+            if self._job_context.job.can_poll(self._job_context.get_attempt(attempt_number)):
                 return False
 
     def _should_retry_fetch(self, order: FinishedOrder) -> bool:
         """Returns whether to try again: an image is neither stored, withheld nor lost, and there is enough time."""
-        attempt = self._job_context.get_attempt(order.attempt_number)
-        timing = self._context.timing.fetches
-        image_keys = (
-            (order.attempt_number, index) for index, _ in zip(attempt.images, order.ready.images, strict=False)
-        )
+        attempt, timing = order.attempt, self._context.timing.fetches
+        image_keys = ((attempt.number, index) for index, _ in zip(attempt.images, order.ready.images, strict=False))
         is_any_pending = any(
             image_key not in self._results and self._failed_tries[image_key] < timing.max_tries
             for image_key in image_keys
@@ -111,18 +108,17 @@ class ResultFetcher:
         If the order cannot be polled again, the URLs must not be lost. Near a deadline, the record keeps the job
         waiting for images that are paid for.
         """
-        attempt = self._job_context.get_attempt(order.attempt_number)
-        return bool(self._list_urls_to_save(order, attempt)) or self._is_near_deadline(attempt)
+        return bool(self._list_urls_to_save(order, order.attempt)) or self._is_near_deadline(order.attempt)
 
     async def _record_ready(self, order: FinishedOrder) -> None:
         """Records once that the images are ready. After that, the attempt ends without images only when they expire."""
-        attempt, ready = self._job_context.get_attempt(order.attempt_number), order.ready
+        attempt, ready = self._job_context.get_attempt(order.attempt.number), order.ready
         if attempt.images_ready:
             return
         cost, links = compute_cost(ready, order.offer), self._list_urls_to_save(order, attempt)
         await self._job_context.mailbox.post(
             ImagesReady(
-                attempt=order.attempt_number,
+                attempt=order.attempt.number,
                 cost=cost,
                 made_count=_count_made_images(attempt, ready),
                 image_urls=links,
@@ -144,7 +140,7 @@ class ResultFetcher:
     # --- record that images are stored
 
     async def _record_stored(self, order: FinishedOrder, results: list[FetchResult], is_missing: bool) -> None:
-        attempt = self._job_context.get_attempt(order.attempt_number)
+        attempt = order.attempt
         stored = [result for result in results if isinstance(result, StoredResult)]
         withheld = [result for result in results if isinstance(result, WithheldResult)]
         notes = [result.note for result in withheld]
@@ -179,11 +175,11 @@ class ResultFetcher:
             update, documents=documents, removed_documents=removed_documents, on_saved=on_saved
         )
         await self._discard_if_deleted(order)
-        if stored and not self._job_context.get_attempt(order.attempt_number).delivered_count:
+        if stored and not self._job_context.get_attempt(order.attempt.number).delivered_count:
             self._context.emit(
                 LateImagesReceived(
                     **identify_job(self._job_context.job, self._context.wall_clock()),
-                    attempt=order.attempt_number,
+                    attempt=order.attempt.number,
                     seller=order.offer.seller.name,
                     images=len(stored),
                 )
@@ -195,17 +191,17 @@ class ResultFetcher:
             prefix = make_object_prefix(job.id)
             await self._retry_until_available(order, partial(self._context.storage.delete_prefix, prefix))
 
-    async def _load_order_spec(self, order: FinishedOrder, attempt: Attempt) -> tuple[SavedRequest, OrderTerms]:
+    async def _load_order_spec(self, order: FinishedOrder) -> tuple[SavedRequest, OrderTerms]:
         documents = self._job_context.order_documents or await self._retry_until_available(
             order, self._job_context.load_order_documents
         )
         if documents is None:
             raise KeyError(f"the request of {self._job_context.job.id} is missing or undecodable")
-        return documents.request, documents.terms[attempt.route_index]
+        return documents.request, documents.terms[order.attempt.route_index]
 
     async def _fetch_missing(self, order: FinishedOrder, sources: Mapping[int, ImageSource]) -> None:
         """Fetches the images that are not stored. Most orders are for one, which needs no task of its own."""
-        missing = [index for index in sources if (order.attempt_number, index) not in self._results]
+        missing = [index for index in sources if (order.attempt.number, index) not in self._results]
         if len(missing) == 1:
             return await self._fetch_one(order, missing[0], sources[missing[0]])
         await asyncio.gather(*(self._fetch_one(order, index, sources[index]) for index in missing))
@@ -214,7 +210,7 @@ class ResultFetcher:
 
     async def _fetch_one(self, order: FinishedOrder, index: int, source: ImageSource) -> None:
         """Fetches one image, and stores it unless it is withheld. Counts a failed try."""
-        image_key, started_at = (order.attempt_number, index), self._context.monotonic()
+        image_key, started_at = (order.attempt.number, index), self._context.monotonic()
         try:
             data = await self._download_image(order, source)
             downloaded_at = self._context.monotonic()
@@ -234,7 +230,7 @@ class ResultFetcher:
     def _emit_image_stored(
         self, order: FinishedOrder, result: StoredResult, started_at: float, downloaded_at: float
     ) -> None:
-        job, attempt = self._job_context.job, self._job_context.get_attempt(order.attempt_number)
+        job, attempt = self._job_context.job, order.attempt
         self._context.emit(
             ImageStored(
                 **identify_offer(job, job.route_entry(attempt), self._context.wall_clock()),
@@ -277,7 +273,7 @@ class ResultFetcher:
         try:
             return await observe_seller_call(
                 self._context,
-                SellerCall(self._job_context.job, order.attempt_number, seller.name, SellerCallStep.DOWNLOAD),
+                SellerCall(self._job_context.job, order.attempt.number, seller.name, SellerCallStep.DOWNLOAD),
                 self._context.seller_client.download(
                     source.url, account.allows_private_addresses, proxy=account.proxy, account=account.name
                 ),
@@ -289,8 +285,7 @@ class ResultFetcher:
 
     async def _store_one(self, order: FinishedOrder, index: int, delivered_data: bytes) -> FetchResult:
         """Checks and converts one image, and stores it if the operator's moderation allows it. Raises InvalidImage."""
-        attempt = self._job_context.get_attempt(order.attempt_number)
-        request, terms = await self._load_order_spec(order, attempt)
+        request, terms = await self._load_order_spec(order)
         output_format = request.routing.output_format
         delivered_header = read_delivered_header(delivered_data, output_format)
         data = await convert_image(delivered_data, delivered_header, output_format, request.output_compression)
@@ -312,7 +307,7 @@ class ResultFetcher:
             )
         # The key contains the digest, since another replica that fetches the same order may receive other images.
         key = make_object_key(
-            self._job_context.job.id, f"image-{order.attempt_number}-{index}-{digest[:16]}.{header.format}"
+            self._job_context.job.id, f"image-{order.attempt.number}-{index}-{digest[:16]}.{header.format}"
         )
         await self._retry_until_available(
             order, partial(self._context.storage.put, key, data, header.format.media_type)
@@ -327,7 +322,7 @@ class ResultFetcher:
             bytes=len(data),
             sha256=digest,
             seller=order.offer.seller.name,
-            attempt=attempt.number,
+            attempt=order.attempt.number,
             quality=terms.quality,
             is_opaque=not header.has_alpha,
         )
