@@ -153,7 +153,18 @@ class RedisClient:
     async def execute(self, name: str, key: str, *arguments: Any) -> Any:
         return await self._send_command(key, (name, key, *arguments), None)
 
-    async def _send_command(self, key: str, command: tuple[Any, ...], script: Script | None) -> Any:
+    async def read_fields(self, key: str, *fields: str) -> list[Any]:
+        """Returns the values of a hash's fields. That one is missing, replicas must confirm: a primary that stood still
+        while it was replaced answers what it was asked, without what was written since."""
+        command = ("HMGET", key, *fields)
+        values: list[Any] = await self._send_command(key, command, None)
+        if self.min_replicas and None in values:
+            values = await self._send_command(key, command, None, is_replicated=True)
+        return values
+
+    async def _send_command(
+        self, key: str, command: tuple[Any, ...], script: Script | None, is_replicated: bool = False
+    ) -> Any:
         if self._is_closed:
             raise StoreUnavailable("The store is closed.")
         encoded_command = command[0], *(_encode_argument(argument) for argument in command[1:])
@@ -161,7 +172,7 @@ class RedisClient:
             encoded_command,
             script.text if script else None,
             self._timeout_seconds,
-            is_replicated=script is not None and script.is_replicated,
+            is_replicated=is_replicated or (script is not None and script.is_replicated),
         )
         reply = await self._get_pipeline(key).execute(pending)
         if isinstance(reply, StoreError):

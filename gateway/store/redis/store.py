@@ -185,13 +185,13 @@ class RedisStore:
     async def load_job(self, job_id: str) -> Job | None:
         if not (keys := self._key_space.get_job_keys(job_id)):
             return None
-        encoded_job = await self._client.execute("HGET", keys.job(job_id), "encoded_job")
+        [encoded_job] = await self._client.read_fields(keys.job(job_id), "encoded_job")
         return self._decoder.decode(job_id, encoded_job) if encoded_job else None
 
     async def load_documents(self, job_id: str, *names: str) -> Mapping[str, bytes]:
         if not names or not (keys := self._key_space.get_job_keys(job_id)):
             return {}
-        values = await self._client.execute("HMGET", keys.job(job_id), *(f"document:{name}" for name in names))
+        values = await self._client.read_fields(keys.job(job_id), *(f"document:{name}" for name in names))
         return {name: document for name, document in zip(names, values, strict=True) if document is not None}
 
     async def load_decision_record(self, job_id: str) -> StoredDecisionRecord | None:

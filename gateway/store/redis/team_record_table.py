@@ -34,7 +34,7 @@ class RedisTeamRecords:
     async def load(self, record_id: str) -> TeamRecord | None:
         if not is_record_id(record_id):
             return None
-        values = await self._client.execute("HMGET", make_record_key(record_id), *_FIELDS)
+        values = await self._client.read_fields(make_record_key(record_id), *_FIELDS)
         return None if values[0] is None else _decode_record(record_id, values)
 
     async def delete(self, record_id: str) -> None:

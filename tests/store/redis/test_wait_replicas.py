@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from msgspec import Struct
 
-from gateway.store.base import Applied, StoreOutcomeUnknown
+from gateway.store.base import Applied, StoreOutcomeUnknown, StoreUnavailable
 from gateway.store.redis.access_problems import ACL_RULES
 from gateway.store.redis.server_inspection import inspect_servers
 from gateway.timeouts_and_intervals import StoreTiming
@@ -64,6 +64,25 @@ def test_commit_that_no_replica_confirms_stays_unknown(replicated_server: Replic
                         await store.commit(commit)
             assert await store.commit(commit) == Applied()
             assert await store.load_job(commit.job.id) == commit.job
+
+    run_async(scenario())
+
+
+def test_job_is_only_missing_if_a_replica_confirms_it(replicated_server: ReplicatedServer) -> None:
+    """A primary that no replica follows may have been replaced."""
+
+    async def scenario() -> None:
+        async with open_store(replicated_server.primary.url, wait_replicas=1, timing=TIMING) as store:
+            commit, other = job_factory.make_create_commit(NOON), job_factory.make_create_commit(NOON)
+            assert await store.commit(commit) == Applied()
+            assert await store.load_job(other.job.id) is None
+            with replicated_server.freeze_replica():
+                assert await store.load_job(commit.job.id) == commit.job
+                with pytest.raises(StoreUnavailable, match=r"0 replicas confirmed it"):
+                    await store.load_job(other.job.id)
+                with pytest.raises(StoreUnavailable, match=r"0 replicas confirmed it"):
+                    await store.load_documents(commit.job.id, "missing")
+            assert await store.load_job(other.job.id) is None
 
     run_async(scenario())
 
