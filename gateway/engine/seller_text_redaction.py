@@ -19,15 +19,20 @@ MIN_WORD_CHARACTERS = 4
 PROMPT_REDACTED = "[…]"
 
 _URL = re.compile(r"\w[\w+.-]*:(?://|\\/\\/)\S*|data:\S*|www\.\S+", re.IGNORECASE)
+# A name with a port or a path is a host, whatever its last part is. Without them it may be the name of a field.
 _HOST = re.compile(
-    r"\S+@\S+\.\S+|(?<![\w.-])(?:[a-z0-9-]+\.)+(?:com|net|org|io|ai|dev|app|cloud|co|example|internal|local)\b\S*"
-    r"|(?<![\w.])(?:\d{1,3}\.){3}\d{1,3}\b\S*",
+    r"(?<![^\s@])[^\s@]+@\S+\.\S+"
+    r"|(?<![\w.-])(?:[a-z0-9-]+\.)+(?:com|net|org|io|ai|dev|app|cloud|co|example|internal|local)\b\S*"
+    r"|(?<![\w.-])(?:(?:[a-z0-9-]+\.)+[a-z]{2,}|localhost)(?::\d+\b|/)\S*"
+    r"|(?<![\w:/])//\S+"
+    r"|(?<![\w.])(?:\d{1,3}\.){3}\d{1,3}\b\S*"
+    r"|(?<![\w:])\[?(?=[0-9a-f:]*\d)(?=[0-9a-f:]*::|(?:[0-9a-f]{1,4}:){7})[0-9a-f]{1,4}(?::{1,2}[0-9a-f]{1,4})+\S*",
     re.IGNORECASE,
 )
 # The value of a credential header may have several words, so everything after its name is redacted.
 _HEADER = re.compile(
     r"(?<![\w-])(?:(?:proxy-)?authorization|(?:set-)?cookie)[\"']?\s*[:=].*"
-    r"|(?<![\w-])x-[a-z0-9-]+[\"']?\s*[:=]\s*\S+"
+    r"|(?<![\w-])(?:x-[a-z0-9-]+|idempotency-key|user-agent|content-type|request-id)[\"']?\s*[:=]\s*\S+"
     r"|\b(?:bearer|basic)\s+\S{8,}",
     re.IGNORECASE,
 )

@@ -3,6 +3,7 @@
 import html
 import json
 import re
+import time
 from urllib.parse import quote
 
 import pytest
@@ -116,6 +117,14 @@ def keep_letters(text: str) -> str:
         ("got X-Account-Id: 12 twice", "got (hidden) twice"),
         ("upstream 10.0.12.7:8443 at files.seller.example/a.png failed", "upstream (hidden) at (hidden) failed"),
         ("write to help@seller.example now", "write to (hidden) now"),
+        ("fetch //cdn.seller.xyz/a.png failed", "fetch (hidden) failed"),
+        ("image at seller-files.eu/a.png?size=1k expired", "image at (hidden) expired"),
+        ("no route to relay.seller.ch:8443 now", "no route to (hidden) now"),
+        ("localhost:8080/x and fd00::12 failed, [2001:db8::1]:443 too", "(hidden) and (hidden) failed, (hidden) too"),
+        ("Idempotency-Key: job_24aaa-1 was used before", "(hidden) was used before"),
+        ("bad User-Agent: image-gateway/1 here", "bad (hidden) here"),
+        ("Field input.image_size: 5 is not in 1:1, 16:9", None),
+        ("at 12:30:05 UTC: either low/medium, a::b or image/png", None),
         ("Public figure: ANGELA EXAMPLE.", "Public figure: […]."),
         ("Public figure: 'Angela'", "Public figure: '[…]'"),
         ("Rejected: “oil on canvas”", "Rejected: “[…]”"),
@@ -129,6 +138,14 @@ def keep_letters(text: str) -> str:
 )  # fmt: skip
 def test_text_keeps_what_explains_the_failure(text: str, expected: str | None) -> None:
     assert redact_seller_text(text, PROMPT, [KEY]) == (text if expected is None else expected)
+
+
+@pytest.mark.parametrize("piece", ["x@", "@.", "a.", "//", "::", "a:"])
+def test_redaction_of_repeated_characters_ends_soon(piece: str) -> None:
+    """A text of this length took a minute when an address was searched from each of its characters."""
+    started_at = time.process_time()
+    redact_seller_text(piece * 2_500, PROMPT, [KEY])
+    assert time.process_time() - started_at < 10.0
 
 
 def test_refusal_keeps_no_word_of_prompt() -> None:
