@@ -16,7 +16,7 @@ from tests.explore.replica import World
 from tests.explore.scripted_uploads import compute_digest
 from tests.explore.seller_dialects import SellerOrder, read_image_url
 from tests.harness.memory_store.audit_and_retention import audit_partition
-from tests.harness.memory_store.memory_state import StoredJob
+from tests.harness.memory_store.memory_state import AppliedCommit, StoredJob
 
 # Errors that the surroundings of the engine cause. Any other reported error is a bug of the engine.
 EXPECTED_ERRORS = (
@@ -94,16 +94,31 @@ def _check_store(world: World) -> Iterator[str]:
 
 def _check_history(world: World) -> Iterator[str]:
     """At each commit: an order begins only under a lease, and its price is held until the job has ended."""
-    held, attempt_counts = Counter[str](), Counter[str]()
+    held, attempt_counts, previous = Counter[str](), Counter[str](), dict[str, Job]()
     for applied in world.state.history:
         job = applied.commit.job
         held[job.id] += sum(change.hold for change in applied.commit.budget_changes if len(change.window) > 7)
         if len(job.attempts) > attempt_counts[job.id] and applied.commit.fence is None:
             yield f"decision without lease: {applied.replica_id} began attempt {len(job.attempts)} of {job.id}"
         attempt_counts[job.id] = len(job.attempts)
+        yield from _check_new_attempts(previous.get(job.id), applied)
+        previous[job.id] = job
         price = sum(_get_price(job, attempt) for attempt in job.attempts if attempt.state.is_open)
         if not job.state.is_terminal and not job.is_overdue and held[job.id] < price:
             yield f"hold too small: {job.id} holds {held[job.id]} while orders of {price} are open"
+
+
+def _check_new_attempts(before: Job | None, applied: AppliedCommit) -> Iterator[str]:
+    """Nothing is ordered for a job that has ended, is cancelled or overdue, or more often than its policy allows."""
+    job = applied.commit.job
+    begun = job.attempts[len(before.attempts) if before else 0 :]
+    if begun and before and (before.state.is_terminal or before.is_cancel_requested or before.is_overdue):
+        yield f"ordered too late: attempt {begun[0].number} of {job.id} began after its cancellation, deadline or end"
+    for attempt in begun:
+        for image in attempt.images:
+            count = sum(image in other.images for other in job.attempts)
+            if count > job.max_attempts:
+                yield f"ordered too often: image {image} of {job.id} was ordered {count} times"
 
 
 def _get_price(job: Job, attempt: Attempt) -> int:
@@ -177,12 +192,22 @@ def _check_ledger(world: World, job: Job, attempt: Attempt, orders: list[SellerO
     if lines[LedgerLine.EXCESS] > sum(order.base_price for order in orders):
         yield f"ledger: {name} exceeds its hold by {lines[LedgerLine.EXCESS]}, although its seller charged the price"
     yield from _check_lines(name, attempt, lines)
+    yield from _check_shares(name, attempt, lines, orders)
     if known and suspected:
         yield f"ledger: {name} is booked as {known} and as suspected"
     elif known and known != charge:
         yield f"ledger: {name} is booked as {known}, its seller charged {charge}"
     elif charge and not known and not suspected:
         yield f"ledger: {name} is not booked, its seller charged {charge}"
+
+
+def _check_shares(name: str, attempt: Attempt, lines: Counter[LedgerLine], orders: list[SellerOrder]) -> Iterator[str]:
+    """The team pays for the images that it received, and for no others."""
+    made_count = sum(order.image_count for order in orders)
+    received = sum(order.charge for order in orders) * attempt.delivered_count // made_count if made_count else 0
+    paid = lines[LedgerLine.CAPTURE] + lines[LedgerLine.EXCESS]
+    if attempt.delivered_count and paid != received:
+        yield f"ledger: {name} delivered {attempt.delivered_count} of {made_count} images, and {paid} is paid"
 
 
 def _check_lines(name: str, attempt: Attempt, lines: Counter[LedgerLine]) -> Iterator[str]:

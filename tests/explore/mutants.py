@@ -235,6 +235,36 @@ def _ignore_seller_of_upload(initialize: Any) -> Any:
     return initialize_uploader
 
 
+def _keep_waiting_parts(apply: Any) -> Any:
+    def request_cancellation(job: Job, fact: Any, now: float) -> Any:
+        cancelled = apply(job, fact, now)
+        return replace(job, is_cancel_requested=True) if isinstance(cancelled, Job) else cancelled
+
+    return request_cancellation
+
+
+def _allow_order_after_cancellation(find_order_refusal: Any) -> Any:
+    return lambda job, *args: find_order_refusal(replace(job, is_cancel_requested=False), *args)
+
+
+def _allow_more_attempts(decide: Any) -> Any:
+    return lambda job, *args: decide(replace(job, max_attempts=job.max_attempts + 1), *args)
+
+
+def _capture_missing_images(apply: Any) -> Any:
+    """The team pays for all images of an order, although it received only some."""
+
+    def store(job: Job, fact: Any, now: float) -> Any:
+        stored = apply(job, fact, now)
+        attempt = stored.get_attempt(fact.attempt) if isinstance(stored, Job) else None
+        if attempt is None or not (attempt.delivered_count and attempt.orphaned_amount):
+            return stored
+        captured_amount = attempt.captured_amount + attempt.orphaned_amount
+        return transitions.replace_attempt(stored, replace(attempt, captured_amount=captured_amount, orphaned_amount=0))
+
+    return store
+
+
 class _UrlsOfAllSellers(dict[Any, Any]):
     def get(self, key: Any, default: Any = None) -> Any:
         return next((url for (_, input_key), url in self.items() if input_key == key[1]), default)
@@ -327,6 +357,24 @@ MUTANTS = (
     ),
     Mutant("order sent before its attempt is saved", (AttributePatch(Mailbox, "post", _send_before_saving),)),
     Mutant("failover after a lost answer", (AttributePatch(VERDICTS, FaultKind.RESPONSE_LOST, _fail_over),)),
+    Mutant(
+        "order after a cancellation",
+        (
+            AttributePatch(transitions._TRANSITIONS, job_update_types.CancelRequested, _keep_waiting_parts),
+            AttributePatch(transitions, "_find_order_refusal", _allow_order_after_cancellation),
+        ),
+    ),
+    Mutant(
+        "more attempts than the policy allows",
+        (
+            AttributePatch(transitions, "_set_next_state", _allow_more_attempts),
+            AttributePatch(transitions, "_find_order_refusal", _allow_more_attempts),
+        ),
+    ),
+    Mutant(
+        "team pays for missing images",
+        (AttributePatch(transitions._TRANSITIONS, job_update_types.ImagesStored, _capture_missing_images),),
+    ),
     Mutant("late images not booked", (AttributePatch(transitions, "_close_late", _ignore_late_cost),)),
     Mutant(
         "image recorded before it is stored",
