@@ -12,8 +12,10 @@ pid {folder}/nginx.pid;
 error_log {folder}/error.log;
 events {{ worker_connections 4096; }}
 http {{
+    # The gateway also checks its key, with a GET.
+    map $request_method $is_order {{ POST 1; default 0; }}
     log_format order $status;
-    access_log {folder}/orders.log order;
+    access_log {folder}/orders.log order if=$is_order;
     keepalive_requests 1000000000;
     client_body_temp_path {folder};
     proxy_temp_path {folder};
