@@ -42,6 +42,7 @@ from gateway.health.health_tracker import HealthTracker
 from gateway.health.retry_budget import RetryBudget
 from gateway.settings import Settings
 from gateway.store.base import DAY_SECONDS, Retention, Store
+from gateway.store.decision_record_retention import OldDecisionRecords
 from gateway.store.job_watch import JobWatchers
 from gateway.store.redis import RedisStore
 from gateway.store.sqlite import SqliteStore
@@ -195,16 +196,24 @@ def configure_accounts(components: Components, catalogue: Catalogue) -> None:
 def list_administration_tasks(
     components: Components, catalogue: Callable[[], Catalogue], timing: MaintenanceTiming
 ) -> dict[str, tuple[float, Callable[[], Awaitable[None]]]]:
-    """Lists what API keys, budgets and targets of webhooks need from time to time, by the names of tasks, with their
-    intervals."""
+    """Lists what API keys, budgets, decision records and targets of webhooks need from time to time, by the names of
+    tasks, with their intervals."""
     context = components.api_context
 
     async def delete_old_keys() -> None:
         retention_seconds = catalogue().gateway.retention.admin_events_days * DAY_SECONDS
         await context.key_administration.delete_old_keys(retention_seconds)
 
+    def list_team_retentions() -> dict[str, float]:
+        days_by_team = {name: team.retention.decisions_days for name, team in catalogue().teams.items()}
+        return {name: days * DAY_SECONDS for name, days in days_by_team.items() if days is not None}
+
+    decision_records = OldDecisionRecords(
+        components.engine.context.store, list_team_retentions, components.engine.context.wall_clock
+    )
     return {
         "access.delete_old_keys": (timing.cleanup_interval_seconds, delete_old_keys),
+        "decisions.delete_old_records": (timing.cleanup_interval_seconds, decision_records.delete),
         "webhooks.refresh_targets": (timing.key_refresh_interval_seconds, context.stored_targets.refresh),
         "budgets.expire_overrides": (
             timing.override_check_interval_seconds,

@@ -37,8 +37,12 @@ def _check_gateway(config: Config) -> Iterator[Finding]:
 def _find_retention_problems(config: RetentionConfig, team: TeamRetentionConfig | None) -> Iterator[str]:
     """Finds what would be kept shorter or longer than the jobs that show it."""
     jobs_days = config.jobs_days if team is None or team.jobs_days is None else team.jobs_days
-    if config.decisions_days < jobs_days:
-        days = f"decisions_days ({config.decisions_days:g}) is less than jobs_days ({jobs_days:g})"
+    decisions_days = config.decisions_days if team is None or team.decisions_days is None else team.decisions_days
+    if decisions_days > config.decisions_days:
+        days = f"decisions_days ({decisions_days:g}) exceeds that of gateway.yaml ({config.decisions_days:g})"
+        yield f"{days}, after which the records of all teams are deleted"
+    if decisions_days < jobs_days:
+        days = f"decisions_days ({decisions_days:g}) is less than jobs_days ({jobs_days:g})"
         yield f"{days}, but jobs show their plan from their decision records"
     own = config if team is None else team
     for name, own_days in (("images_days", own.images_days), ("prompts_days", own.prompts_days)):

@@ -1,7 +1,7 @@
 """Structs of retention: how long data is kept, by kind and by team."""
 
 from math import inf
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from msgspec import Meta, Struct
 
@@ -61,8 +61,12 @@ class RetentionConfig(ConfigStruct, frozen=True, kw_only=True):
 
 
 class TeamRetentionConfig(ConfigStruct, frozen=True, kw_only=True):
-    """How long the content of a team is kept. Each option replaces that of `gateway.yaml`."""
+    """How long content and decision records of a team are kept. Each option replaces that of `gateway.yaml`."""
 
+    MISPLACED_OPTIONS: ClassVar[dict[str, str]] = dict.fromkeys(
+        ("ledger_days", "totals_months", "admin_events_days"),
+        "There is one for all teams: write it in gateway.yaml, below 'retention'",
+    )
     jobs_days: Annotated[
         Annotated[float, Meta(ge=0.01, le=3_650)] | None,
         option_help("Days for which settled jobs are kept. Default as in gateway.yaml."),
@@ -74,6 +78,13 @@ class TeamRetentionConfig(ConfigStruct, frozen=True, kw_only=True):
     prompts_days: Annotated[
         Annotated[float, Meta(ge=0, le=3_650)] | None,
         option_help("Days for which prompts of settled jobs are kept; 0 for none. Default as in gateway.yaml."),
+    ] = None
+    decisions_days: Annotated[
+        Annotated[float, Meta(ge=0.01, le=3_650)] | None,
+        option_help(
+            "Days for which decision records are kept, also those of earlier jobs. At most, and by default, as in "
+            "gateway.yaml."
+        ),
     ] = None
 
 

@@ -24,6 +24,9 @@ class ConfigStruct(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     # JSON Schema keywords for constraints between options, as far as JSON Schema can express them.
     EXTRA_CONSTRAINTS: ClassVar[dict[str, Any]] = {}
 
+    # What to do instead of writing these unknown options here.
+    MISPLACED_OPTIONS: ClassVar[dict[str, str]] = {}
+
     def check_consistency(self) -> str | None:
         """Returns a message if options contradict each other. Called only if each option is valid by itself."""
         return None

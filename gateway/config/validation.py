@@ -83,7 +83,8 @@ class Validator:
             return []
         for name, inner in node.value.items():
             if name not in names:
-                self.add_problem(inner.location, f"Unknown option{did_you_mean(name, names)}")
+                hint = getattr(info.cls, "MISPLACED_OPTIONS", {}).get(name)
+                self.add_problem(inner.location, f"Unknown option{f'. {hint}' if hint else did_you_mean(name, names)}")
         for field in info.fields:
             if field.required and field.encode_name not in node.value:
                 self.add_problem(node.location, f"Missing option '{field.encode_name}'")

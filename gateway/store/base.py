@@ -256,6 +256,10 @@ class Store(Protocol):
         In Redis a page may have some more records than `limit`, and while jobs are added, a record may be listed twice.
         """
 
+    async def delete_decision_records(self, *job_ids: str) -> None:
+        """Deletes the decision records of these jobs, and nothing else. An outcome that is committed later is dropped.
+        Safe to repeat."""
+
     async def claim_jobs(self, limit: int = 100) -> tuple[ClaimedJob, ...]:
         """Claims jobs that are due and whose lease has ended, soonest first. Each gets a new fence and lease.
 

@@ -29,14 +29,7 @@ from gateway.store.job_watch import JobWatch, JobWatchers
 from gateway.store.ledger_sums import LineSum, TotalsQuery
 from gateway.store.ledger_totals import BudgetBalance, Correction, LedgerTotal, list_days
 from gateway.store.partitions import PARTITIONS, team_partition
-from gateway.store.redis import (
-    codec,
-    decision_record_reader,
-    idempotency_lookup,
-    ledger_sum_reader,
-    redis_client,
-    scripts,
-)
+from gateway.store.redis import codec, decision_records, idempotency_lookup, ledger_sum_reader, redis_client, scripts
 from gateway.store.redis.api_key_table import RedisApiKeys
 from gateway.store.redis.change_listener import ChangeListener
 from gateway.store.redis.correction_writer import post_correction
@@ -196,7 +189,7 @@ class RedisStore:
 
     async def load_decision_record(self, job_id: str) -> StoredDecisionRecord | None:
         keys = self._key_space.get_job_keys(job_id)
-        return await decision_record_reader.load_decision_record(self._client, keys, job_id) if keys else None
+        return await decision_records.load_decision_record(self._client, keys, job_id) if keys else None
 
     async def claim_jobs(self, limit: int = 100) -> tuple[ClaimedJob, ...]:
         return await self._lease_manager.claim_jobs(limit)
@@ -318,8 +311,11 @@ class RedisStore:
         self, day: str, team: str | None = None, limit: int = 100, cursor: str | None = None
     ) -> DecisionRecordPage:
         partitions = self._select_partitions(team)
-        lister = decision_record_reader.DecisionRecordLister(self._client, self._key_space, partitions)
+        lister = decision_records.DecisionRecordLister(self._client, self._key_space, partitions)
         return await lister.list_page(day, team, limit, cursor)
+
+    async def delete_decision_records(self, *job_ids: str) -> None:
+        await decision_records.delete_decision_records(self._client, self._key_space, job_ids)
 
     # --- signals and maintenance
 

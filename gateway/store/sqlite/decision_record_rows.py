@@ -1,5 +1,6 @@
-"""Writes and reads decision records. They have no reference to their jobs, which are deleted earlier."""
+"""Writes, reads and deletes decision records. They have no reference to their jobs, which are deleted earlier."""
 
+from collections.abc import Iterable
 from sqlite3 import Connection
 
 from gateway.jobs.commit import Commit
@@ -17,6 +18,7 @@ _SET_OUTCOME = "UPDATE decision_records SET outcome = ? WHERE day = ? AND job_id
 _SELECT_RECORD = "SELECT record, outcome FROM decision_records WHERE day = ? AND job_id = ?"
 _SELECT_PAGE = """SELECT job_id, record, outcome FROM decision_records
 WHERE day = ? AND job_id > ? AND (?3 IS NULL OR team = ?3) ORDER BY job_id LIMIT ?4"""
+_DELETE_RECORD = "DELETE FROM decision_records WHERE day = ? AND job_id = ?"
 DELETE_OLD_RECORDS = """DELETE FROM decision_records WHERE number IN
 (SELECT number FROM decision_records WHERE day < ? LIMIT ?)"""
 
@@ -42,3 +44,7 @@ def list_decision_records(
     rows = db.execute(_SELECT_PAGE, (day, decode_cursor(cursor), team, page_size + 1)).fetchall()
     records = (StoredDecisionRecord(job_id=job_id, record=record, outcome=outcome) for job_id, record, outcome in rows)
     return make_page(tuple(records), page_size)
+
+
+def delete_decision_records(db: Connection, job_ids: Iterable[str]) -> None:
+    db.executemany(_DELETE_RECORD, ((get_job_day(job_id), job_id) for job_id in job_ids))

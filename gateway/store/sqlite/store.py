@@ -217,6 +217,9 @@ class SqliteStore:
     ) -> DecisionRecordPage:
         return await self._run_read(lambda db: decision_record_rows.list_decision_records(db, day, team, limit, cursor))
 
+    async def delete_decision_records(self, *job_ids: str) -> None:
+        await self._run_write(lambda db: decision_record_rows.delete_decision_records(db, job_ids))
+
     async def claim_jobs(self, limit: int = 100) -> tuple[ClaimedJob, ...]:
         return await self._run_write(lambda db: self._lease_manager.claim_jobs(db, limit, self._clock()))
 

@@ -1,5 +1,7 @@
 """The decision records of a store in memory. They outlive their jobs."""
 
+from collections.abc import Iterable
+
 from msgspec import Struct
 from msgspec.structs import replace
 
@@ -49,6 +51,10 @@ class MemoryDecisionRecords:
             if get_job_day(job_id) == day and job_id > last_id and team in (None, record.team)
         ]
         return make_page(tuple(records[: page_size + 1]), page_size)
+
+    def delete(self, job_ids: Iterable[str]) -> None:
+        for job_id in job_ids:
+            self.records.pop(job_id, None)
 
     def delete_expired(self, retention_seconds: float, now: float) -> None:
         self.records = {

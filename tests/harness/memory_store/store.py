@@ -184,6 +184,9 @@ class MemoryStore:
             lambda _: self.state.decision_records.list_page(day, team, limit, cursor),
         )
 
+    async def delete_decision_records(self, *job_ids: str) -> None:
+        await self._run("delete_decision_records", job_ids, lambda _: self.state.decision_records.delete(job_ids))
+
     async def claim_jobs(self, limit: int = 100) -> tuple[ClaimedJob, ...]:
         return await self._run(
             "claim_jobs", (limit,), lambda now: job_leases.claim_jobs(self.state, limit, self._owner, now)

@@ -54,6 +54,7 @@ async def run_ordinary_operations(store: SqliteStore) -> None:
     await store.list_milestones(other.job.id)
     assert await store.load_decision_record(other.job.id)
     assert (await store.list_decision_records(job_factory.DAY, TEAM, 1)).next_cursor
+    await store.delete_decision_records(other.job.id)
     await store.load_balances(TEAM, job_factory.DAY, job_factory.MONTH)
     await store.list_ledger_entries(job_factory.DAY, TEAM)
     await store.list_ledger_entries(job_factory.DAY, TEAM, is_irregular=True)

@@ -1,10 +1,12 @@
-"""Reads decision records from Redis: one hash for each partition and day, whose fields are job ids.
+"""Reads and deletes decision records in Redis: one hash for each partition and day, whose fields are job ids.
 
 A field holds one line of JSON for the record, and one for the outcome once the job is settled.
 """
 
+import asyncio
 import re
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
 
 from gateway.store.decision_record_pages import DecisionRecordPage, StoredDecisionRecord, clamp_page_size, read_team
 from gateway.store.partitions import get_job_day
@@ -23,6 +25,14 @@ def decode_value(job_id: str, value: bytes) -> StoredDecisionRecord:
 async def load_decision_record(client: RedisClient, keys: PartitionKeys, job_id: str) -> StoredDecisionRecord | None:
     value = await client.execute("HGET", keys.decision_records(get_job_day(job_id)), job_id)
     return None if value is None else decode_value(job_id, value)
+
+
+async def delete_decision_records(client: RedisClient, key_space: KeySpace, job_ids: Iterable[str]) -> None:
+    ids_by_key: dict[str, list[str]] = defaultdict(list)
+    for job_id in job_ids:
+        if keys := key_space.get_job_keys(job_id):
+            ids_by_key[keys.decision_records(get_job_day(job_id))].append(job_id)
+    await asyncio.gather(*(client.execute("HDEL", key, *ids) for key, ids in ids_by_key.items()))
 
 
 class DecisionRecordLister:
