@@ -227,14 +227,17 @@ def test_commit_waits_while_the_server_loads_its_data(tmp_path: Path) -> None:
             await asyncio.to_thread(_rewrite_aof, server)
             await asyncio.to_thread(server.kill)
             starting = asyncio.create_task(asyncio.to_thread(server.start))
-            was_loading = asyncio.create_task(asyncio.to_thread(_wait_for_loading, server))
-            later = job_factory.make_create_commit(NOON)
-            assert await store.commit(later) == Applied()
+            await asyncio.to_thread(_wait_for_loading, server)
+            count = _count_loading_errors(server)
+            later = asyncio.create_task(store.commit(job_factory.make_create_commit(NOON)))
+            await wait_until_async(lambda: _count_loading_errors(server) > count, "Redis refuses the commit")
+            server.execute("CONFIG", "SET", "key-load-delay", "0")
+            assert await later == Applied()
             await starting
-            await was_loading
             assert [await store.load_job(commit.job.id) for commit in commits] == [commit.job for commit in commits]
 
-    slow = ("--key-load-delay", "2500", "--loading-process-events-interval-bytes", "1024")
+    # Loading would take many seconds if the delay did not end.
+    slow = ("--key-load-delay", "20000", "--loading-process-events-interval-bytes", "1024")
     with redis_servers.run_single_server(tmp_path, *slow) as server:
         run_async(scenario(server))
 
@@ -246,17 +249,18 @@ def _rewrite_aof(server: RedisServer) -> None:
 
 
 def _wait_for_loading(server: RedisServer) -> None:
-    def ping() -> object:
+    def get_loading() -> object:
         try:
-            return server.execute("PING")
+            return server.execute("INFO", "persistence")["loading"]
         except redis.ConnectionError as error:
             return error
 
-    wait_for_value(
-        ping,
-        lambda answer: isinstance(answer, redis.exceptions.BusyLoadingError),
-        "the server loads its data",
-    )
+    wait_for_value(get_loading, lambda loading: loading == 1, "the server loads its data")
+
+
+def _count_loading_errors(server: RedisServer) -> int:
+    error_stats = server.execute("INFO", "errorstats")
+    return int(error_stats["errorstat_LOADING"]["count"]) if "errorstat_LOADING" in error_stats else 0
 
 
 def test_full_memory_still_lets_admins_revoke_keys(empty_redis: None, single_server: RedisServer) -> None:
