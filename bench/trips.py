@@ -206,7 +206,7 @@ def trace_gateway() -> Sequence[Sequence[TracedCall]]:
         gateway = Gateway(
             settings,
             lambda on_reload: ConfigReloader(settings.config, secrets, ADAPTERS, on_reload),
-            lambda catalogue: catalogue,
+            lambda catalogue, logs: catalogue,
         )
         with closing(gateway.logs):
             return asyncio.run(trace_requests(gateway, port))

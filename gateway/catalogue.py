@@ -1,7 +1,7 @@
 """The resolved configuration: models, accounts, sellers and offers. Immutable, replaced as a whole."""
 
-from collections.abc import Iterator, Mapping
-from functools import lru_cache
+from collections.abc import Callable, Iterator, Mapping
+from functools import lru_cache, partial
 from hashlib import sha256
 
 from msgspec import Struct, field
@@ -155,6 +155,9 @@ class WebhookTarget(Struct, frozen=True):
     secrets: tuple[Secret, ...] = ()
 
 
+TargetsByTeam = Mapping[str, Mapping[str, WebhookTarget]]
+
+
 class Catalogue(Struct, frozen=True, kw_only=True):
     """Everything that plans need, and the hash of its files.
 
@@ -176,7 +179,7 @@ class Catalogue(Struct, frozen=True, kw_only=True):
     configured_keys: Mapping[str, ConfiguredKey] = {}
     webhook_secrets: Mapping[str, tuple[Secret, ...]] = {}
     moderation_secrets: Mapping[SecretRef, Secret] = {}
-    stored_targets: Mapping[str, Mapping[str, WebhookTarget]] = {}
+    stored_targets: TargetsByTeam = {}
     dalle_aliases: frozenset[str] = frozenset()
     draining_offers: tuple[Offer, ...] = ()
     fit_cache: dict[object, object] = field(default_factory=dict)
@@ -244,6 +247,24 @@ class Catalogue(Struct, frozen=True, kw_only=True):
         draining_accounts = {offer.seller.account.name: offer.seller.account for offer in self.draining_offers}
         configured = self.accounts.get(name)
         return configured if configured and configured.api_key else draining_accounts.get(name, configured)
+
+
+class CatalogueInForce:
+    """The catalogue that requests read: that of the configuration in force, with the targets of webhooks that admins
+    added. `get`: returns the same object until one of them changes."""
+
+    def __init__(self, configured: Catalogue) -> None:
+        self._current = configured
+        # Each request reads it a dozen times, so it is not a function in Python.
+        self.get: Callable[[], Catalogue] = partial(getattr, self, "_current")
+
+    def set_configured(self, configured: Catalogue) -> None:
+        targets = self._current.stored_targets
+        self._current = replace(configured, stored_targets=targets) if targets else configured
+
+    def set_stored_targets(self, targets: TargetsByTeam) -> None:
+        if targets != self._current.stored_targets:
+            self._current = replace(self._current, stored_targets=targets)
 
 
 def carry_over_draining(new: Catalogue, old: Catalogue, now: float) -> Catalogue:

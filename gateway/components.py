@@ -12,7 +12,6 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 
 from msgspec import Struct
-from msgspec.structs import replace
 
 from gateway.access.budget_administration import BudgetAdministration
 from gateway.access.budget_threshold_announcer import BudgetThresholdAnnouncer
@@ -29,7 +28,7 @@ from gateway.api.refused_requests_awaiting_retry import RefusedRequestsAwaitingR
 from gateway.assets.signed_urls import UrlSigner
 from gateway.assets.storage import ImageStorage
 from gateway.assets.thumbnails import ThumbnailMaker
-from gateway.catalogue import Catalogue
+from gateway.catalogue import Catalogue, CatalogueInForce
 from gateway.config.schema import GatewayFile
 from gateway.engine.callback_handler import CallbackHandler
 from gateway.engine.callback_urls import CallbackUrls
@@ -135,7 +134,7 @@ class Environment(Struct, frozen=True, kw_only=True):
     store: Store
     storage: ImageStorage
     seller_client: SellerClient
-    catalogue: Callable[[], Catalogue]
+    catalogue: CatalogueInForce
     emit: EventSink
     lease_seconds: float
     base_url: str
@@ -163,9 +162,8 @@ class Components(Struct, frozen=True):
 
 
 def build_components(environment: Environment) -> Components:
-    configured, factories = environment.catalogue, environment.factories
-    stored_targets = StoredTargets(environment.store, configured, factories.system_clock, environment.emit)
-    environment = replace(environment, catalogue=stored_targets.get_catalogue)
+    catalogue, factories = environment.catalogue, environment.factories
+    stored_targets = StoredTargets(environment.store, catalogue, factories.system_clock, environment.emit)
     engine = Engine(_make_engine_context(environment), environment.lease_seconds)
     api_context = _make_api_context(environment, engine, stored_targets)
     batch_scheduler = BatchScheduler(api_context, environment.lease_seconds)
@@ -180,7 +178,7 @@ def build_components(environment: Environment) -> Components:
             api_context.budget_administration, environment.factories.monotonic
         ),
     )
-    configure_accounts(components, environment.catalogue())
+    configure_accounts(components, catalogue.get())
     return components
 
 
@@ -236,7 +234,7 @@ def _make_engine_context(environment: Environment) -> EngineContext:
         health=HealthTracker(environment.store.replica_id, health_timing),
         limits=AccountLimiters(factories.monotonic, timing=health_timing),
         retry_budget=RetryBudget(health_timing),
-        catalogue=environment.catalogue,
+        catalogue=environment.catalogue.get,
         callback_urls=CallbackUrls(callback_url, environment.signing_secrets) if callback_url else None,
         job_watchers=JobWatchers(),
         emit=environment.emit,
@@ -254,7 +252,7 @@ def _make_webhook_context(environment: Environment, api_context: ApiContext) -> 
     return WebhookContext(
         store=environment.store,
         client=factories.make_webhook_client(environment.seller_client.transport_pool),
-        catalogue=environment.catalogue,
+        catalogue=environment.catalogue.get,
         emit=environment.emit,
         # Receivers compare the time of a signature with their own clock.
         wall_clock=factories.system_clock,
@@ -272,7 +270,7 @@ def _make_api_context(environment: Environment, engine: Engine, stored_targets: 
     clocks = Clocks(wall_clock=factories.system_clock, monotonic=factories.monotonic)
     key_registry = KeyRegistry(api_keys, digester, clocks, factories.draw_bytes)
     key_administration = KeyAdministration(
-        api_keys, digester, environment.catalogue, factories.system_clock, factories.draw_bytes
+        api_keys, digester, environment.catalogue.get, factories.system_clock, factories.draw_bytes
     )
 
     def count_open_jobs(owner: str) -> int:
@@ -293,7 +291,7 @@ def _make_api_context(environment: Environment, engine: Engine, stored_targets: 
         budget_administration=BudgetAdministration(
             store=environment.store,
             keys=key_administration,
-            catalogue=environment.catalogue,
+            catalogue=environment.catalogue.get,
             wall_clock=factories.system_clock,
             draw_bytes=factories.draw_bytes,
             emit=environment.emit,
@@ -301,14 +299,14 @@ def _make_api_context(environment: Environment, engine: Engine, stored_targets: 
         webhook_administration=WebhookAdministration(
             store=environment.store,
             keys=key_administration,
-            catalogue=environment.catalogue,
+            catalogue=environment.catalogue.get,
             wall_clock=factories.system_clock,
             draw_bytes=factories.draw_bytes,
             emit=environment.emit,
         ),
         stored_targets=stored_targets,
         rate_limiter=RateLimiter(count_open_jobs, environment.wall_clock),
-        catalogue=environment.catalogue,
+        catalogue=environment.catalogue.get,
         wall_clock=factories.system_clock,
         draw_random=factories.draw_random,
         is_draining=environment.is_draining,

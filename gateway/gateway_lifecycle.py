@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from gateway.access.rate_limiter import SIGNAL_PREFIX, has_limits
 from gateway.api.application import Application, create_application
 from gateway.assets.storage import ImageStorage, StorageAccessDenied, StorageUnavailable, describe_problem
-from gateway.catalogue import Catalogue
+from gateway.catalogue import Catalogue, CatalogueInForce
 from gateway.components import (
     Components,
     Environment,
@@ -42,7 +42,7 @@ from gateway.telemetry.tracing import Tracer
 from gateway.timeouts_and_intervals import Timing
 from gateway.upstream.seller_client import SellerClient
 
-CatalogueTransform = Callable[[Catalogue], Catalogue]
+CatalogueTransform = Callable[[Catalogue, EventLogger], Catalogue]
 DEFAULT_FACTORIES = Factories()
 MakeReloader = Callable[[Callable[[ReloadResult], None]], ConfigReloader]
 
@@ -64,16 +64,16 @@ class Gateway:
     ) -> None:
         self.settings = settings
         self.logs = EventLogger(settings.log_format, has_debug_lines=settings.log_level == "debug")
-        self._team_labels = TeamLabels(self.catalogue)
+        self.reloader = make_reloader(self._on_reload)
+        self._transform_catalogue = transform_catalogue
+        self.catalogue = CatalogueInForce(transform_catalogue(self.reloader.current, self.logs))
+        self._team_labels = TeamLabels(self.catalogue.get)
         self.metrics = Metrics(
             self._team_labels.get_label, factories.monotonic, timing.maintenance.new_series_zero_seconds
         )
         self._tracer: Tracer | None = None
-        self.reloader = make_reloader(self._on_reload)
         self._default_timing = timing
         self.timing = configure_timing(timing, self.reloader.current.gateway.timing)
-        self._transform_catalogue = transform_catalogue
-        self._catalogue_cache: tuple[Catalogue, Catalogue] | None = None
         self.is_draining = False
         self.lifespan_error: Exception | None = None
         self._scraped_at: float | None = None
@@ -123,12 +123,6 @@ class Gateway:
 
     # --- configuration in force
 
-    def catalogue(self) -> Catalogue:
-        current = self.reloader.current
-        if self._catalogue_cache is None or self._catalogue_cache[0] is not current:
-            self._catalogue_cache = current, self._transform_catalogue(current)
-        return self._catalogue_cache[1]
-
     def emit(self, event: Event) -> None:
         self.metrics(event)
         self.logs(event)
@@ -141,6 +135,8 @@ class Gateway:
         self.logs.log("warning", "trace warning", warning=warning)
 
     def _on_reload(self, reload: ReloadResult) -> None:
+        if reload.is_applied:
+            self.catalogue.set_configured(self._transform_catalogue(self.reloader.current, self.logs))
         problems = reload.resolved.problems
         config_hash = reload.resolved.catalogue.hash if reload.resolved.catalogue else reload.previous_hash
         self.emit(ConfigReloaded(applied=reload.is_applied, config=config_hash, problems=len(problems)))
@@ -153,7 +149,7 @@ class Gateway:
             self._config_applied_at = self._factories.system_clock()
             if self.components is not None:
                 self.components.engine.context.timing = self.timing
-                configure_accounts(self.components, self.catalogue())
+                configure_accounts(self.components, self.catalogue.get())
 
     def log_config_warnings(self) -> None:
         for warning in self.reloader.last_result.resolved.warnings:
@@ -282,7 +278,7 @@ class Gateway:
             "access.refresh_keys": (maintenance.key_refresh_interval_seconds, refresh_keys),
             "access.save_uses": (maintenance.key_use_interval_seconds, registry.save_uses),
             "access.share_counts": (maintenance.limit_share_interval_seconds, partial(self._share_counts, components)),
-            **list_administration_tasks(components, self.catalogue, maintenance),
+            **list_administration_tasks(components, self.catalogue.get, maintenance),
         }
         exit_stack.push_async_callback(registry.save_last_uses)
         for name, (interval, function) in tasks.items():
@@ -293,7 +289,7 @@ class Gateway:
         reader = StoreMetricReader(
             context.store.statistics, self._team_labels, context.wall_clock, context.monotonic, maintenance
         )
-        reader.on_totals = lambda totals: context.canaries.update(self.catalogue(), totals, self.emit)
+        reader.on_totals = lambda totals: context.canaries.update(self.catalogue.get(), totals, self.emit)
         self.metrics.read_samples(reader.readers)
         task = self.supervisor.run("metrics.store", reader.run, max_backoff=maintenance.store_metric_interval_seconds)
         exit_stack.push_async_callback(task.stop)
@@ -310,7 +306,7 @@ class Gateway:
     async def _share_counts(self, components: Components) -> None:
         """Exchanges with the other replicas what was admitted, if there are any rate limits."""
         context, store = components.api_context, components.engine.context.store
-        has_team_limits = any(has_limits(team.limits) for team in self.catalogue().teams.values())
+        has_team_limits = any(has_limits(team.limits) for team in self.catalogue.get().teams.values())
         if has_team_limits or context.key_registry.has_limits:
             name = f"{SIGNAL_PREFIX}{store.replica_id}"
             await store.publish_signal(name, context.rate_limiter.make_snapshot())
@@ -358,7 +354,7 @@ class Gateway:
         client = engine.context.seller_client
         return GaugeSources(
             engine=engine,
-            get_catalogue=self.catalogue,
+            get_catalogue=self.catalogue.get,
             supervisor=self.supervisor,
             memory_budgets={
                 "requests": self.app.body_budget,

@@ -142,13 +142,11 @@ def _serve_configured(
         secrets = placeholder_secrets if sandbox_url else secrets_from_env(os.environ)
         return ConfigReloader(settings.config, secrets, ADAPTERS, on_reload)
 
-    def transform_catalogue(catalogue: Catalogue) -> Catalogue:
+    def transform_catalogue(catalogue: Catalogue, logs: EventLogger) -> Catalogue:
         if sandbox_url is None:
             return catalogue
         for seller in list_unsimulated_sellers(catalogue):
-            gateway.logs.log(
-                "warning", "seller skipped", seller=seller, reason="the sandbox does not simulate its adapter"
-            )
+            logs.log("warning", "seller skipped", seller=seller, reason="the sandbox does not simulate its adapter")
         sandbox_catalogue = use_sandbox_sellers(catalogue, sandbox_url, CALLBACK_SECRET, not realistic)
         # Placeholders of secrets are public, so admin keys are never placeholders.
         admin_keys = find_admin_keys(catalogue.gateway, secrets_from_env(os.environ))
@@ -160,7 +158,7 @@ def _serve_configured(
         if settings.config == default_config_folder() and not DEFAULT_FOLDER.is_dir():
             gateway.logs.log("warning", "using shipped configuration", warning=SHIPPED_CONFIG_WARNING)
         gateway.log_config_warnings()
-        if sandbox_url is not None and not gateway.catalogue().sellers:
+        if sandbox_url is not None and not gateway.catalogue.get().sellers:
             adapters = ", ".join(SIMULATED_SELLERS)
             raise StartError(
                 f"the sandbox simulates the adapters {adapters}, and no configured seller uses one of them"

@@ -1,19 +1,16 @@
-"""The targets of webhooks that admins added, in memory, joined with the configuration in force."""
+"""Loads the targets of webhooks that admins added into the configuration in force."""
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 
 import msgspec
-from msgspec.structs import replace
 
-from gateway.catalogue import Catalogue, WebhookTarget
+from gateway.catalogue import CatalogueInForce, WebhookTarget
 from gateway.config.value_types import Secret
 from gateway.events import ErrorReported, EventSink, describe_exception
 from gateway.store.budget_overrides import HasTeamRecords
 from gateway.store.team_records import TeamRecord
 from gateway.store.webhook_targets import TeamTargets, decode_targets, list_target_records
-
-TargetsByTeam = Mapping[str, Mapping[str, WebhookTarget]]
 
 
 class StoredTargets:
@@ -23,24 +20,13 @@ class StoredTargets:
     def __init__(
         self,
         store: HasTeamRecords,
-        catalogue: Callable[[], Catalogue],
+        catalogue: CatalogueInForce,
         wall_clock: Callable[[], float],
         emit: EventSink,
     ) -> None:
         self._store, self._catalogue, self._wall_clock, self._emit = store, catalogue, wall_clock, emit
-        self._targets: TargetsByTeam = {}
-        self._joined: tuple[Catalogue, Catalogue] | None = None
         # Records are applied in the order in which they are loaded.
         self._load_lock = asyncio.Lock()
-
-    def get_catalogue(self) -> Catalogue:
-        """Returns the configuration in force with the targets. It is the same object until one of them changes."""
-        configured = self._catalogue()
-        if not self._targets:
-            return configured
-        if self._joined is None or self._joined[0] is not configured:
-            self._joined = configured, replace(configured, stored_targets=self._targets)
-        return self._joined[1]
 
     async def refresh(self) -> None:
         """Loads the targets."""
@@ -48,9 +34,7 @@ class StoredTargets:
             records = await list_target_records(self._store)
             now = self._wall_clock()
             listed = {record.team: _list_enabled(record, now) for record in self._decode(records)}
-            targets = {team: enabled for team, enabled in listed.items() if enabled}
-            if targets != self._targets:
-                self._targets, self._joined = targets, None
+            self._catalogue.set_stored_targets({team: enabled for team, enabled in listed.items() if enabled})
 
     def _decode(self, records: Iterable[TeamRecord]) -> Iterator[TeamTargets]:
         """Yields the records. One that an incompatible version wrote does not stop the others."""

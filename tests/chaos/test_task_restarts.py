@@ -59,7 +59,7 @@ def gateway(store_setup: StoreSetup, tmp_path: Path, monkeypatch: pytest.MonkeyP
     yield Gateway(
         settings,
         lambda on_reload: ConfigReloader(store_setup.config, secrets, ADAPTERS, on_reload),
-        lambda catalogue: catalogue,
+        lambda catalogue, logs: catalogue,
     )
     out.close()
 

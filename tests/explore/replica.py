@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from gateway.assets.backend import StorageUnavailable
 from gateway.assets.storage import ImageStorage
-from gateway.catalogue import Catalogue, carry_over_draining
+from gateway.catalogue import Catalogue, CatalogueInForce, carry_over_draining
 from gateway.components import Components, Environment, Factories, build_components, configure_accounts
 from gateway.events import ErrorReported, Event
 from gateway.slewing_clock import SlewingClock
@@ -81,7 +81,7 @@ class Replica:
         self.killed = asyncio.Event()
         self.is_draining = self.has_stopped = False
         self._paused_until = 0.0
-        self._catalogue = catalogue
+        self._catalogue = CatalogueInForce(catalogue)
         # The requests that are being served.
         self.requests: set[asyncio.Future[Any]] = set()
         self._claim_drain: Drain | None = None
@@ -105,7 +105,7 @@ class Replica:
                 store=Interceptor("store", self._store, self._run_effect),
                 storage=Interceptor("storage", ImageStorage(world.images), self._run_effect),
                 seller_client=Interceptor("seller_client", world.sellers, self._run_effect),
-                catalogue=lambda: self._catalogue,
+                catalogue=self._catalogue,
                 emit=self._on_event,
                 lease_seconds=LEASE_SECONDS,
                 base_url=BASE_URL,
@@ -120,7 +120,7 @@ class Replica:
         await self._store.open()
         self.components.engine.start(TaskSupervisor(self._on_event, self.world.clock))
         sender = make_sender(
-            self.world.webhook_target, self._store, lambda: self._catalogue, self._on_event, self.world.read_store_clock
+            self.world.webhook_target, self._store, self._catalogue.get, self._on_event, self.world.read_store_clock
         )
         TaskSupervisor(self._on_event, self.world.clock).run("webhooks.send", sender.run)
 
@@ -158,8 +158,9 @@ class Replica:
 
     def reload(self, catalogue: Catalogue) -> None:
         """Applies another configuration, as the composition root does."""
-        self._catalogue = carry_over_draining(catalogue, self._catalogue, self._read_monotonic_clock())
-        configure_accounts(self.components, self._catalogue)
+        previous = self._catalogue.get()
+        self._catalogue.set_configured(carry_over_draining(catalogue, previous, self._read_monotonic_clock()))
+        configure_accounts(self.components, self._catalogue.get())
 
     # --- graceful shutdown
 

@@ -39,7 +39,7 @@ async def order_image(folder: Path) -> tuple[httpx.Response, MemoryState, Script
     gateway = Gateway(
         load_settings(ENVIRON, config=folder, data=folder / "data"),
         lambda on_reload: ConfigReloader(folder, find_secret, EXPLORED_ADAPTERS, on_reload),
-        lambda catalogue: catalogue,
+        lambda catalogue, logs: catalogue,
         Factories(
             make_store=lambda options: MemoryStore(state, clock=options.wall_clock),
             make_storage=lambda _: ImageStorage(images),

@@ -78,7 +78,7 @@ async def run_shipped_gateway(folder: Path, random: Random) -> AsyncIterator[Gat
     gateway = Gateway(
         load_settings({"IGW_SECRET": "a secret for signing URLs"}, config=CONFIG, data=folder),
         lambda on_reload: ConfigReloader(CONFIG, find_secret, ADAPTERS, on_reload),
-        lambda catalogue: catalogue,
+        lambda catalogue, logs: catalogue,
         Factories(
             make_store=lambda options: MemoryStore(state, clock=options.wall_clock),
             make_storage=lambda _: ImageStorage(MemoryBackend()),
@@ -165,7 +165,7 @@ async def count_series_after_random_requests(folder: Path) -> SeriesCounts:
             for label, value in sample.labels.items()
             if label != "le"
         }
-        for event in list_events_of_full_use(gateway.catalogue()):
+        for event in list_events_of_full_use(gateway.catalogue.get()):
             gateway.metrics(event)
         return SeriesCounts(*counts, count_series(gateway.metrics), values)
 

@@ -63,7 +63,7 @@ async def run_gateway_later(folder: Path) -> tuple[set[str], set[str]]:
     gateway = Gateway(
         load_settings({"IGW_SECRET": "a secret for signing URLs"}, config=folder, data=folder / "data"),
         lambda on_reload: ConfigReloader(folder, find_secret, EXPLORED_ADAPTERS, on_reload),
-        lambda catalogue: catalogue,
+        lambda catalogue, logs: catalogue,
         Factories(
             make_store=lambda options: MemoryStore(state, clock=options.wall_clock),
             make_storage=lambda _: ImageStorage(MemoryBackend()),

@@ -37,29 +37,31 @@ from tests.unit.access.webhook_target_world import (
 async def test_added_target_is_in_force_at_another_replica() -> None:
     world = await open_target_world()
     await world.add(events=("job.failed", "job.failed"), payload="full", private=True)
-    assert list(world.replica.get_catalogue().get_webhook_targets("acme")) == ["alarm"]
+    assert list(world.catalogue.get().get_webhook_targets("acme")) == ["alarm"]
     await world.replica.refresh()
-    target = world.replica.get_catalogue().get_webhook_targets("acme")["orders"]
+    target = world.catalogue.get().get_webhook_targets("acme")["orders"]
     assert target.config == WebhookTargetConfig(
         url=WebhookUrl(URL), events=("job.failed",), payload="full", private=True
     )
-    assert world.replica.get_catalogue().get_webhook_targets("free") == {}
+    assert world.catalogue.get().get_webhook_targets("free") == {}
 
 
 @in_virtual_time
 async def test_catalogue_is_replaced_only_when_a_target_or_the_configuration_changes() -> None:
     world = await open_target_world()
-    assert world.replica.get_catalogue() is CATALOGUE
+    assert world.catalogue.get() is CATALOGUE
     await world.add()
     await world.replica.refresh()
-    joined = world.replica.get_catalogue()
+    joined = world.catalogue.get()
     world.clock.now += 60.0
     await world.replica.refresh()
-    assert world.replica.get_catalogue() is joined
+    assert world.catalogue.get() is joined
     assert joined.fit_cache is CATALOGUE.fit_cache
-    world.catalogue = Catalogue(**{name: getattr(CATALOGUE, name) for name in CATALOGUE.__struct_fields__})
-    assert world.replica.get_catalogue() is not joined
-    assert set(world.replica.get_catalogue().get_webhook_targets("acme")) == {"alarm", "orders"}
+    world.catalogue.set_configured(
+        Catalogue(**{name: getattr(CATALOGUE, name) for name in CATALOGUE.__struct_fields__})
+    )
+    assert world.catalogue.get() is not joined
+    assert set(world.catalogue.get().get_webhook_targets("acme")) == {"alarm", "orders"}
 
 
 @in_virtual_time
@@ -89,7 +91,7 @@ async def test_change_applies_only_what_it_names() -> None:
     assert await world.list_secrets() == [created.secret]
     disabled = await world.change(changed, enabled=False)
     await world.replica.refresh()
-    assert "orders" not in world.replica.get_catalogue().get_webhook_targets("acme")
+    assert "orders" not in world.catalogue.get().get_webhook_targets("acme")
     await world.change(disabled, enabled=True, description="")
     assert await world.list_secrets() == [created.secret]
 
@@ -108,7 +110,7 @@ async def test_removed_target_is_gone_and_its_name_free() -> None:
     created = await world.add(own_secret=True)
     await world.webhooks.remove_target(created.target.id, ADMIN)
     await world.replica.refresh()
-    assert list(world.replica.get_catalogue().get_webhook_targets("acme")) == ["alarm"]
+    assert list(world.catalogue.get().get_webhook_targets("acme")) == ["alarm"]
     for action in (
         world.webhooks.get_target(created.target.id),
         world.webhooks.remove_target(created.target.id, ADMIN),
@@ -137,13 +139,16 @@ async def test_target_of_the_configuration_is_read_only() -> None:
 @in_virtual_time
 async def test_configured_target_hides_a_stored_one_of_its_name() -> None:
     world = await open_target_world()
-    world.catalogue = Catalogue(
-        **{name: getattr(CATALOGUE, name) for name in CATALOGUE.__struct_fields__} | {"teams": {"acme": TeamConfig()}}
+    world.catalogue.set_configured(
+        Catalogue(
+            **{name: getattr(CATALOGUE, name) for name in CATALOGUE.__struct_fields__}
+            | {"teams": {"acme": TeamConfig()}}
+        )
     )
     await world.add(name="alarm")
-    world.catalogue = CATALOGUE
+    world.catalogue.set_configured(CATALOGUE)
     await world.replica.refresh()
-    target = world.replica.get_catalogue().get_webhook_targets("acme")["alarm"]
+    target = world.catalogue.get().get_webhook_targets("acme")["alarm"]
     assert target.config.url == "https://alarm.example.com/"
     [listed] = await world.webhooks.list_targets("acme")
     assert listed.stored is None
@@ -153,8 +158,8 @@ async def test_configured_target_hides_a_stored_one_of_its_name() -> None:
 async def test_target_of_a_removed_team_is_listed_and_can_be_removed() -> None:
     world = await open_target_world()
     created = await world.add(team="free")
-    world.catalogue = Catalogue(
-        **{name: getattr(CATALOGUE, name) for name in CATALOGUE.__struct_fields__} | {"teams": {}}
+    world.catalogue.set_configured(
+        Catalogue(**{name: getattr(CATALOGUE, name) for name in CATALOGUE.__struct_fields__} | {"teams": {}})
     )
     assert await world.list_names() == [("free", "orders")]
     await world.webhooks.remove_target(created.target.id, ADMIN)
@@ -300,5 +305,5 @@ async def test_record_of_another_version_stops_no_other() -> None:
         **{name: getattr(broken, name) for name in broken.__struct_fields__} | {"content": b"\xc1"}
     )
     await world.replica.refresh()
-    assert list(world.replica.get_catalogue().get_webhook_targets("free")) == ["orders"]
+    assert list(world.catalogue.get().get_webhook_targets("free")) == ["orders"]
     assert [event.component for event in world.emitted if isinstance(event, ErrorReported)] == ["webhooks"]

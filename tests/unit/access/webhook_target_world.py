@@ -12,7 +12,7 @@ from gateway.access.webhook_requests import (
     CreatedSecret,
     ListedTarget,
 )
-from gateway.catalogue import Catalogue
+from gateway.catalogue import Catalogue, CatalogueInForce
 from gateway.config.schema import PoliciesFile, ReloadConfig, TeamConfig
 from gateway.config.value_types import Secret, SecretRef, TargetName, WebhookUrl
 from gateway.config.webhook_schema import WebhooksConfig, WebhookTargetConfig
@@ -49,21 +49,19 @@ class TargetWorld:
     """The administration of one store, and another replica that uses its targets."""
 
     def __init__(self, interceptor: Any = None) -> None:
-        self.clock, self.state, self.catalogue = ManualClock(NOON), MemoryState(), CATALOGUE
+        self.clock, self.state, self.catalogue = ManualClock(NOON), MemoryState(), CatalogueInForce(CATALOGUE)
         self.emitted: list[Event] = []
         self.store = MemoryStore(self.state, clock=self.clock, interceptor=interceptor)
         self.webhooks = self.make_administration(self.store)
-        self.replica = StoredTargets(self.store, lambda: self.catalogue, self.clock, self.emitted.append)
+        self.replica = StoredTargets(self.store, self.catalogue, self.clock, self.emitted.append)
 
     def make_administration(self, store: MemoryStore) -> WebhookAdministration:
         draw_bytes = Random(7).randbytes  # noqa: S311
-        keys = KeyAdministration(
-            store.api_keys, TokenDigester((SECRET,)), lambda: self.catalogue, self.clock, draw_bytes
-        )
+        keys = KeyAdministration(store.api_keys, TokenDigester((SECRET,)), self.catalogue.get, self.clock, draw_bytes)
         return WebhookAdministration(
             store=store,
             keys=keys,
-            catalogue=lambda: self.catalogue,
+            catalogue=self.catalogue.get,
             wall_clock=self.clock,
             draw_bytes=draw_bytes,
             emit=self.emitted.append,
@@ -87,7 +85,7 @@ class TargetWorld:
     async def list_secrets(self, name: str = "orders", team: str = "acme") -> list[str]:
         """Lists the secrets with which the other replica signs after its next refresh."""
         await self.replica.refresh()
-        return [secret.reveal() for secret in self.replica.get_catalogue().get_webhook_targets(team)[name].secrets]
+        return [secret.reveal() for secret in self.catalogue.get().get_webhook_targets(team)[name].secrets]
 
 
 async def open_target_world(interceptor: Any = None) -> TargetWorld:

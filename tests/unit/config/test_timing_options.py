@@ -58,7 +58,7 @@ def make_gateway(folder: Path) -> Gateway:
     return Gateway(
         settings,
         lambda on_reload: ConfigReloader(settings.config, secrets, ADAPTERS, on_reload),
-        lambda catalogue: catalogue,
+        lambda catalogue, logs: catalogue,
         timing=TEST_TIMING,
     )
 

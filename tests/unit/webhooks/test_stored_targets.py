@@ -160,7 +160,7 @@ async def test_replica_that_does_not_have_the_target_yet_gives_no_webhook_up() -
     await asyncio.sleep(3.0)
     await first.stop()
     second = await world.start_replica()
-    assert second.stored_targets.get_catalogue().get_webhook_targets(TEAM) == {}
+    assert second.catalogue.get().get_webhook_targets(TEAM) == {}
     await asyncio.sleep(10.0)
     [record] = world.list_records()
     assert record.status is DeliveryStatus.DELIVERED

@@ -9,7 +9,7 @@ from typing import Any
 
 from msgspec import Struct
 
-from gateway.catalogue import Catalogue
+from gateway.catalogue import Catalogue, CatalogueInForce
 from gateway.config.schema import PoliciesFile, ReloadConfig, TeamConfig
 from gateway.config.value_types import Secret, SecretRef, TargetName, WebhookUrl
 from gateway.config.webhook_schema import WebhooksConfig, WebhookTargetConfig
@@ -192,11 +192,12 @@ class WebhookReplica:
             crash.replica = self
         self._open_request_count = 0
         self._supervisor = TaskSupervisor(world.on_event, asyncio.get_running_loop().time)
-        self.stored_targets = StoredTargets(self.store, world.get_catalogue, world.now, world.on_event)
+        self.catalogue = CatalogueInForce(world.get_catalogue())
+        self.stored_targets = StoredTargets(self.store, self.catalogue, world.now, world.on_event)
         self.context = WebhookContext(
             store=self.store,
             client=self,  # type: ignore[arg-type]
-            catalogue=self.stored_targets.get_catalogue,
+            catalogue=self._get_catalogue,
             emit=world.on_event,
             wall_clock=world.now,
             draw_random=world.random.random,
@@ -205,6 +206,10 @@ class WebhookReplica:
             load_job_body=world.load_job_body,
         )
         self.sender = WebhookSender(self.context)
+
+    def _get_catalogue(self) -> Catalogue:
+        self.catalogue.set_configured(self._world.get_catalogue())
+        return self.catalogue.get()
 
     async def start(self) -> None:
         await self.store.open()
