@@ -66,7 +66,8 @@ def gateway_and_store(
 
 
 @pytest.fixture(autouse=True)
-def empty_receivers(site: PublicSite, receiver: WebhookReceiver) -> None:
+def empty_receivers(flow: OrderFlow, site: PublicSite, receiver: WebhookReceiver) -> None:
+    wait_until(lambda: not list_deliveries(flow, status="pending"), "the webhooks of earlier tests have ended")
     site.webhooks.clear()
     receiver.webhooks.clear()
     receiver.statuses.clear()
