@@ -19,7 +19,7 @@ from gateway.engine.moderation_events import ModerationAnswered
 from gateway.engine.seller_text_redaction import redact_seller_text
 from gateway.large_body_thread import BodyThread
 
-MAX_REASON_CHARACTERS, MAX_RAW_REASON_CHARACTERS = 200, 1_000
+MAX_REASON_CHARACTERS = 200
 # Hashing and encoding this much takes about a millisecond.
 MAX_INLINE_BYTES = 512 << 10
 _ID_DIGITS = 32
@@ -150,7 +150,7 @@ def _select_verdict(hook: ModerationHook, answer: HookAnswer) -> HookVerdict:
 
 def _redact_reason(reason: str, prompt: str) -> str:
     """Returns the reason without the prompt's words: it becomes a part of errors, which clients log."""
-    text = redact_seller_text(reason[:MAX_RAW_REASON_CHARACTERS], prompt, is_refusal=True)
+    text = redact_seller_text(reason, prompt, is_refusal=True)
     return text[:MAX_REASON_CHARACTERS].rstrip()
 
 

@@ -8,9 +8,14 @@ import re
 import unicodedata
 from collections.abc import Iterable, Iterator
 
-from gateway.config.redaction import REDACTED, redact
+from gateway.config.redaction import REDACTED
+from gateway.engine.credential_redaction import redact_credentials
 
 MAX_TEXT_CHARACTERS = 500
+# The rest is not read: a redacted text is rarely shorter than a quarter.
+MAX_RAW_CHARACTERS = 2_000
+# Services quote each other, so that a text may be escaped a few times. One that is escaped more often is hidden.
+MAX_ESCAPES = 4
 # A run that the text has in common with the prompt, or with an API key, is redacted from this length on.
 MIN_PROMPT_RUN, MIN_SECRET_RUN = 12, 8
 # Shorter words say little, and are part of every message.
@@ -18,29 +23,12 @@ MIN_WORD_CHARACTERS = 4
 # Contains no letter or digit, so that it cannot be a word of the prompt.
 PROMPT_REDACTED = "[…]"
 
-_URL = re.compile(r"\w[\w+.-]*:(?://|\\/\\/)\S*|data:\S*|www\.\S+", re.IGNORECASE)
-# A name with a port or a path is a host, whatever its last part is. Without them it may be the name of a field.
-_HOST = re.compile(
-    r"(?<![^\s@])[^\s@]+@\S+\.\S+"
-    r"|(?<![\w.-])(?:[a-z0-9-]+\.)+(?:com|net|org|io|ai|dev|app|cloud|co|example|internal|local)\b\S*"
-    r"|(?<![\w.-])(?:(?:[a-z0-9-]+\.)+[a-z]{2,}|localhost)(?::\d+\b|/)\S*"
-    r"|(?<![\w:/])//\S+"
-    r"|(?<![\w.])(?:\d{1,3}\.){3}\d{1,3}\b\S*"
-    r"|(?<![\w:])\[?(?=[0-9a-f:]*\d)(?=[0-9a-f:]*::|(?:[0-9a-f]{1,4}:){7})[0-9a-f]{1,4}(?::{1,2}[0-9a-f]{1,4})+\S*",
-    re.IGNORECASE,
-)
-# The value of a credential header may have several words, so everything after its name is redacted.
-_HEADER = re.compile(
-    r"(?<![\w-])(?:(?:proxy-)?authorization|(?:set-)?cookie)[\"']?\s*[:=].*"
-    r"|(?<![\w-])(?:x-[a-z0-9-]+|idempotency-key|user-agent|content-type|request-id)[\"']?\s*[:=]\s*\S+"
-    r"|\b(?:bearer|basic)\s+\S{8,}",
-    re.IGNORECASE,
-)
-_NAMED_SECRET = re.compile(
-    r"\b(?:api[ _-]?key|token|secret|password|signature|sig)[\"']?\s*[:=]\s*[\"']?(?=\S*\d)\S{6,}", re.IGNORECASE
-)
 _PERCENT_ESCAPES = re.compile(r"(?:%[0-9a-f]{2})+", re.IGNORECASE)
-_UNICODE_ESCAPE = re.compile(r"\\u([0-9a-f]{4})", re.IGNORECASE)
+_CODE_ESCAPE = re.compile(r"(?:\\|%)u\{?([0-9a-f]{4})\}?|\\x([0-9a-f]{2})", re.IGNORECASE)
+# Becomes a space at the end.
+_ESCAPED_SPACE = "␣"
+# Letters, digits and marks of ASCII in the width of Chinese characters.
+_FULL_WIDTH = {ord("！") + offset: ord("!") + offset for offset in range(ord("~") - ord("!") + 1)}
 _CHARACTER_ESCAPE = re.compile(r"\\([nrtbf\"'/\\])")
 _WORD = re.compile(r"[^\W_]+")
 _QUOTATIONS = tuple(
@@ -59,34 +47,54 @@ def redact_seller_text(text: str, prompt: str, secrets: Iterable[str] = (), *, i
     No URL, no long run of a secret or of the prompt, and no quotation of the prompt is left. If the text refuses the
     content, no word of the prompt with four or more characters is left, since such a text is about these words.
     """
-    text = _redact_credentials(_unescape(_redact_credentials(_flatten(text))))
+    unescaped = _unescape(_cut(_flatten(text)))
+    if unescaped is None:
+        return REDACTED
+    text = _flatten(redact_credentials(unescaped).replace(_ESCAPED_SPACE, " "))
     for secret in secrets:
         text = _redact_runs(text, [secret], MIN_SECRET_RUN, REDACTED)
     return _redact_prompt(text, prompt, is_refusal)[:MAX_TEXT_CHARACTERS]
 
 
-def _redact_credentials(text: str) -> str:
-    for pattern in (_URL, _HEADER, _NAMED_SECRET, _HOST):
-        text = pattern.sub(REDACTED, text)
-    return redact(text)
+def _cut(text: str) -> str:
+    """Returns at most MAX_RAW_CHARACTERS, without the word that is cut: a part of a key is not recognised."""
+    return text if len(text) <= MAX_RAW_CHARACTERS else text[: text.rfind(" ", 0, MAX_RAW_CHARACTERS + 1) + 1].rstrip()
 
 
 def _flatten(text: str) -> str:
-    """Returns the text on one line: printable characters, single spaces."""
-    return " ".join("".join(character if character.isprintable() else " " for character in text).split())
+    """Returns the text on one line: printable characters, single spaces, nothing invisible inside a word."""
+    return " ".join(_replace_unprintable(text, " ").split())
 
 
-def _unescape(text: str) -> str:
-    """Undoes the escapes of HTML, JSON and URLs: a text may contain the escaped text of another service."""
+def _replace_unprintable(text: str, replacement: str) -> str:
+    text = "".join(character for character in text if unicodedata.category(character) != "Cf").translate(_FULL_WIDTH)
+    return "".join(character if character.isprintable() else replacement for character in text)
+
+
+def _unescape(text: str) -> str | None:
+    """Undoes escapes of HTML, JSON and URLs: a text may contain the escaped text of another service, and that one, too.
+
+    An escaped space becomes a mark, since it does not end a URL or a key. None: it is escaped too often.
+    """
+    for _ in range(MAX_ESCAPES):
+        unescaped = _unescape_once(text)
+        if unescaped == text:
+            return text
+        text = unescaped
+    return text if _unescape_once(text) == text else None
+
+
+def _unescape_once(text: str) -> str:
     text = _PERCENT_ESCAPES.sub(_decode_percent_escapes, html.unescape(text))
-    text = _UNICODE_ESCAPE.sub(lambda escape: chr(int(escape[1], 16)), text)
+    text = _CODE_ESCAPE.sub(lambda escape: chr(int(escape[1] or escape[2], 16)).replace(" ", _ESCAPED_SPACE), text)
     # Joins the two halves of characters that JSON escapes as a pair.
     text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    return _flatten(_CHARACTER_ESCAPE.sub(lambda escape: " " if escape[1] in "nrtbf" else escape[1], text))
+    text = _CHARACTER_ESCAPE.sub(lambda escape: _ESCAPED_SPACE if escape[1] in "nrtbf" else escape[1], text)
+    return _replace_unprintable(text, _ESCAPED_SPACE)
 
 
 def _decode_percent_escapes(escapes: re.Match[str]) -> str:
-    return bytes.fromhex(escapes[0].replace("%", "")).decode(errors="replace")
+    return bytes.fromhex(escapes[0].replace("%", "")).decode(errors="replace").replace(" ", _ESCAPED_SPACE)
 
 
 # --- the prompt
@@ -97,7 +105,8 @@ def _redact_prompt(text: str, prompt: str, is_refusal: bool) -> str:
 
     Ends: each round removes letters or digits, or shortens the text.
     """
-    sources = list(dict.fromkeys((_flatten(prompt), _unescape(prompt))))
+    unescaped = (_unescape(prompt) or prompt).replace(_ESCAPED_SPACE, " ")
+    sources = list(dict.fromkeys((_flatten(prompt), _flatten(unescaped))))
     words = _list_private_words(sources, is_refusal)
     while True:
         redacted = _redact_runs(text, sources, MIN_PROMPT_RUN, PROMPT_REDACTED)

@@ -165,6 +165,35 @@ def test_reason_is_short_and_does_not_repeat_the_prompt(server: ModerationServer
     assert not re.search(r"lighthouse|rules\.example|\n", decision.reason)
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "https:\\/\\/files.example\\/hunter2",
+        "https%253A%252F%252Ffiles%252Fhunter2",
+        "http:/hunter2",
+        "auth: Token hunter2",
+        "X_API_KEY=hunter2",
+        "x-api-key hunter2",
+        "password is hunter2",
+        # The limit of what is read must not cut a key in two.
+        f"https://{'x' * 1_985} hunter2",
+        "word " * 399 + "hunter2",
+    ],
+)
+@pytest.mark.parametrize("question", [REQUEST, IMAGE])
+def test_reason_has_no_address_and_no_credential(server: ModerationServer, text: str, question: Any) -> None:
+    server.reply_to = lambda _: refuse(text)
+    asker = Asker(server.url)
+    if question is REQUEST:
+        with pytest.raises(RequestRefused) as refusal:
+            asker.ask(question)
+        reason = refusal.value.reason
+    else:
+        reason = asker.ask(question).reason
+    assert "hunt" not in reason
+    assert len(reason) <= 200
+
+
 @pytest.mark.parametrize("fail", ["open", "closed"])
 @pytest.mark.parametrize("name", INVALID_REPLIES)
 def test_invalid_answer_is_decided_by_the_configuration(server: ModerationServer, name: str, fail: str) -> None:
