@@ -22,7 +22,7 @@ from gateway.components import (
     configure_accounts,
     list_administration_tasks,
 )
-from gateway.config.reloader import ConfigReloader, ReloadResult
+from gateway.config.reloader import WHY_NOT_APPLIED, ConfigReloader, ReloadResult
 from gateway.config.timing_options import configure_timing, reload_timing
 from gateway.config.yaml_nodes import Problem
 from gateway.engine.account_checker import AccountChecker
@@ -142,6 +142,8 @@ class Gateway:
         self.emit(ConfigReloaded(applied=reload.is_applied, config=config_hash, problems=len(problems)))
         for problem in problems:
             self.logs.log("error", "configuration rejected", problem=str(problem))
+        for reference in reload.unapplied_secrets:
+            self.logs.log("error", "changed secret not applied", secret=reference, reason=WHY_NOT_APPLIED)
         self.log_config_warnings()
         if reload.is_applied:
             configured = configure_timing(self._default_timing, self.reloader.current.gateway.timing)
@@ -329,8 +331,7 @@ class Gateway:
             self.emit(make_error_event(error))
 
     async def drain(self) -> None:
-        """Shuts down gracefully: is not ready any more, claims no jobs, lets running jobs finish, and hands over the
-        rest."""
+        """Shuts down gracefully: is not ready, claims no jobs, lets running jobs finish, and hands over the rest."""
         self.is_draining = True
         if self.components is not None:
             # First, so that batches create no more jobs.

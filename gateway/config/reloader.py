@@ -19,14 +19,19 @@ from providers.adapter import Adapter
 
 # Files must be unchanged for this long, so that a change of several files is read as a whole.
 SETTLE_SECONDS = 0.1
+WHY_NOT_APPLIED = "The configuration is invalid, so the previous secret stays active. Correct the problems"
 UNEXPECTED_ERROR = "Internal error while reading the configuration. The previous configuration stays active"
 
 
 class ReloadResult(Struct, frozen=True):
-    """Result of a reload. Without a catalogue the previous one stays active."""
+    """Result of a reload. Without a catalogue the previous one stays active.
+
+    `unapplied_secrets`: secrets of the active configuration that changed since, and are not applied either.
+    """
 
     resolved: ResolvedConfig
     previous_hash: str
+    unapplied_secrets: tuple[SecretRef, ...] = ()
 
     @property
     def is_applied(self) -> bool:
@@ -45,12 +50,14 @@ class ConfigReloader:
     ) -> None:
         self.folder, self._secrets, self._adapters, self._on_reload = folder, secrets, adapters, on_reload
         self._reload_requested = asyncio.Event()
-        # The secrets that the last configuration refers to.
+        # The secrets that the active configuration refers to, and those that the last read files refer to, too.
+        self._active_secrets: dict[SecretRef, Secret | None] = {}
         self._last_secrets: dict[SecretRef, Secret | None] = {}
         self._last_files = read_folder(folder)
         first = self._resolve_files(self._last_files)
         if first.catalogue is None:
             raise ConfigError(first)
+        self._active_secrets = self._last_secrets
         self.current: Catalogue = first.catalogue
         self.last_result = ReloadResult(first, "")
 
@@ -89,7 +96,8 @@ class ConfigReloader:
             return
         self._last_files = files or self._last_files
         problem = Problem(SourceLocation(str(self.folder), 1), message)
-        self.last_result = ReloadResult(ResolvedConfig(None, (problem,), ()), self.current.hash)
+        resolved = ResolvedConfig(None, (problem,), ())
+        self.last_result = ReloadResult(resolved, self.current.hash, self._list_unapplied_secrets())
         self._notify_listener()
 
     def _notify_listener(self) -> None:
@@ -121,19 +129,32 @@ class ConfigReloader:
         if resolved.catalogue is not None:
             now = time.monotonic()
             self.current = await asyncio.to_thread(carry_over_draining, resolved.catalogue, current, now)
-        self.last_result = ReloadResult(resolved, current.hash)
+            self._active_secrets = self._last_secrets
+        self.last_result = ReloadResult(resolved, current.hash, self._list_unapplied_secrets())
         self._notify_listener()
         return self.last_result
 
+    def _list_unapplied_secrets(self) -> tuple[SecretRef, ...]:
+        last = self._last_secrets
+        return tuple(
+            reference for reference, secret in self._active_secrets.items() if last.get(reference, secret) != secret
+        )
+
     def _resolve_files(self, files: ConfigFiles) -> ResolvedConfig:
-        """Resolves the files, and notes the secrets that they refer to."""
-        secrets = self._last_secrets = dict[SecretRef, Secret | None]()
+        """Resolves the files, and notes the secrets that they refer to.
+
+        Invalid files may not be resolved as far as their secrets, so those of the active configuration stay watched.
+        """
+        secrets: dict[SecretRef, Secret | None] = {}
 
         def find_secret(reference: SecretRef) -> Secret | None:
             secrets[reference] = self._secrets(reference)
             return secrets[reference]
 
-        return resolve_files(load_files(files), find_secret, self._adapters)
+        self._last_secrets = {reference: self._secrets(reference) for reference in self._active_secrets}
+        resolved = resolve_files(load_files(files), find_secret, self._adapters)
+        self._last_secrets = secrets if resolved.catalogue is not None else self._last_secrets | secrets
+        return resolved
 
 
 class ConfigError(Exception):

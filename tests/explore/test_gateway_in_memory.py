@@ -2,6 +2,8 @@
 
 import asyncio
 import base64
+import json
+import re
 from pathlib import Path
 from random import Random
 
@@ -10,6 +12,7 @@ import pytest
 
 from gateway.assets.storage import ImageStorage
 from gateway.components import Factories
+from gateway.config.catalogue_builder import SecretLookup
 from gateway.config.reloader import ConfigReloader
 from gateway.config.schema import DEFAULT_ADMIN_KEYS
 from gateway.config.value_types import Secret, SecretRef
@@ -33,12 +36,13 @@ def find_secret(reference: SecretRef) -> Secret | None:
     return None if reference in DEFAULT_ADMIN_KEYS else Secret(CALLBACK_SECRET)
 
 
-async def order_image(folder: Path) -> tuple[httpx.Response, MemoryState, ScriptedSellers]:
-    loop, state = asyncio.get_running_loop(), MemoryState()
-    sellers, images = ScriptedSellers(Random(1), Story(loop.time), is_calm=True), MemoryBackend()
-    gateway = Gateway(
+def build_gateway(
+    folder: Path, state: MemoryState, sellers: ScriptedSellers, secrets: SecretLookup = find_secret
+) -> Gateway:
+    loop, images = asyncio.get_running_loop(), MemoryBackend()
+    return Gateway(
         load_settings(ENVIRON, config=folder, data=folder / "data"),
-        lambda on_reload: ConfigReloader(folder, find_secret, EXPLORED_ADAPTERS, on_reload),
+        lambda on_reload: ConfigReloader(folder, secrets, EXPLORED_ADAPTERS, on_reload),
         lambda catalogue, logs: catalogue,
         Factories(
             make_store=lambda options: MemoryStore(state, clock=options.wall_clock),
@@ -48,6 +52,15 @@ async def order_image(folder: Path) -> tuple[httpx.Response, MemoryState, Script
             monotonic=loop.time,
         ),
     )
+
+
+def make_sellers() -> ScriptedSellers:
+    return ScriptedSellers(Random(1), Story(asyncio.get_running_loop().time), is_calm=True)
+
+
+async def order_image(folder: Path) -> tuple[httpx.Response, MemoryState, ScriptedSellers]:
+    state, sellers = MemoryState(), make_sellers()
+    gateway = build_gateway(folder, state, sellers)
     transport = httpx.ASGITransport(gateway.app)
     headers = {"authorization": f"Bearer {CALLBACK_SECRET}"}
     async with (
@@ -72,3 +85,31 @@ def test_gateway_of_factories_serves_a_request_in_memory(tmp_path: Path) -> None
     [job] = [stored.job for stored in state.jobs.values()]
     assert response.headers["x-igw-job-id"] == job.id
     assert not (tmp_path / "data").exists()
+
+
+async def change_secret_of_invalid_configuration(folder: Path) -> None:
+    changed: set[SecretRef] = set()
+
+    def find_changed_secret(reference: SecretRef) -> Secret | None:
+        return Secret("changed") if reference in changed else find_secret(reference)
+
+    gateway = build_gateway(folder, MemoryState(), make_sellers(), find_changed_secret)
+    (folder / "teams.yaml").write_text("teams: [\n")
+    await gateway.reloader.reload()
+    changed.add(SecretRef("env:CHANGED"))
+    await gateway.reloader.reload()
+    gateway.logs.close()
+
+
+def test_log_names_changed_secret_that_is_not_applied(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_config(tmp_path)
+    accounts = tmp_path / "accounts.yaml"
+    reference = re.search(r"env:\w+", accounts.read_text())
+    assert reference is not None
+    accounts.write_text(accounts.read_text().replace(reference[0], "env:CHANGED", 1))
+    run_in_virtual_time(change_secret_of_invalid_configuration(tmp_path))
+    lines = [json.loads(line) for line in capsys.readouterr().err.splitlines() if line.startswith("{")]
+    assert [line["event"] for line in lines if "configuration" in line["event"]] == ["configuration rejected"] * 2
+    [line] = [line for line in lines if line["event"] == "changed secret not applied"]
+    assert (line["level"], line["secret"]) == ("error", "env:CHANGED")
+    assert "Correct the problems" in line["reason"]

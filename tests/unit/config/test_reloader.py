@@ -13,7 +13,6 @@ from gateway.config.catalogue_builder import secrets_from_env
 from gateway.config.config_file_reader import ConfigFiles, read_folder
 from gateway.config.loader import LoadedFiles, load_files
 from gateway.config.reloader import UNEXPECTED_ERROR, ConfigError, ConfigReloader, ReloadResult
-from gateway.config.value_types import Secret, sha256_hex
 from providers import ADAPTERS
 from tests.harness.wait import wait_until_async
 from tests.unit.config.reloader_helpers import (
@@ -260,53 +259,6 @@ async def test_reload_requested_during_a_reload_is_not_lost(tmp_path: Path, monk
         reloader.request_reload()
         await wait_until_async(lambda: len(reloads) == 2, "two reloads are reported")
         assert plan_sample_request(reloader.current).ranked[0].quote.total == 50_000
-
-
-def write_secret_files(folder: Path, **secrets: str) -> None:
-    """Writes a configuration that refers to these secret files."""
-    for name, secret in secrets.items():
-        (folder / name).write_text(secret)
-    accounts = SAMPLE_FILES["accounts.yaml"].replace("env:RUNAPI_KEY", f"file:{folder}/account")
-    teams = SAMPLE_FILES["teams.yaml"] + f"    keys: [file:{folder}/team]\n"
-    write_config(folder / "config", SAMPLE_FILES | {"accounts.yaml": accounts, "teams.yaml": teams})
-
-
-async def test_rotated_secret_file_is_applied(tmp_path: Path) -> None:
-    reloads: list[ReloadResult] = []
-    write_secret_files(tmp_path, account="old", team="old team")
-    async with run_reloader(tmp_path / "config", reloads) as reloader:
-        first_hash = reloader.current.hash
-        (tmp_path / "account").write_text("new")
-        await wait_until_async(
-            lambda: reloader.current.accounts["runapi"].api_key == Secret("new"), "the new key is in force"
-        )
-        (tmp_path / "next").write_text("new team")
-        (tmp_path / "next").replace(tmp_path / "team")
-        await wait_until_async(
-            lambda: (
-                [(digest, key.team) for digest, key in reloader.current.configured_keys.items()]
-                == [(sha256_hex("new team"), "design")]
-            ),
-            "the team's new key is in force",
-        )
-        assert reloader.current.hash == first_hash
-        await asyncio.sleep(0.3)
-        assert len(reloads) == 2, "unchanged secrets are not reloaded"
-
-
-async def test_deleted_secret_file_disables_its_account_until_it_is_back(tmp_path: Path) -> None:
-    reloads: list[ReloadResult] = []
-    write_secret_files(tmp_path, account="key", team="team key")
-    async with run_reloader(tmp_path / "config", reloads) as reloader:
-        (tmp_path / "account").unlink()
-        await wait_until_async(lambda: reloads, "a reload is reported")
-        assert reloader.current.accounts["runapi"].api_key is None
-        assert [warning.message for warning in reloads[0].resolved.warnings] == [
-            f"file:{tmp_path}/account not found: the account is disabled"
-        ]
-        (tmp_path / "account").write_text("key")
-        await wait_until_async(lambda: len(reloads) == 2, "two reloads are reported")
-        assert reloader.current.accounts["runapi"].api_key == Secret("key")
 
 
 async def test_watch_can_be_disabled_by_a_reload(tmp_path: Path) -> None:
