@@ -75,7 +75,7 @@ class WebhookSender:
         await self._gather(self._hand_over(delivery) for delivery in claimed)
         page = await self._records.list_due(RecordKind.DELIVERY, PAGE_RECORDS)
         waiting = await self._clear_page(list(self._decode_page(page)))
-        # Those behind may be of other teams and hosts. Without progress, the same page would be read at once again.
+        # Those behind may be of other teams and targets. Without progress, the same page would be read at once again.
         is_more_behind = len(claimed) == MAX_HANDED_OVER or len(page) == PAGE_RECORDS > len(waiting)
         are_waiting = await self._start_attempts(waiting, 0.0 if is_more_behind else timing.interval_seconds)
         return are_waiting or len(page) == PAGE_RECORDS or is_more_behind
@@ -89,8 +89,8 @@ class WebhookSender:
                 self._report(error)
 
     async def _clear_page(self, page: Sequence[WebhookRecord]) -> list[WebhookRecord]:
-        """Returns the webhooks to send within the interval. A webhook whose host or team is busy for longer is put off,
-        so that it does not stand before those of others; the record of an old one is deleted."""
+        """Returns the webhooks to send within the interval. A webhook whose target or team is busy for longer is put
+        off, so that it does not stand before those of others; the record of an old one is deleted."""
         timing, queue = self._context.timing, Counter[Group]()
         soon, steps = list[WebhookRecord](), list[Awaitable[object]]()
         now = self._context.wall_clock()
@@ -201,7 +201,7 @@ class WebhookSender:
         attempt = await make_attempt(self._context, claimed)
         if attempt.outcome not in OWN_OUTCOMES:
             has_failed = attempt.outcome is not WebhookOutcome.DELIVERED
-            self._slots.record_attempt(record.host, attempt.seconds, has_failed=has_failed)
+            self._slots.record_attempt(record, attempt.seconds, has_failed=has_failed)
         self._emit(await self._record_attempt(claimed, attempt), attempt)
 
     async def _record_attempt(self, record: WebhookRecord, attempt: WebhookAttempt) -> WebhookRecord:

@@ -7,7 +7,7 @@ from msgspec.structs import replace
 
 from gateway.store.base import ClaimedDelivery, Store
 from gateway.store.team_records import MAX_PAGE_RECORDS, RecordKind
-from gateway.webhooks.send_slots import MAX_HOST_SENDS
+from gateway.webhooks.send_slots import MAX_TARGET_SENDS
 from gateway.webhooks.webhook_records import DeliveryStatus, WebhookRecord, decode_delivery
 from tests.chaos.chaos_config import replace_text
 from tests.chaos.store_setups import StoreSetup
@@ -52,7 +52,7 @@ def test_webhooks_survive_kills_between_commit_and_delivery(store_setup: StoreSe
     assert {record.status for record in records} == {DeliveryStatus.DELIVERED}
     print(f"{crashes} crashes, {accepted.total() - JOB_COUNT} duplicates")
     assert crashes >= MIN_CRASHES
-    assert accepted.total() - JOB_COUNT <= crashes * MAX_HOST_SENDS
+    assert accepted.total() - JOB_COUNT <= crashes * MAX_TARGET_SENDS
     for webhook in receiver.webhooks:
         verify_webhook(webhook)
 

@@ -1,16 +1,16 @@
-"""The slots in which webhooks are sent: each host, each team, and the failing hosts together, have a share."""
+"""The slots in which webhooks are sent: each target, each team, and the failing targets together, have a share."""
 
 from collections import Counter
 
 import pytest
 
 from gateway.webhooks.send_slots import (
-    MAX_FAILING_HOST_SENDS,
     MAX_FAILING_SENDS,
+    MAX_FAILING_TARGET_SENDS,
     MAX_FAILING_TEAM_SENDS,
-    MAX_HOST_SENDS,
-    MAX_KNOWN_HOSTS,
+    MAX_KNOWN_TARGETS,
     MAX_SENDS,
+    MAX_TARGET_SENDS,
     MAX_TEAM_SENDS,
     Group,
     SendSlots,
@@ -18,9 +18,16 @@ from gateway.webhooks.send_slots import (
 from gateway.webhooks.webhook_records import WebhookRecord, make_delivery_id
 
 
-def make_record(host: str, team: str = "acme", tries: int = 0) -> WebhookRecord:
-    delivery_id = make_delivery_id("job_1-completed", "")
-    return WebhookRecord(id=delivery_id, team=team, created_at=1.0, event="job.completed", host=host, tries=tries)
+def make_record(host: str, team: str = "acme", tries: int = 0, target: str = "") -> WebhookRecord:
+    return WebhookRecord(
+        id=make_delivery_id("job_1-completed", target),
+        team=team,
+        created_at=1.0,
+        event="job.completed",
+        host=host,
+        tries=tries,
+        target=target,
+    )
 
 
 def count_acquired(slots: SendSlots, host: str, team: str = "acme", count: int = 100) -> int:
@@ -29,18 +36,28 @@ def count_acquired(slots: SendSlots, host: str, team: str = "acme", count: int =
 
 def test_failing_host_has_fewer_slots_than_a_healthy_one() -> None:
     slots = SendSlots()
-    assert count_acquired(slots, "healthy") == MAX_HOST_SENDS
-    slots.record_attempt("dead", 10.0, has_failed=True)
-    assert count_acquired(slots, "dead") == MAX_FAILING_HOST_SENDS
-    slots.record_attempt("dead", 0.1, has_failed=False)
-    assert count_acquired(slots, "dead") == MAX_HOST_SENDS - MAX_FAILING_HOST_SENDS
+    assert count_acquired(slots, "healthy") == MAX_TARGET_SENDS
+    slots.record_attempt(make_record("dead"), 10.0, has_failed=True)
+    assert count_acquired(slots, "dead") == MAX_FAILING_TARGET_SENDS
+    slots.record_attempt(make_record("dead"), 0.1, has_failed=False)
+    assert count_acquired(slots, "dead") == MAX_TARGET_SENDS - MAX_FAILING_TARGET_SENDS
+
+
+def test_targets_on_one_host_have_their_own_slots() -> None:
+    slots = SendSlots()
+    dead, healthy = make_record("127.0.0.1", target="dead"), make_record("127.0.0.1", target="healthy")
+    slots.record_attempt(dead, 10.0, has_failed=True)
+    assert sum(bool(slots.try_acquire(dead)) for _ in range(9)) == MAX_FAILING_TARGET_SENDS
+    assert sum(bool(slots.try_acquire(healthy)) for _ in range(9)) == MAX_TARGET_SENDS
+    queue = Counter[Group]()
+    assert [slots.estimate_wait(record, queue) for record in (dead, dead, healthy)] == [0.0, pytest.approx(1.57), 0.0]
 
 
 def test_unknown_host_of_a_failed_webhook_counts_as_failing() -> None:
     slots = SendSlots()
     acquired = [slots.try_acquire(make_record("unknown", tries=1)) for _ in range(3)]
-    assert [bool(groups) for groups in acquired] == [True] * MAX_FAILING_HOST_SENDS + [False]
-    slots.record_attempt("unknown", 0.1, has_failed=False)
+    assert [bool(groups) for groups in acquired] == [True] * MAX_FAILING_TARGET_SENDS + [False]
+    slots.record_attempt(make_record("unknown"), 0.1, has_failed=False)
     assert slots.try_acquire(make_record("unknown", tries=1))
 
 
@@ -49,34 +66,34 @@ def test_process_has_a_total_of_slots() -> None:
     assert sum(count_acquired(slots, f"host-{number}", f"team-{number}") for number in range(100)) == MAX_SENDS
     first = make_record("host-0", "team-0")
     assert not slots.try_acquire(first)
-    slots.release((("all", ""), ("team", "team-0"), ("host", "host-0")))
+    slots.release((("all", ""), ("team", "team-0"), ("target", "team-0 //host-0")))
     assert slots.try_acquire(first)
 
 
 def test_team_leaves_slots_to_others() -> None:
     slots = SendSlots()
     assert sum(count_acquired(slots, f"host-{number}") for number in range(100)) == MAX_TEAM_SENDS
-    assert count_acquired(slots, "host-0", "other") == 0, "the host is busy for all teams"
-    assert count_acquired(slots, "another", "other") == MAX_HOST_SENDS
+    assert count_acquired(slots, "host-0", "other") == MAX_TARGET_SENDS, "each team has its own slots of a host"
 
 
 def test_failing_hosts_leave_slots_to_healthy_ones() -> None:
     slots = SendSlots()
     for number in range(100):
-        slots.record_attempt(f"dead-{number}", 10.0, has_failed=True)
+        team = "acme" if number < 50 else f"team-{number}"
+        slots.record_attempt(make_record(f"dead-{number}", team), 10.0, has_failed=True)
     assert sum(count_acquired(slots, f"dead-{number}") for number in range(50)) == MAX_FAILING_TEAM_SENDS
     taken = sum(count_acquired(slots, f"dead-{number}", f"team-{number}") for number in range(50, 100))
     assert taken == MAX_FAILING_SENDS - MAX_FAILING_TEAM_SENDS
-    assert count_acquired(slots, "healthy") == MAX_HOST_SENDS
+    assert count_acquired(slots, "healthy") == MAX_TARGET_SENDS
 
 
 def test_released_slots_leave_nothing_behind() -> None:
     slots = SendSlots()
     for number in range(10):
-        slots.record_attempt(f"host-{number}", 1.0, has_failed=number % 2 == 0)
+        slots.record_attempt(make_record(f"host-{number}"), 1.0, has_failed=number % 2 == 0)
         groups = slots.try_acquire(make_record(f"host-{number}"))
         # Its outcome is recorded before its slot is released.
-        slots.record_attempt(f"host-{number}", 1.0, has_failed=number % 2 == 1)
+        slots.record_attempt(make_record(f"host-{number}"), 1.0, has_failed=number % 2 == 1)
         slots.release(groups)
     assert slots._sends == {}
 
@@ -84,8 +101,8 @@ def test_released_slots_leave_nothing_behind() -> None:
 def test_wait_grows_with_the_duration_of_attempts() -> None:
     slots = SendSlots()
     for _ in range(50):
-        slots.record_attempt("dead", 10.0, has_failed=True)
-        slots.record_attempt("fast", 0.01, has_failed=False)
+        slots.record_attempt(make_record("dead"), 10.0, has_failed=True)
+        slots.record_attempt(make_record("fast"), 0.01, has_failed=False)
     queue = Counter[Group]()
     waits = {host: [slots.estimate_wait(make_record(host), queue) for _ in range(21)] for host in ("dead", "fast")}
     assert waits["dead"][-1] == pytest.approx(100.0, rel=0.1)
@@ -95,7 +112,7 @@ def test_wait_grows_with_the_duration_of_attempts() -> None:
 def test_wait_grows_with_the_webhooks_of_the_team() -> None:
     slots = SendSlots()
     for number in range(64):
-        slots.record_attempt(f"dead-{number}", 100.0, has_failed=True)
+        slots.record_attempt(make_record(f"dead-{number}"), 100.0, has_failed=True)
     queue = Counter[Group]()
     waits = [slots.estimate_wait(make_record(f"dead-{number}"), queue) for number in range(64)]
     assert waits == sorted(waits)
@@ -108,7 +125,7 @@ def test_wait_grows_with_the_webhooks_of_the_team() -> None:
 def test_idle_hosts_are_forgotten() -> None:
     slots = SendSlots()
     slots.try_acquire(make_record("busy"))
-    for number in range(3 * MAX_KNOWN_HOSTS):
-        slots.record_attempt(f"host-{number}", 1.0, has_failed=True)
-    assert len(slots._hosts) <= MAX_KNOWN_HOSTS
-    assert "busy" in slots._hosts
+    for number in range(3 * MAX_KNOWN_TARGETS):
+        slots.record_attempt(make_record(f"host-{number}"), 1.0, has_failed=True)
+    assert len(slots._targets) <= MAX_KNOWN_TARGETS
+    assert "acme //busy" in slots._targets
