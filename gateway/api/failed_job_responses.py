@@ -114,7 +114,7 @@ _CAUSES_BY_FAULT: dict[FaultKind | None, str] = {
     FaultKind.NO_IMAGES: "The seller reported success and delivered no image.",
     FaultKind.IMAGES_EXPIRED: "The seller made the images, but they could not be downloaded.",
     FaultKind.IMAGE_WITHHELD: "The moderation hook 'after' refused the images: change the prompt or the input images.",
-    FaultKind.IMAGE_UNMODERATED: "The moderation hook 'after' did not answer, so the images are withheld.",
+    FaultKind.IMAGE_UNMODERATED: "The moderation hook 'after' gave no valid answer, so the images are withheld.",
 }
 _CAUSES_BY_CHARGE = {
     ChargeStatus.NOT_CHARGED: "No seller could fulfil the order.",

@@ -195,7 +195,7 @@ async def _create_job(context: ApiContext, request: AnyJobRequest, command: Crea
         message = f"The moderation hook 'before' refused this request{reason}. Change the prompt or the images."
         raise ApiError(400, "moderation_blocked", message, error_type="image_generation_user_error") from None
     except ModerationUnavailable:
-        message = f"The moderation hook 'before' did not answer. Retry in {MODERATION_RETRY_SECONDS} seconds."
+        message = f"The moderation hook 'before' gave no valid answer. Retry in {MODERATION_RETRY_SECONDS} seconds."
         raise ApiError(503, "moderation_unavailable", message, retry_after=MODERATION_RETRY_SECONDS) from None
     except NoOfferAvailable as no_offer:
         raise _no_offer_error(no_offer) from None

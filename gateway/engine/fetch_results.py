@@ -40,7 +40,7 @@ class WithheldResult(Struct, frozen=True, kw_only=True):
     def note(self) -> str:
         """Says to the team why the image is withheld."""
         if self.fault is FaultKind.IMAGE_UNMODERATED:
-            return f"{self.fault}: image {self.index}: the moderation hook 'after' did not answer"
+            return f"{self.fault}: image {self.index}: the moderation hook 'after' gave no valid answer"
         reason = f": {self.decision.reason}" if self.decision.reason else ""
         return f"{self.fault}: image {self.index}: refused by the moderation hook 'after'{reason}"
 

@@ -183,7 +183,7 @@ def test_hook_that_does_not_answer_refuses_for_a_while(flow: OrderFlow, hooks: M
     assert (answer.status_code, error["code"]) == (503, "moderation_unavailable")
     assert (answer.headers["retry-after"], answer.headers["x-should-retry"]) == ("5", "true")
     assert error["message"] == (
-        "The moderation hook 'before' did not answer. Retry in 5 seconds. You were not charged."
+        "The moderation hook 'before' gave no valid answer. Retry in 5 seconds. You were not charged."
     )
     assert flow.sandbox.list_charges() == []
     hooks.reset()
