@@ -2,110 +2,157 @@
 
 import ast
 import inspect
+import re
 from collections.abc import Iterator
 
 import pytest
 
 from gateway.engine.engine_context import EngineContext
-from tests.explore.failpoints import (
-    DEPENDENCIES,
-    ENGINE_FOLDER,
-    get_effect,
-    iterate_functions,
-    iterate_own_nodes,
-    list_effect_methods,
-    list_failpoints,
-)
+from tests.explore.await_rules import ENGINE_COMPONENTS, WAITING_METHODS, AwaitRules
+from tests.explore.failpoints import DEPENDENCIES, ENGINE_FOLDER, list_effect_methods, list_failpoints
 
-# Parameters that the engine awaits: the operations of retry loops, whose failpoints are where they are passed, and
-# callables of the API, which only look at a connection.
-AWAITED_PARAMETERS = {
-    *("operation", "handler", "is_applied", "is_client_connected", "function", "periodic_function", "save_fact"),
-    "save_commit",
-}
-# Functions of asyncio that only wait for time, or for tasks of this process. Others may open a connection or a file.
-ASYNCIO_FUNCTIONS = {"gather", "shield", "sleep", "timeout", "wait"}
-WAITING_METHODS = {
-    *("wait", "receive", "post", "wait_for_change", "acquire", "process_once", "slot"),
-    # The adapter reads an answer that has arrived; an image that has arrived is converted.
-    *("parse_response", "convert_image", "stop", "close"),
-    # A question is encoded in a thread.
-    "_run_off_loop",
-    # A read before the job exists: a crash there loses nothing.
-    "load_raised_limits",
-}
+# Where the planted statements stand.
+PLANTED_MODULE = """
+from gateway.engine.seller_queries import poll_order
+from gateway.upstream.download import {function}
+from somewhere import helper
+
+class Worker:
+    async def run(self, context, client, process):
+        {statement}
+
+    async def continue_run(self): ...
+"""
 
 
-def list_engine_functions() -> set[str]:
-    return {
-        name.rpartition(".")[2]
-        for path in ENGINE_FOLDER.glob("*.py")
-        for name, function in iterate_functions(ast.parse(path.read_text()))
-        if isinstance(function, ast.AsyncFunctionDef)
-    }
-
-
-def iterate_awaits(tree: ast.AST) -> Iterator[tuple[str, ast.expr]]:
-    """Yields each awaited expression of a module, those of `async with` and `async for` included."""
-    for name, function in iterate_functions(tree):
-        for node in iterate_own_nodes(function):
-            if isinstance(node, ast.Await):
-                yield name, node.value
-            elif isinstance(node, ast.AsyncWith):
-                yield from ((name, item.context_expr) for item in node.items)
-            elif isinstance(node, ast.AsyncFor) or (isinstance(node, ast.comprehension) and node.is_async):
-                yield name, node.iter
-
-
-def list_unknown_awaits(source: str) -> list[str]:
-    """Lists the awaits of a module that are neither failpoints nor harmless."""
-    engine_functions = list_engine_functions()
-    return [
-        f"{name}: await {ast.unparse(expression)}"
-        for name, expression in iterate_awaits(ast.parse(source))
-        if not any(get_effect(node) for node in ast.walk(expression)) and not is_harmless(expression, engine_functions)
-    ]
-
-
-def is_harmless(expression: ast.expr, engine_functions: set[str]) -> bool:
-    """Returns whether the awaited call is one of the engine itself, or only waits for tasks of this process."""
-    if not isinstance(expression, ast.Call):
-        # A lock, an event or a task.
-        return isinstance(expression, ast.Name | ast.Attribute)
-    called = expression.func
-    if isinstance(called, ast.Name):
-        return called.id in engine_functions | AWAITED_PARAMETERS | WAITING_METHODS
-    if isinstance(called, ast.Attribute):
-        if isinstance(called.value, ast.Name) and called.value.id == "asyncio":
-            return called.attr in ASYNCIO_FUNCTIONS
-        return called.attr in engine_functions | WAITING_METHODS | AWAITED_PARAMETERS
-    return False
+def iterate_engine_modules() -> Iterator[tuple[str, str]]:
+    return ((path.stem, path.read_text()) for path in sorted(ENGINE_FOLDER.glob("*.py")))
 
 
 def test_each_await_of_engine_is_a_failpoint_or_harmless() -> None:
     unknown = [
-        f"{path.stem}.{unknown_await}"
-        for path in sorted(ENGINE_FOLDER.glob("*.py"))
-        for unknown_await in list_unknown_awaits(path.read_text())
+        f"{module}.{unknown_await}"
+        for module, source in iterate_engine_modules()
+        for unknown_await in AwaitRules(source).list_unknown_awaits()
     ]
     assert unknown == [], "add a failpoint: let the effect go through a dependency of the engine context"
 
 
+def test_engine_uses_no_asynchronous_function_of_other_packages() -> None:
+    """It might pass one on to its own functions, which await it."""
+    used = {
+        f"{module} -> {function}"
+        for module, source in iterate_engine_modules()
+        for function in AwaitRules(source).list_outside_functions()
+    }
+    assert used == set()
+
+
 @pytest.mark.parametrize(
-    ("statement", "is_known"),
+    "statement",
     [
-        ("await self.context.store.load_job(1)", True),
-        ("await asyncio.sleep(1)", True),
-        ("await self.other_store.load_job(1)", False),
-        ("await asyncio.to_thread(write_file)", False),
-        ("await asyncio.open_connection('seller.example', 443)", False),
-        ("async for _ in client.stream(): pass", False),
-        ("return [page async for page in client.stream()]", False),
-        ("async with client.stream(): pass", False),
+        "await context.store.load_job(1)",
+        "await self.context.store.load_job(1)",
+        "await asyncio.sleep(1)",
+        "await self.continue_run()",
+        "await poll_order(context)",
+        "await asyncio.gather(*(self.continue_run() for _ in range(2)))",
+        "await asyncio.gather(poll_order(context), context.store.load_job(1))",
+        "checks = [self.continue_run()]; await asyncio.gather(*checks)",
+        "await self._wake_event.wait()",
+        "await self._job_context.mailbox.post(1)",
+        "post = self._job_context.mailbox.post; await post(1)",
     ],
 )
-def test_new_effect_is_found(statement: str, is_known: bool) -> None:
-    assert bool(list_unknown_awaits(f"async def run(self):\n    {statement}")) is not is_known
+def test_known_await_is_accepted(statement: str) -> None:
+    assert AwaitRules(plant(statement)).list_unknown_awaits() == []
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "await self.other_store.load_job(1)",
+        "await asyncio.to_thread(write_file)",
+        "await asyncio.open_connection('seller.example', 443)",
+        "async for _ in client.stream(): pass",
+        "return [page async for page in client.stream()]",
+        "async with client.stream(): pass",
+        "async with self._client: pass",
+        "await client",
+        "await self._answer",
+        # A helper outside the engine, in any of the functions that run it.
+        "await helper()",
+        "await asyncio.gather(helper())",
+        "await asyncio.gather(*(helper() for _ in range(2)))",
+        "await asyncio.gather(self.continue_run(), helper())",
+        "await asyncio.gather(context.store.load_job(1), helper())",
+        "await asyncio.shield(helper())",
+        "await asyncio.wait([helper()])",
+        "await asyncio.wait({helper()})",
+        "await asyncio.wait_for(helper(), 1)",
+        "asyncio.create_task(helper())",
+        "checks = [helper()]; await asyncio.gather(*checks)",
+        "check = helper(); await check",
+        "check = helper; await check()",
+        "await helper(context.store.load_job(1))",
+        # Names of harmless methods, at other objects.
+        "await client.slot()",
+        "await process.wait()",
+        "await client.stop()",
+        "await client.close()",
+        "await client.post('https://seller.example')",
+        "await self._session.post('https://seller.example')",
+        "await self.post()",
+        "await client.acquire()",
+        "await client.send()",
+        "await self._webhook_client.send()",
+        "async with client.slot(): pass",
+        "await self._mailbox.deliver()",
+    ],
+)
+def test_new_effect_is_found(statement: str) -> None:
+    assert len(AwaitRules(plant(statement)).list_unknown_awaits()) == 1
+
+
+@pytest.mark.parametrize(
+    ("statement", "function"),
+    [
+        ("await self._retry_until_available(partial(fetch_page, 1))", "download as fetch_page"),
+        ("await self._retry_until_available(lambda: asyncio.to_thread(write_file))", "DownloadRequest"),
+    ],
+)
+def test_asynchronous_function_that_is_passed_on_is_found(statement: str, function: str) -> None:
+    assert AwaitRules(plant(statement, function)).list_outside_functions()
+
+
+def plant(statement: str, function: str = "DownloadRequest") -> str:
+    return PLANTED_MODULE.format(statement=statement, function=function)
+
+
+def test_variables_are_named_after_their_class() -> None:
+    """The rules find the class of a receiver by its name."""
+    classes = {name: kind.__name__ for name, kind in ENGINE_COMPONENTS.items()}
+    classes |= {name: kind.__name__ for name, (kind, _) in WAITING_METHODS.items()}
+    other = [
+        f"{module}: {name}: {kind}"
+        for module, source in iterate_engine_modules()
+        for name, kind in iterate_variable_classes(ast.parse(source))
+        if name in classes and classes[name] not in re.split(r"\W+", kind)
+    ]
+    assert other == []
+
+
+def iterate_variable_classes(tree: ast.AST) -> Iterator[tuple[str, str]]:
+    """Yields the name of each variable, parameter and attribute with the class that the source says it has."""
+    for node in ast.walk(tree):
+        match node:
+            case ast.arg(arg=name, annotation=ast.expr() as annotation):
+                yield name.lstrip("_"), ast.unparse(annotation)
+            case ast.AnnAssign(target=ast.Name(id=name) | ast.Attribute(attr=name), annotation=annotation):
+                yield name.lstrip("_"), ast.unparse(annotation)
+            case ast.Assign(targets=[ast.Name(id=name) | ast.Attribute(attr=name)], value=ast.Call(func=called)):
+                if (class_name := ast.unparse(called).rpartition(".")[2])[0].isupper():
+                    yield name.lstrip("_"), class_name
 
 
 def test_dependencies_with_effects_are_those_of_engine_context() -> None:
