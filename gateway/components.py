@@ -96,6 +96,7 @@ def make_store(options: StoreOptions) -> Store:
         retention=retention,
         clock=options.wall_clock,
         supervisor=options.supervisor,
+        timing=options.timing,
     )
 
 

@@ -258,7 +258,7 @@ class ApiTiming(Struct, frozen=True, kw_only=True):
 
 
 class StoreTiming(Struct, frozen=True, kw_only=True):
-    """Redis."""
+    """The stores: Redis, and at the end audits and SQLite."""
 
     # Long enough for a failover, short enough for a client that waits.
     command_timeout_seconds: float = 5.0
@@ -269,6 +269,27 @@ class StoreTiming(Struct, frozen=True, kw_only=True):
     # A restart of Redis ends the connections of all replicas. Within this time, none of them counts as killed. A
     # process that starts while Redis has been running for twice as long does not wait.
     restart_grace_seconds: float = 5.0
+    # Beyond the timeout of a command, so that an error with a cause arrives before the plain timeout.
+    command_grace_seconds: float = 0.5
+    # Commands that failed for a moment are sent again: during a failover of a second or two, and at once after it.
+    min_command_backoff_seconds: float = 0.05
+    max_command_backoff_seconds: float = 1.0
+    # A replica of Redis that is connected confirms within milliseconds. Shorter than the timeout of a connection.
+    replica_timeout_seconds: float = 1.0
+    # The next Sentinel is asked after this time.
+    sentinel_timeout_seconds: float = 1.0
+    # Watchers also check by themselves every 2 s; a longer pause without messages would delay them.
+    max_listener_backoff_seconds: float = 1.0
+    # How long to wait for the end of another audit of the partition.
+    audit_wait_seconds: float = 60.0
+    audit_poll_seconds: float = 0.1
+    # An audit rests after each slice of processor time, so that the other threads of the process can run.
+    audit_slice_seconds: float = 0.002
+    audit_pause_seconds: float = 0.001
+    # A restarted thread of SQLite that runs for this long counts as recovered.
+    healthy_thread_seconds: float = 1.0
+    # How long emptying the write-ahead log may wait for readers. Commits wait meanwhile.
+    max_log_wait_seconds: float = 0.1
 
 
 class InputTiming(Struct, frozen=True, kw_only=True):

@@ -10,8 +10,7 @@ from time import thread_time
 from typing import Any, TypeVar
 
 from gateway.store.base import StoreUnavailable
-
-SLICE_SECONDS, PAUSE_SECONDS = 0.002, 0.001
+from gateway.timeouts_and_intervals import StoreTiming
 
 ItemT = TypeVar("ItemT")
 
@@ -19,24 +18,25 @@ ItemT = TypeVar("ItemT")
 class AuditPacer:
     """Divides loops into slices, with a pause after each. After `stop`, the next pause ends the audit."""
 
-    def __init__(self) -> None:
+    def __init__(self, timing: StoreTiming) -> None:
+        self._slice_seconds, self._pause_seconds = timing.audit_slice_seconds, timing.audit_pause_seconds
         self._stop_requested = Event()
 
     def stop(self) -> None:
         self._stop_requested.set()
 
     def iterate(self, items: Iterable[ItemT]) -> Iterator[ItemT]:
-        """Yields the items. Pauses each time this thread has used the processor for SLICE_SECONDS.
+        """Yields the items. Pauses each time this thread has used the processor for a slice.
 
         Raises StoreUnavailable after `stop`.
         """
-        pause_at = thread_time() + SLICE_SECONDS
+        pause_at = thread_time() + self._slice_seconds
         for item in items:
             yield item
             if thread_time() >= pause_at:
-                if self._stop_requested.wait(PAUSE_SECONDS):
+                if self._stop_requested.wait(self._pause_seconds):
                     raise StoreUnavailable("The store is closed.")
-                pause_at = thread_time() + SLICE_SECONDS
+                pause_at = thread_time() + self._slice_seconds
 
     def clear(self, mapping: MutableMapping[str, Any], *sets: MutableSet[str]) -> None:
         """Empties collections item by item: freed in one step, 100,000 jobs take 30 ms."""

@@ -19,9 +19,6 @@ from gateway.store.redis.server_url import ServerUrl
 from gateway.task_supervisor import SupervisedTask, TaskSupervisor
 from gateway.timeouts_and_intervals import StoreTiming
 
-# Watchers also check by themselves every 2 s; a longer pause without messages would delay them.
-MAX_BACKOFF_SECONDS = 1.0
-
 
 class ChangeListener:
     """Listens for changes. `pick_server` returns where to connect: in a Cluster each server forwards all messages."""
@@ -33,7 +30,7 @@ class ChangeListener:
         self._channels = CHANGES_CHANNEL, f"{REPLICA_CHANNEL_PREFIX}{replica_id}"
         self._client_name = make_client_name(replica_id)
         self._watchers = watchers
-        self._idle_seconds = timing.idle_seconds
+        self._timing = timing
         self._task: SupervisedTask | None = None
         self._subscribed_at: float | None = None
         # Including the subscriptions that have ended.
@@ -56,7 +53,7 @@ class ChangeListener:
                 self._subscribed_at = None
                 first_attempt.set()
 
-        self._task = supervisor.run("store.change_listener", listen_once, MAX_BACKOFF_SECONDS)
+        self._task = supervisor.run("store.change_listener", listen_once, self._timing.max_listener_backoff_seconds)
         await first_attempt.wait()
 
     async def _receive_changes(self, task: SupervisedTask, first_attempt: asyncio.Event) -> None:
@@ -82,13 +79,13 @@ class ChangeListener:
         """Returns the next message, or None after a silence. A refused ping is an answer, too: Redis refuses pings
         while it cannot write to its disk."""
         try:
-            message: dict[str, Any] | None = await subscription.get_message(timeout=self._idle_seconds)
+            message: dict[str, Any] | None = await subscription.get_message(timeout=self._timing.idle_seconds)
             return message
         except ResponseError:
             return {"type": "refused ping"}
 
     def _create_client(self) -> "Redis":
-        return create_client(self._pick_server(), max_connections=1, client_name=self._client_name)
+        return create_client(self._pick_server(), 1, self._timing, self._client_name)
 
     async def close(self) -> None:
         if self._task:

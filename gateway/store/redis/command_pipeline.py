@@ -31,12 +31,8 @@ from redis.exceptions import (
 
 from gateway.store.base import StoreOutcomeUnknown, StoreUnavailable
 from gateway.store.redis.keys import REPLICATION_CHANNEL
+from gateway.timeouts_and_intervals import StoreTiming
 
-# The grace lets an error with a cause arrive before the plain timeout.
-TIMEOUT_GRACE_SECONDS = 0.5
-FIRST_BACKOFF_SECONDS = 0.05
-# A replica that is connected confirms within milliseconds. Shorter than the timeout of a connection.
-REPLICA_TIMEOUT_SECONDS = 1.0
 # WAIT covers what its connection wrote, and everything before that. Since Redis 7.2, a commit that is sent again over a
 # new connection, and was applied before, would count as nothing; this message, which replicas receive, counts.
 _REPLICATED_MESSAGE = ("PUBLISH", REPLICATION_CHANNEL, "")
@@ -102,8 +98,11 @@ class CommandPipeline:
 
     `min_replicas`: how many replicas must have what a replicated command wrote before its reply is returned."""
 
-    def __init__(self, driver: Any, reconnect: Callable[[], Awaitable[None]], min_replicas: int = 0) -> None:
+    def __init__(
+        self, driver: Any, reconnect: Callable[[], Awaitable[None]], timing: StoreTiming, min_replicas: int = 0
+    ) -> None:
         self._driver = driver
+        self._timing = timing
         self._min_replicas = min_replicas
         self._reconnect = reconnect
         self._queue: list[PendingCommand] = []
@@ -117,7 +116,7 @@ class CommandPipeline:
             self._is_flush_scheduled = True
             asyncio.get_running_loop().call_soon(self._flush_queue)
         try:
-            async with asyncio.timeout(pending.timeout_seconds + TIMEOUT_GRACE_SECONDS):
+            async with asyncio.timeout(pending.timeout_seconds + self._timing.command_grace_seconds):
                 return await asyncio.shield(pending.reply)
         except builtins.TimeoutError:
             # If the command is unsent by now, it will not be sent any more.
@@ -138,7 +137,7 @@ class CommandPipeline:
         self._flush_queue()
 
     async def _send_batch(self, batch: list[PendingCommand]) -> None:
-        remaining, backoff, is_broken = batch, FIRST_BACKOFF_SECONDS, False
+        remaining, backoff, is_broken = batch, self._timing.min_command_backoff_seconds, False
         try:
             while remaining := [pending for pending in remaining if not pending.reply.done()]:
                 replies = await self._execute_batch(remaining, is_broken)
@@ -146,7 +145,7 @@ class CommandPipeline:
                 remaining = [pending for pending, _ in to_retry]
                 if is_broken := any(is_transient(reply) for _, reply in to_retry):
                     await asyncio.sleep(backoff)
-                    backoff = min(backoff * 2, 1.0)
+                    backoff = min(backoff * 2, self._timing.max_command_backoff_seconds)
         finally:
             for pending in batch:
                 pending.resolve(StoreUnavailable("The command was cancelled before Redis answered."))
@@ -171,7 +170,8 @@ class CommandPipeline:
                 pipeline.execute_command(*pending.command)
             if must_wait := self._min_replicas > 0 and any(pending.is_replicated for pending in batch):
                 pipeline.execute_command(*_REPLICATED_MESSAGE)
-                pipeline.execute_command("WAIT", self._min_replicas, int(REPLICA_TIMEOUT_SECONDS * 1000))
+                timeout_milliseconds = int(self._timing.replica_timeout_seconds * 1000)
+                pipeline.execute_command("WAIT", self._min_replicas, timeout_milliseconds)
             with _disable_retry(getattr(pipeline, "connection", None)):
                 replies = await pipeline.execute(raise_on_error=False)
             if must_wait:

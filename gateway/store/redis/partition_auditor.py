@@ -32,27 +32,33 @@ from gateway.store.redis import codec, scripts
 from gateway.store.redis.keys import PartitionKeys
 from gateway.store.redis.killed_replica_detector import list_connected_replicas
 from gateway.store.redis.redis_client import RedisClient
+from gateway.timeouts_and_intervals import StoreTiming
 
 # Decoding a page takes a few milliseconds.
 PAGE_JOBS, PAGE_ENTRIES = 100, 500
 # An audit that reads no page for this long ends, so that a crashed one does not block the next.
 AUDIT_TTL_SECONDS = 20
-# How long to wait for the end of another audit of the partition.
-WAIT_TIMEOUT_SECONDS, WAIT_INTERVAL_SECONDS = 60.0, 0.1
 
 
 class PartitionAuditor:
     """Audits one partition once, for this replica."""
 
-    def __init__(
-        self, client: RedisClient, replica_id: str, keys: PartitionKeys, retention: Retention, decoder: JobDecoder
+    def __init__(  # noqa: PLR0913 - what an audit needs of the store
+        self,
+        client: RedisClient,
+        replica_id: str,
+        keys: PartitionKeys,
+        retention: Retention,
+        decoder: JobDecoder,
+        timing: StoreTiming,
     ) -> None:
         self._client = client
         self._keys = keys
         self._retention = retention
         self._decoder = decoder
         self._token = f"token:{secrets.token_hex(8)}:{replica_id}"
-        self._pacer = AuditPacer()
+        self._timing = timing
+        self._pacer = AuditPacer(timing)
         self._jobs: dict[str, AuditedJob] = {}
         self._open_ids: set[str] = set()
         self._due_ids: set[str] = set()
@@ -72,14 +78,14 @@ class PartitionAuditor:
     @asynccontextmanager
     async def _run_exclusively(self) -> AsyncIterator[None]:
         """Waits until no other audit of this partition runs: two audits would repair the same discrepancy twice."""
-        give_up_at = monotonic() + WAIT_TIMEOUT_SECONDS
+        give_up_at = monotonic() + self._timing.audit_wait_seconds
         while (running := await self._begin()) != self._token:
             if monotonic() >= give_up_at:
                 raise StoreUnavailable("Another audit of the partition is running. Retry later.")
             if await self._is_abandoned(running):
                 await self._end(running)
             else:
-                await asyncio.sleep(WAIT_INTERVAL_SECONDS)
+                await asyncio.sleep(self._timing.audit_poll_seconds)
         try:
             yield
         finally:

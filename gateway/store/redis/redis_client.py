@@ -24,6 +24,7 @@ from gateway.store.redis.scripts import Script
 from gateway.store.redis.sentinel_connection import make_primary_options
 from gateway.store.redis.server_url import ServerUrl, check_files
 from gateway.store.redis.write_refusals import FULL, find_write_refusal
+from gateway.timeouts_and_intervals import StoreTiming
 
 # A call takes Redis as long as all of its partitions do, and other commands wait for it.
 MAX_PARTITIONS_PER_SCRIPT = 16
@@ -41,7 +42,7 @@ def _make_retry() -> Retry:
     return Retry(ExponentialWithJitterBackoff(base=0.02, cap=0.3), 1)
 
 
-async def connect(url: ServerUrl, client_name: str | None = None) -> "Redis | RedisCluster":
+async def connect(url: ServerUrl, timing: StoreTiming, client_name: str | None = None) -> "Redis | RedisCluster":
     """Connects to a single server, a primary or a Cluster. A server at a plain URL reports whether it is in a Cluster.
 
     `client_name`: the name that the server shows for each connection.
@@ -50,7 +51,7 @@ async def connect(url: ServerUrl, client_name: str | None = None) -> "Redis | Re
     max_connections = MAX_PIPELINES + 3
     if url.kind == "cluster":
         return await _connect_to_cluster(url, max_connections, client_name)
-    client = create_client(url, max_connections, client_name)
+    client = create_client(url, max_connections, timing, client_name)
     try:
         server = await client.info("server")
     except Exception as error:
@@ -91,12 +92,12 @@ def _make_connect_error(url: ServerUrl, error: Exception) -> StoreUnavailable:
     return StoreUnavailable(message)
 
 
-def create_client(url: ServerUrl, max_connections: int, client_name: str | None = None) -> Redis:
+def create_client(url: ServerUrl, max_connections: int, timing: StoreTiming, client_name: str | None = None) -> Redis:
     """Creates a client of one server, or of the primary that Sentinels report."""
     options = {"max_connections": max_connections, "client_name": client_name, **_CONNECTION_OPTIONS}
     pool_options: dict[str, Any] = {"timeout": 3, "retry": _make_retry(), **options}
     if url.kind == "sentinel":
-        return Redis.from_pool(BlockingConnectionPool(**{**pool_options, **make_primary_options(url)}))
+        return Redis.from_pool(BlockingConnectionPool(**{**pool_options, **make_primary_options(url, timing)}))
     return Redis.from_pool(BlockingConnectionPool.from_url(url.connection_url, **pool_options))
 
 
@@ -125,10 +126,10 @@ class RedisClient:
     """Executes commands and scripts, each on the server of its first key. `min_replicas`: how many replicas must have
     what a replicated script wrote before its reply is returned."""
 
-    def __init__(self, driver: "Redis | RedisCluster", timeout_seconds: float, min_replicas: int = 0) -> None:
+    def __init__(self, driver: "Redis | RedisCluster", timing: StoreTiming, min_replicas: int = 0) -> None:
         self.driver = driver
         self.min_replicas = min_replicas
-        self._timeout_seconds = timeout_seconds
+        self._timing = timing
         self._pipelines: dict[str, CommandPipeline] = {}
         self._is_closed = False
 
@@ -171,7 +172,7 @@ class RedisClient:
         pending = PendingCommand(
             encoded_command,
             script.text if script else None,
-            self._timeout_seconds,
+            self._timing.command_timeout_seconds,
             is_replicated=is_replicated or (script is not None and script.is_replicated),
         )
         reply = await self._get_pipeline(key).execute(pending)
@@ -184,7 +185,9 @@ class RedisClient:
     def _get_pipeline(self, key: str) -> CommandPipeline:
         server = self._find_server(key)
         if server not in self._pipelines:
-            self._pipelines[server] = CommandPipeline(self.driver, self._drop_connections, self.min_replicas)
+            self._pipelines[server] = CommandPipeline(
+                self.driver, self._drop_connections, self._timing, self.min_replicas
+            )
         return self._pipelines[server]
 
     def _find_server(self, key: str) -> str:

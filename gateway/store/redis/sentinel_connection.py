@@ -14,9 +14,8 @@ from redis.exceptions import AuthenticationError, ConnectionError, RedisError
 
 from gateway.store.redis.access_problems import find_tls_problem
 from gateway.store.redis.server_url import HostAndPort, ServerUrl, format_hosts
+from gateway.timeouts_and_intervals import StoreTiming
 
-# The next Sentinel is asked after this time.
-SENTINEL_TIMEOUT_SECONDS = 1.0
 # Options that hold for servers only, or that the locator sets.
 _SERVER_OPTIONS = ("host", "port", "db", "username", "password", "connection_class")
 _NOT_FOR_SENTINELS = ("socket_timeout", "socket_connect_timeout")
@@ -25,7 +24,7 @@ _NOT_FOR_SENTINELS = ("socket_timeout", "socket_connect_timeout")
 class PrimaryLocator:
     """Asks the Sentinels one after the other, first the one that answered last."""
 
-    def __init__(self, url: ServerUrl) -> None:
+    def __init__(self, url: ServerUrl, timing: StoreTiming) -> None:
         self._service = url.service
         self._hosts = list(url.hosts)
         options = dict(parse_url(url.connection_url))
@@ -35,8 +34,8 @@ class PrimaryLocator:
             "username": url.sentinel_username,
             "password": url.sentinel_password,
             "ssl": is_tls,
-            "socket_timeout": SENTINEL_TIMEOUT_SECONDS,
-            "socket_connect_timeout": SENTINEL_TIMEOUT_SECONDS,
+            "socket_timeout": timing.sentinel_timeout_seconds,
+            "socket_connect_timeout": timing.sentinel_timeout_seconds,
             "retry": Retry(NoBackoff(), 0),
         }
 
@@ -85,13 +84,13 @@ class TlsPrimaryConnection(PrimaryConnection, SSLConnection):
     """The same with TLS."""
 
 
-def make_primary_options(url: ServerUrl) -> dict[str, Any]:
+def make_primary_options(url: ServerUrl, timing: StoreTiming) -> dict[str, Any]:
     """Returns the options of a pool whose connections lead to the primary."""
     options = dict(parse_url(url.connection_url))
     is_tls = options.pop("connection_class", None) is SSLConnection
     del options["host"], options["port"]
     connection_class = TlsPrimaryConnection if is_tls else PrimaryConnection
-    return {**options, "connection_class": connection_class, "locator": PrimaryLocator(url)}
+    return {**options, "connection_class": connection_class, "locator": PrimaryLocator(url, timing)}
 
 
 def _describe_failure(address: HostAndPort, error: Exception) -> str:

@@ -11,8 +11,9 @@ from gateway.store.redis.scripts import CHECK_PERMISSIONS
 from gateway.store.redis.server_checks import find_server_problems, parse_info
 from gateway.store.redis.server_url import parse_server_url
 from gateway.store.redis.write_refusals import find_write_refusal
+from gateway.timeouts_and_intervals import StoreTiming
 
-TIMEOUT_SECONDS = 3.0
+TIMING = StoreTiming(command_timeout_seconds=3.0)
 TEST_KEY_PREFIX, TEST_KEY_SECONDS = "igw:inspection:", 60
 MICROSECONDS = 1_000_000
 # One command of each kind that the gateway and its scripts execute; `%` is a key of the gateway.
@@ -35,7 +36,7 @@ async def inspect_servers(
 
 
 async def _inspect_servers(url: str, durability: Durability, wall_clock: Clock, wait_replicas: int) -> StoreInspection:
-    client = RedisClient(await connect(parse_server_url(url)), TIMEOUT_SECONDS, wait_replicas)
+    client = RedisClient(await connect(parse_server_url(url), TIMING), TIMING, wait_replicas)
     try:
         versions = [parse_info(reply) for reply in await client.execute_on_primaries("INFO", "server")]
         problems = (

@@ -90,8 +90,8 @@ class RedisStore:
     async def open(self) -> Self:
         self._server_url = parse_server_url(self._url)
         self._client = redis_client.RedisClient(
-            await redis_client.connect(self._server_url, redis_client.make_client_name(self.replica_id)),
-            self._timing.command_timeout_seconds,
+            await redis_client.connect(self._server_url, self._timing, redis_client.make_client_name(self.replica_id)),
+            self._timing,
             self._wait_replicas,
         )
         self._cached_settings = self._encode_settings(None)
@@ -371,7 +371,7 @@ class RedisStore:
         self, partition: int, repair: bool = True, extra_jobs: Collection[str] = ()
     ) -> AuditReport:
         auditor = PartitionAuditor(
-            self._client, self.replica_id, self._key_space[partition], self.retention, self._decoder
+            self._client, self.replica_id, self._key_space[partition], self.retention, self._decoder, self._timing
         )
         return await auditor.audit(self._script_settings, self._current_time(), repair, extra_jobs)
 

@@ -30,6 +30,7 @@ from gateway.store.sqlite.ledger_rows import (
     select_balances,
     update_budgets,
 )
+from gateway.timeouts_and_intervals import StoreTiming
 
 _SELECT_LISTED_JOBS = """SELECT jobs.id, jobs.encoded_job, jobs.settled_at IS NULL, due.job_id IS NOT NULL
 FROM jobs LEFT JOIN due ON due.job_id = jobs.id WHERE jobs.settled_at IS NULL
@@ -59,9 +60,9 @@ class AuditResult(Struct, frozen=True):
 class SqliteAuditor:
     """Reads a consistent snapshot and finds its discrepancies. After `stop`, a running audit ends soon."""
 
-    def __init__(self, path: Path, decoder: JobDecoder, clock: Callable[[], float]) -> None:
+    def __init__(self, path: Path, decoder: JobDecoder, clock: Callable[[], float], timing: StoreTiming) -> None:
         self._path, self._decoder, self._clock = path, decoder, clock
-        self._pacer = AuditPacer()
+        self._pacer = AuditPacer(timing)
 
     async def run(self) -> AuditResult:
         return await asyncio.to_thread(self._run_in_thread)

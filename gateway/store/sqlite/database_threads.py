@@ -11,11 +11,10 @@ from typing import Any, Generic, TypeVar
 
 from gateway.store.base import StoreFull, StoreOutcomeUnknown, StoreReadOnly, StoreUnavailable
 from gateway.task_supervisor import SupervisedTask, TaskSupervisor
+from gateway.timeouts_and_intervals import StoreTiming
 
 ResultT = TypeVar("ResultT")
 
-# A restarted thread that runs for this long counts as recovered.
-HEALTHY_AFTER_SECONDS = 1.0
 # Errors after which SQLite may work again later. Every other error is a bug of the gateway.
 _UNAVAILABLE_CODES = frozenset(
     (
@@ -79,7 +78,14 @@ class _DatabaseThread(ABC):
 
     max_batch: int
 
-    def __init__(self, connect: Callable[[], sqlite3.Connection], name: str, supervisor: TaskSupervisor) -> None:
+    def __init__(
+        self,
+        connect: Callable[[], sqlite3.Connection],
+        name: str,
+        supervisor: TaskSupervisor,
+        timing: StoreTiming = StoreTiming(),
+    ) -> None:
+        self._timing = timing
         self._connect = connect
         self._name = name
         self._loop = asyncio.get_running_loop()
@@ -100,7 +106,7 @@ class _DatabaseThread(ABC):
         """Raises the error that crashed the thread. When called again, it starts a new thread."""
         if self._thread_end.done():
             self._thread = self._start_thread(None)
-        healthy_timer = self._loop.call_later(HEALTHY_AFTER_SECONDS, task.record_success)
+        healthy_timer = self._loop.call_later(self._timing.healthy_thread_seconds, task.record_success)
         try:
             await asyncio.shield(self._thread_end)
         finally:

@@ -17,8 +17,6 @@ from gateway.store.sqlite.decision_record_rows import DELETE_OLD_RECORDS
 DELETE_BATCH_ROWS = 1_000
 # Decision records are wide: two of them fill a page.
 DELETE_BATCH_RECORDS = 200
-# Commits wait meanwhile.
-MAX_LOG_WAIT_SECONDS = 0.1
 
 _SELECT_OLDEST_OPEN = "SELECT min(created_at) FROM jobs WHERE settled_at IS NULL"
 _INSERT_ANNOUNCED = "INSERT OR REPLACE INTO announced (job_id, expires_at) VALUES (?, ?)"
@@ -84,10 +82,10 @@ def delete_job(db: Connection, job_id: str) -> None:
         db.execute(sql, (job_id,))
 
 
-def truncate_log(database: Path) -> None:
+def truncate_log(database: Path, max_wait_seconds: float) -> None:
     """Empties the write-ahead log, which still has the pages of before a deletion. Does nothing while a reader needs
     the log: a later run empties it."""
-    with contextlib.closing(sqlite3.connect(database, timeout=MAX_LOG_WAIT_SECONDS, isolation_level=None)) as db:
+    with contextlib.closing(sqlite3.connect(database, timeout=max_wait_seconds, isolation_level=None)) as db:
         db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
 

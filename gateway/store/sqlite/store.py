@@ -63,6 +63,7 @@ from gateway.store.sqlite.repeated_request_rows import (
 from gateway.store.sqlite.statistics_rows import SqliteStatistics, count_one_day
 from gateway.store.sqlite.team_record_rows import SqliteTeamRecords
 from gateway.task_supervisor import TaskSupervisor
+from gateway.timeouts_and_intervals import StoreTiming
 
 ResultT = TypeVar("ResultT")
 
@@ -90,7 +91,9 @@ class SqliteStore:
         retention: Retention = Retention(),  # noqa: B008  Retention is immutable
         clock: Callable[[], float] = time.time,
         supervisor: TaskSupervisor | None = None,
+        timing: StoreTiming = StoreTiming(),
     ) -> None:
+        self._timing = timing
         self.replica_id = replica_id or f"sqlite-{secrets.token_hex(4)}"
         # Resolved, so that all paths to the file share one lock.
         self._path, self.retention, self._clock = Path(path).resolve(), retention, clock
@@ -112,20 +115,20 @@ class SqliteStore:
         """Opens the database directly in the event loop: no other task is running yet that this could delay."""
         lock = acquire_lock(self._path)
         try:
-            writer = WriterThread(partial(open_writer, self._path), "writer", self._supervisor)
+            writer = WriterThread(partial(open_writer, self._path), "writer", self._supervisor, self._timing)
             try:
                 exclusive = await writer.run(is_exclusive)
                 await self._remove_dead_callers(writer)
-                reader = (
-                    None if exclusive else ReaderThread(partial(open_reader, self._path), "reader", self._supervisor)
-                )
+                connect = partial(open_reader, self._path)
+                reader = None if exclusive else ReaderThread(connect, "reader", self._supervisor, self._timing)
             except StoreError:
                 await writer.stop()
                 raise
         except StoreError:
             lock.release()
             raise
-        self._auditor, self._audit_lock = SqliteAuditor(self._path, self._job_queries, self._clock), asyncio.Lock()
+        self._auditor = SqliteAuditor(self._path, self._job_queries, self._clock, self._timing)
+        self._audit_lock = asyncio.Lock()
         self._handles = _OpenHandles(lock, writer, reader)
         self._close_task, self._has_expired_leases = None, False
         return self
@@ -331,6 +334,6 @@ class SqliteStore:
         if self._require_handles().reader is not None:
             # Another connection can be opened.
             try:
-                await asyncio.to_thread(retention.truncate_log, self._path)
+                await asyncio.to_thread(retention.truncate_log, self._path, self._timing.max_log_wait_seconds)
             except sqlite3.Error as error:
                 raise translate_error(error) from error
