@@ -22,7 +22,7 @@ from gateway.jobs.commit import build_update_commit
 from gateway.jobs.document_names import list_document_names
 from gateway.jobs.job import Job
 from gateway.jobs.job_update_types import CancelRequested, Fact, JobConfirmed, JobContentDeleted
-from gateway.jobs.next_actions import MAX_RECLAIMS_WITHOUT_PROGRESS
+from gateway.jobs.next_actions import MAX_RECLAIMS_WITHOUT_PROGRESS, NO_PREVIOUS_WORKER, PreviousWorker
 from gateway.jobs.transitions import Ignored
 from gateway.store.base import (
     FIRST_FENCE,
@@ -208,8 +208,10 @@ class Engine:
             )
         )
 
-    def _start_worker(self, job: Job, fence: int, reclaims: int = 0, previous_worker_until: float = 0.0) -> JobWorker:
-        worker = JobWorker(self.context, job, fence, reclaims, previous_worker_until)
+    def _start_worker(
+        self, job: Job, fence: int, reclaims: int = 0, previous_worker: PreviousWorker = NO_PREVIOUS_WORKER
+    ) -> JobWorker:
+        worker = JobWorker(self.context, job, fence, reclaims, previous_worker)
         self.workers[job.id] = worker
         self.context.open_jobs.add(job)
         task = asyncio.create_task(worker.run())
@@ -344,14 +346,14 @@ class Engine:
             await self._renew_leases({worker.job.id: worker.fence})
 
     def _start_claimed_job(self, claimed_job: ClaimedJob) -> JobWorker:
-        job = claimed_job.job
+        job, now = claimed_job.job, self.context.wall_clock()
+        previous_worker = PreviousWorker(until=now + self._lease_seconds, attempt_count=len(job.attempts))
         if worker := self.workers.get(job.id):
             # This process could not renew its lease in time. Its previous worker still awaits responses to orders.
-            worker.on_lease_regained(claimed_job.fence)
+            worker.on_lease_regained(claimed_job.fence, previous_worker)
             return worker
-        now = self.context.wall_clock()
         self.context.emit(JobReclaimed(**identify_job(job, now), reclaims=claimed_job.reclaims))
-        return self._start_worker(job, claimed_job.fence, claimed_job.reclaims, now + self._lease_seconds)
+        return self._start_worker(job, claimed_job.fence, claimed_job.reclaims, previous_worker)
 
     async def _renew_all_leases(self) -> None:
         await self._renew_leases({job_id: worker.fence for job_id, worker in self.workers.items()})

@@ -36,6 +36,7 @@ from gateway.jobs.job_update_types import (
 )
 from gateway.jobs.next_actions import (
     MAX_RECLAIMS_WITHOUT_PROGRESS,
+    NO_PREVIOUS_WORKER,
     AbandonAttempt,
     AbandonJob,
     AbandonLostImages,
@@ -58,16 +59,21 @@ class JobWorker:
     """Works on one job while it holds the lease, which `fence` proves.
 
     `reclaims`: how often the job was claimed since its last progress; 0 if it was created here.
-    `previous_worker_until`: until this time, the previous worker may still report responses that only it can receive.
+    `previous_worker`: it may still report responses that only it can receive.
     """
 
     def __init__(
-        self, context: EngineContext, job: Job, fence: int, reclaims: int = 0, previous_worker_until: float = 0.0
+        self,
+        context: EngineContext,
+        job: Job,
+        fence: int,
+        reclaims: int = 0,
+        previous_worker: PreviousWorker = NO_PREVIOUS_WORKER,
     ) -> None:
         self.context = context
         self.job_context = JobContext(context, job, fence)
         self._reclaims = reclaims
-        self._previous_worker = PreviousWorker(until=previous_worker_until, attempt_count=len(job.attempts))
+        self._previous_worker = previous_worker
         self._remote_job: Job | None = None
         self.is_created_here = reclaims == 0
         self.confirmer = JobConfirmer(self.job_context)
@@ -114,11 +120,14 @@ class JobWorker:
         self.job_context.cancel_tasks(keep=self.submitter.in_flight)
         self.job_context.mailbox.wake()
 
-    def on_lease_regained(self, fence: int) -> None:
+    def on_lease_regained(self, fence: int, other_worker: PreviousWorker) -> None:
         """Continues with a new fence. Called when the lease had expired and this process claimed its own job again.
 
-        Running tasks continue. Open orders are polled, since this process may have been paused.
+        Running tasks continue. Open orders are polled, since this process may have been paused. `other_worker`: the
+        worker that had the lease meanwhile, if any.
         """
+        if fence > self.fence + 1:
+            self._previous_worker = other_worker
         self.job_context.fence = fence
         self._has_lease = True
         self.tracker.schedule_open_orders()
@@ -157,7 +166,8 @@ class JobWorker:
             case SubmitOrder(images=images):
                 self.submitter.submit(images, action)
             case AbandonAttempt(attempt=attempt):
-                self.job_context.start_task(("abandon", attempt), partial(self._abandon_attempt, action))
+                is_lost = not self.job.can_poll(self.job_context.get_attempt(attempt))
+                self.job_context.start_task(("abandon", attempt), partial(self._abandon_attempt, action, is_lost))
             case AttemptAction(attempt=attempt):
                 self.job_context.start_task(("attempt", attempt), partial(self.tracker.run_action, action))
             case AwaitClient(until=until):
@@ -171,9 +181,9 @@ class JobWorker:
             return True
         return bool(self.tracker.pending_polls) and isinstance(action, ExpireJob | AbandonAttempt)
 
-    async def _abandon_attempt(self, action: AbandonAttempt) -> None:
+    async def _abandon_attempt(self, action: AbandonAttempt, is_lost: bool) -> None:
         """Abandons the attempt, whose time is over, and cancels a task that still works on it."""
-        update = AttemptAbandoned(fence=self.fence, attempt=action.attempt, fault=action.fault)
+        update = AttemptAbandoned(fence=self.fence, attempt=action.attempt, fault=action.fault, is_lost=is_lost)
         if await self.job_context.mailbox.post(update):
             self.job_context.cancel_task(("attempt", action.attempt))
 
@@ -213,10 +223,15 @@ class JobWorker:
         if remote_job is None or remote_job.version <= self.job.version:
             return
         before = self.job
-        self.job_context.set_job(remote_job)
+        self._set_job(remote_job)
         for attempt in remote_job.attempts:
             if attempt != before.get_attempt(attempt.number):
                 self.tracker.wake(attempt.number)
+
+    def _set_job(self, job: Job) -> None:
+        before = self.job
+        self.job_context.set_job(job)
+        self.tracker.schedule_found_orders(before)
 
     # --- committing
 
@@ -282,7 +297,7 @@ class JobWorker:
         if commit.documents:
             # Before the watchers are notified: they ask for the images of the job at once.
             self.context.image_document_cache.add(commit.job.id, commit.documents)
-        self.job_context.set_job(commit.job)
+        self._set_job(commit.job)
         self._reclaims = 0
         self.job_context.progress_event.set()
         self.job_context.saved_event.set()
@@ -301,7 +316,7 @@ class JobWorker:
         elif isinstance(outcome, VersionConflict | LeaseLost) and (
             current_job := await self._retry_until_available(partial(self.context.store.load_job, self.job.id))
         ):
-            self.job_context.set_job(current_job)
+            self._set_job(current_job)
         else:
             self.on_lease_lost()
             raise StoreError(f"job {self.job.id} was deleted while its worker ran")

@@ -7,8 +7,6 @@ from collections import defaultdict
 from itertools import count
 from math import inf
 
-from msgspec.structs import replace
-
 from gateway.catalogue import Offer
 from gateway.engine.commit_events import identify_offer
 from gateway.engine.finished_order_cost import compute_cost
@@ -20,7 +18,7 @@ from gateway.engine.result_fetcher import ResultFetcher
 from gateway.engine.seller_queries import poll_order, resend_order, search_order, verify_ticket
 from gateway.engine.seller_response_builder import describe_fault
 from gateway.jobs.document_names import call_document_name
-from gateway.jobs.job import Attempt, order_reference
+from gateway.jobs.job import Attempt, Job, order_reference
 from gateway.jobs.job_update_types import (
     AttemptAbandoned,
     CallbackReceived,
@@ -129,6 +127,18 @@ class OrderTracker:
         }
         for attempt_number in self.pending_polls:
             self.wake(attempt_number)
+
+    def schedule_found_orders(self, before: Job) -> None:
+        """Marks orders whose tickets are new since `before`, and whose time is over by now, for one poll."""
+        job, now = self._job_context.job, self._context.wall_clock()
+        self.pending_polls |= {
+            attempt.number
+            for attempt, former in zip(job.attempts, before.attempts, strict=False)
+            if attempt.state.is_open
+            and job.can_poll(attempt)
+            and not before.can_poll(former)
+            and now >= min(job.deadline, attempt_deadline(job, attempt))
+        }
 
     async def poll_once(self, attempt_number: int) -> None:
         attempt = self._job_context.get_attempt(attempt_number)
@@ -264,7 +274,7 @@ class OrderTracker:
         return True
 
     async def _resend_order(self, attempt: Attempt, offer: Offer, action: ResendOrder) -> None:
-        """Sends the saved order again, with its idempotency key.
+        """Sends the saved order again, with its idempotency key, as long as its images are wanted.
 
         A refusal of the resent order says nothing about the first one.
         """
@@ -274,7 +284,7 @@ class OrderTracker:
         )
         timing = self._context.timing.orders
         backoff = timing.min_resend_backoff_seconds
-        while saved_call is not None and self._context.wall_clock() < action.until:
+        while saved_call is not None and isinstance(self._get_next_action(attempt.number), ResendOrder):
             offer = self._find_offer(attempt) or offer
             job, call = self._job_context.job, decode_call(saved_call)
             progress = await resend_order(self._context, job, attempt, offer, call)
@@ -291,15 +301,12 @@ class OrderTracker:
             backoff = min(backoff * 2, timing.max_resend_backoff_seconds)
         if saved_call is None:
             await self._post_update(
-                AttemptAbandoned(fence=self._job_context.fence, attempt=attempt.number, fault=FaultKind.RESPONSE_LOST)
+                AttemptAbandoned(
+                    fence=self._job_context.fence, attempt=attempt.number, fault=FaultKind.RESPONSE_LOST, is_lost=True
+                )
             )
 
     async def _record_ticket(self, attempt: Attempt, ticket: str) -> None:
-        """Records the ticket. An attempt that is overdue by now is polled once before it is abandoned."""
-        if self._context.wall_clock() >= attempt_deadline(
-            self._job_context.job, replace(attempt, ticket=ticket, response_lost_at=None)
-        ):
-            self.pending_polls.add(attempt.number)
         await self._post_update(TicketReceived(attempt=attempt.number, ticket=ticket))
 
     # --- helpers

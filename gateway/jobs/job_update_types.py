@@ -122,11 +122,15 @@ class OrderRejected(Decision, frozen=True, kw_only=True):
 
 
 class AttemptAbandoned(Decision, frozen=True, kw_only=True):
-    """The worker stops waiting for this order: not found in time, timed out, or its images are not available."""
+    """The worker stops waiting for this order: not found in time, timed out, or its images are not available.
+
+    `is_lost`: the worker knew no ticket to poll. If one is saved by now, the order is found.
+    """
 
     attempt: int
     fault: FaultKind
     seller_response: SellerResponse | None = None
+    is_lost: bool = False
 
 
 class PartAbandoned(Decision, frozen=True, kw_only=True):

@@ -244,6 +244,8 @@ def _apply_attempt_abandoned(job: Job, decision: job_update_types.AttemptAbandon
     attempt = job.get_attempt(decision.attempt)
     if not attempt or not attempt.state.is_open:
         return Ignored("no such open attempt")
+    if decision.is_lost and job.can_poll(attempt):
+        return Ignored("the order is found")
     if VERDICTS[decision.fault].charge_status is ChargeStatus.NOT_CHARGED:
         return Ignored("abandoning an attempt does not prove that nothing was charged")
     if attempt.images_ready and VERDICTS[decision.fault].charge_status is not ChargeStatus.CHARGED:

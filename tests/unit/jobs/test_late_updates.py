@@ -239,3 +239,14 @@ def test_rejection_without_ticket_closes_attempt_as_not_charged() -> None:
     scenario.apply(OrderRejected(fence=FENCE, failure=OrderFailed(attempt=1, fault=FaultKind.NOT_SENT)))
     [attempt] = scenario.job.attempts
     assert (attempt.state.is_open, attempt.fault, attempt.suspected_amount) == (False, FaultKind.NOT_SENT, 0)
+
+
+def test_abandonment_of_lost_order_is_ignored_after_its_ticket_was_found() -> None:
+    """The worker abandoned the order as lost, and its ticket was saved first."""
+    scenario = JobScenario()
+    number = scenario.lose_response()
+    abandonment = AttemptAbandoned(fence=FENCE, attempt=number, fault=FaultKind.RESPONSE_LOST, is_lost=True)
+    scenario.apply(TicketReceived(attempt=number, ticket="run-1"), 130.0)
+    assert scenario.expect_ignored(abandonment, 131.0) == "the order is found"
+    scenario.apply(replace(abandonment, is_lost=False), 132.0)
+    assert not scenario.last_attempt.state.is_open
