@@ -18,8 +18,8 @@ def make_budget_exceeded_error(exceeded: BudgetExceeded, hold: int, now: float) 
     limit = exceeded.limit
     message = (
         f"Budget exceeded: {describe_owner(limit)} has ${format_usd(exceeded.left)} of ${format_usd(limit.amount)} "
-        f"left {describe_window(limit)}, and this request may cost ${format_usd(hold)}; "
-        f"${format_usd(exceeded.held)} is held for running jobs. {_describe_return(limit, now)}"
+        f"left {describe_window(limit)}, and this request may cost ${format_usd(hold)} at the dearest seller of its "
+        f"route; ${format_usd(exceeded.held)} is held for running jobs. {_describe_return(limit, now)}"
     )
     return ApiError(
         429,

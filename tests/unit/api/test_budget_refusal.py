@@ -21,7 +21,8 @@ def test_refusal_says_which_budget_and_when_it_returns() -> None:
     error = make_budget_exceeded_error(make_refusal(WindowKind.DAY, NOON, 190 * CENT, 5 * CENT), 8 * CENT, NOON)
     assert (error.status, error.code, error.error_type) == (429, "insufficient_quota", "insufficient_quota")
     assert error.message == (
-        "Budget exceeded: your team has $0.05 of $2.00 left for the day 2026-11-28, and this request may cost $0.08; "
+        "Budget exceeded: your team has $0.05 of $2.00 left for the day 2026-11-28, and this request may cost $0.08 "
+        "at the dearest seller of its route; "
         "$0.05 is held for running jobs. It returns on 2026-11-29 at 00:00 UTC; until then send a smaller request, or "
         "ask your platform team for a larger budget."
     )
