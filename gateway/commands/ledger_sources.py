@@ -98,7 +98,9 @@ async def open_ledger(
 
 
 @asynccontextmanager
-async def open_configured_store(config: Path | None, data: Path | None) -> AsyncIterator[Store]:
+async def open_configured_store(
+    config: Path | None, data: Path | None, in_use_hint: str = "With SQLite, use the running gateway: --url URL"
+) -> AsyncIterator[Store]:
     """Opens the store that `serve` would open. Raises ClickException for every expected error."""
     try:
         settings = load_settings(os.environ, config=config, data=data)
@@ -111,5 +113,5 @@ async def open_configured_store(config: Path | None, data: Path | None) -> Async
     except SettingsError as error:
         raise click.ClickException(str(error)) from None
     except StoreError as error:
-        hint = " With SQLite, use the running gateway: --url URL" if "is in use" in str(error) else ""
+        hint = f" {in_use_hint}" if "is in use" in str(error) else ""
         raise click.ClickException(f"{error}{hint}") from None

@@ -18,8 +18,15 @@ from gateway.commands.option_types import parse_pairs
 from gateway.commands.text_tables import print_table
 from gateway.config.default_config import find_config_folder
 from gateway.ledger.charge_list_reader import list_charges
-from gateway.ledger.invoice_file import FIELDS, InvalidInvoice, SellerCharge, merge_charges, read_invoice
-from gateway.ledger.reconciliation import OrderFinding, Period, ReconciliationOutcome, count_outcomes
+from gateway.ledger.invoice_file import FIELDS, InvalidInvoice, SellerCharge, merge_charges, read_invoices
+from gateway.ledger.invoice_sellers import InvoiceSellers, select_sellers
+from gateway.ledger.reconciliation import (
+    OrderFinding,
+    Period,
+    ReconciliationOutcome,
+    count_outcomes,
+    has_no_match,
+)
 from gateway.ledger.reconciliation_runner import (
     Auditor,
     book_corrections,
@@ -32,6 +39,11 @@ from gateway.upstream.seller_client import SellerClient
 
 COLUMNS = ("outcome", "order", "charged", "booked", "suspected", "job")
 UNLISTED_OUTCOMES = (ReconciliationOutcome.MATCHED, ReconciliationOutcome.OUTSIDE_PERIOD)
+NO_MATCH = (
+    "The ledger has none of the orders on the invoice. Is it the invoice of this seller, and is the order id in the "
+    "column that is compared (--column order=NAME, --column reference=NAME)?"
+)
+IN_USE_HINT = "Stop the gateway first."
 MAX_INVOICE_BYTES = 512 * 1024 * 1024
 
 
@@ -68,7 +80,10 @@ class DayType(click.ParamType[float]):
 )
 @click.option("--apply", "wants_apply", is_flag=True, help="Book the corrections. Without it, nothing is changed.")
 @click.option("--json", "wants_json", is_flag=True, help="As JSON, with the orders that match.")
-@click.option("--config", type=click.Path(path_type=Path), help=CONFIG_HELP)
+@click.option(
+    "--allow-no-match", is_flag=True, help="With --apply, also if the ledger has none of the orders on the invoice."
+)
+@click.option("--config", type=click.Path(path_type=Path), envvar="IGW_CONFIG", help=CONFIG_HELP)
 @click.option("--data", type=click.Path(path_type=Path), help="Folder of SQLite.")
 def reconcile(
     seller: str,
@@ -79,6 +94,8 @@ def reconcile(
     **options: Any,
 ) -> None:
     """Compare the invoice of SELLER with the ledger, order by order.
+
+    SELLER is a seller, or an account with all its sellers.
 
     \b
     matched                 both have the same amount
@@ -106,31 +123,32 @@ def reconcile(
     if (not invoices) != options["from_seller"]:
         raise click.UsageError("choose --invoice FILE or --from-seller")
     try:
-        charges = _read_files(invoices, columns) if invoices else _read_from_seller(seller, options)
+        charges = read_invoices(map(_read_file, invoices), columns) if invoices else _read_from_seller(seller, options)
         until = options["until"]
         last_at = None if until is None else until + DAY_SECONDS - 1
         period = select_period(charges, time.time(), options["since"], last_at)
-        findings, booked = asyncio.run(_compare_and_book(seller, charges, period, wants_apply, options))
+        sellers = select_sellers(seller, _list_accounts(options))
+        findings, booked = asyncio.run(_compare_and_book(sellers, charges, period, wants_apply, options))
     except InvalidInvoice as error:
         raise click.ClickException(str(error)) from None
     if wants_json:
         click.echo(msgspec.json.format(msgspec.json.encode([_serialize(finding) for finding in findings])).decode())
     else:
         _print_findings(findings)
-    _print_summary(findings, booked if wants_apply else None)
+    _print_summary(findings, booked)
+    if has_no_match(findings):
+        click.echo(NO_MATCH, err=True)
+        if wants_apply and booked is None:
+            raise click.ClickException("Nothing was booked. --allow-no-match books all charges nevertheless")
 
 
-def _read_files(invoices: tuple[Path, ...], columns: dict[str, str]) -> tuple[SellerCharge, ...]:
-    return tuple(merge_charges(charge for invoice in invoices for charge in _read_file(invoice, columns)))
-
-
-def _read_file(invoice: Path, columns: dict[str, str]) -> tuple[SellerCharge, ...]:
+def _read_file(invoice: Path) -> tuple[str, str]:
     if invoice.stat().st_size > MAX_INVOICE_BYTES:
-        raise InvalidInvoice("The invoice is larger than 512 MiB: split it by its days.")
+        raise InvalidInvoice(f"{invoice} is larger than 512 MiB: split it by its days.")
     try:
-        return read_invoice(invoice.read_text(encoding="utf-8"), columns)
+        return str(invoice), invoice.read_text(encoding="utf-8")
     except UnicodeDecodeError:
-        raise InvalidInvoice("The invoice is not text in UTF-8.") from None
+        raise InvalidInvoice(f"{invoice} is not text in UTF-8.") from None
 
 
 def _read_from_seller(seller: str, options: dict[str, Any]) -> tuple[SellerCharge, ...]:
@@ -138,11 +156,11 @@ def _read_from_seller(seller: str, options: dict[str, Any]) -> tuple[SellerCharg
         raise click.UsageError("--from-seller needs --since: the day from which charges are listed")
     catalogue = load_config(find_config_folder(options["config"])).catalogue
     offers = catalogue.iter_offers() if catalogue else ()
-    found = next((offer.seller for offer in offers if offer.seller.name == seller), None)
-    if found is None:
-        raise click.ClickException(f"'{seller}' is not a configured seller. Run image-gateway check")
-    endpoint = found.adapter.list_charges
-    if endpoint is None:
+    named = [offer.seller for offer in offers if seller in (offer.seller.name, offer.seller.account.name)]
+    if not named:
+        raise click.ClickException(f"'{seller}' is not a configured seller or account. Run image-gateway check")
+    found = next((other for other in named if other.adapter.list_charges is not None), None)
+    if found is None or (endpoint := found.adapter.list_charges) is None:
         raise click.ClickException(f"{seller} has no route that lists charges. Use --invoice.")
 
     async def fetch() -> tuple[SellerCharge, ...]:
@@ -152,24 +170,28 @@ def _read_from_seller(seller: str, options: dict[str, Any]) -> tuple[SellerCharg
     return asyncio.run(fetch())
 
 
-def _list_sellers_of_account(seller: str, options: dict[str, Any]) -> list[str]:
-    """Lists the sellers whose orders may be on the invoice: those with the same account, this one first."""
+def _list_accounts(options: dict[str, Any]) -> dict[str, str]:
+    """Lists the account of each configured seller."""
     catalogue = load_config(find_config_folder(options["config"]), with_secrets=False).catalogue
-    sellers = [offer.seller for offer in catalogue.iter_offers()] if catalogue else []
-    accounts = {found.account.name for found in sellers if found.name == seller}
-    others = {found.name for found in sellers if found.account.name in accounts and found.name != seller}
-    return [seller, *sorted(others)]
+    offers = catalogue.iter_offers() if catalogue else ()
+    return {offer.seller.name: offer.seller.account.name for offer in offers}
 
 
 async def _compare_and_book(
-    seller: str, charges: tuple[SellerCharge, ...], period: Period, wants_apply: bool, options: dict[str, Any]
-) -> tuple[tuple[OrderFinding, ...], int]:
-    async with open_configured_store(options["config"], options["data"]) as store:
+    sellers: InvoiceSellers,
+    charges: tuple[SellerCharge, ...],
+    period: Period,
+    wants_apply: bool,
+    options: dict[str, Any],
+) -> tuple[tuple[OrderFinding, ...], int | None]:
+    """Returns the findings, and how many corrections are booked; None if they are only shown."""
+    async with open_configured_store(options["config"], options["data"], IN_USE_HINT) as store:
         now = time.time()
-        sellers = _list_sellers_of_account(seller, options)
         findings = await compare_charges(store, sellers, charges, period, now)
+        if not wants_apply or (has_no_match(findings) and not options["allow_no_match"]):
+            return findings, None
         auditor = Auditor(f"cli:{getpass.getuser()}", socket.gethostname(), secrets.token_bytes)
-        return findings, await book_corrections(store, seller, findings, auditor, now) if wants_apply else 0
+        return findings, await book_corrections(store, sellers.names[0], findings, auditor, now)
 
 
 def _print_findings(findings: tuple[OrderFinding, ...]) -> None:

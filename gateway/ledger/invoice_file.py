@@ -8,6 +8,7 @@ from decimal import Decimal, InvalidOperation
 
 from msgspec import Struct
 
+from gateway.money import format_usd
 from gateway.suggestions import did_you_mean
 
 # Names of columns, the most precise first, in small letters and without anything but letters and digits.
@@ -19,7 +20,9 @@ _COLUMNS = {
     "amount": ("amountusd", "usd", "amount", "cost", "charge", "total", "price"),
     "images": ("images", "imagecount", "generatedimages", "numimages", "quantity"),
     "time": ("chargedat", "completedat", "createdat", "time", "timestamp", "date", "at"),
+    "currency": ("currency", "currencycode"),
 }
+_TOTAL_NAMES = {"total", "totals", "grandtotal", "sum"}
 FIELDS = ("order", "reference", "amount", "images", "time")
 _UNITS_PER_USD = {"micros": 1_000_000, "cents": 100, "amount": 1}
 MICROS_PER_USD, MAX_MICROS = 1_000_000, 10**13
@@ -44,19 +47,62 @@ class SellerCharge(Struct, frozen=True, kw_only=True):
     last_charged_at: float | None = None
 
 
-def read_invoice(text: str, columns: Mapping[str, str] | None = None) -> tuple[SellerCharge, ...]:
-    """Reads all lines. `columns`: the names of columns by field, for those that are not recognised. Lines of one order
-    are added up, refunds included. Raises InvalidInvoice."""
+def read_invoices(
+    texts: Iterable[tuple[str, str]], columns: Mapping[str, str] | None = None
+) -> tuple[SellerCharge, ...]:
+    """Reads invoices, given with their names, as one. `columns`: the names of columns by field, for those that are not
+    recognised. Charges of one order are added up, refunds included.
+
+    Raises InvalidInvoice, also if two invoices have the same charge.
+    """
+    names_by_text: dict[str, str] = {}
+    names_by_charge: dict[SellerCharge, str] = {}
+    charges: list[SellerCharge] = []
+    for name, text in texts:
+        if (other := names_by_text.get(text)) is not None:
+            raise InvalidInvoice(f"{other} and {name} have the same content: name each invoice once.")
+        names_by_text[text] = name
+        added = list(_read_lines(text, columns or {}))
+        for charge in added:
+            if charge.charged_at is not None and (other := names_by_charge.get(charge)) is not None:
+                raise InvalidInvoice(
+                    f"{other} and {name} overlap: both have the charge of {charge.order_id or charge.reference} at the "
+                    "same time. Remove it from one of them."
+                )
+        names_by_charge.update(dict.fromkeys(added, name))
+        charges += added
+    return tuple(merge_charges(charges))
+
+
+def _read_lines(text: str, columns: Mapping[str, str]) -> list[SellerCharge]:
     reader = csv.reader(text.lstrip("\ufeff").splitlines(), skipinitialspace=True, strict=True)
     try:
         header = next(reader, None)
         if header is None:
             raise InvalidInvoice("The invoice is empty.")
-        indexes = _find_columns(header, columns or {})
-        charges = [_read_line(line, row, indexes) for line, row in enumerate(reader, 2) if any(row)]
+        indexes = _find_columns(header, columns)
+        rows = [(line, row) for line, row in enumerate(reader, 2) if any(row)]
     except csv.Error as error:
         raise InvalidInvoice(f"Line {reader.line_num} is not CSV: {error}.") from None
-    return tuple(merge_charges(charges))
+    total = rows.pop() if rows and _is_total(rows[-1][1]) else None
+    charges = [_read_line(line, row, indexes) for line, row in rows]
+    if total is not None:
+        _check_total(total, indexes, sum(charge.amount for charge in charges))
+    return charges
+
+
+def _is_total(row: list[str]) -> bool:
+    return any(re.sub(r"[^a-z]", "", text.lower()) in _TOTAL_NAMES for text in row)
+
+
+def _check_total(total: tuple[int, list[str]], indexes: Mapping[str, int], amount: int) -> None:
+    """Checks the last line of an invoice: part of it may be missing, or an amount be misread."""
+    line, row = total
+    expected = _read_amount(line, _select_values(row, indexes))
+    if expected != amount:
+        raise InvalidInvoice(
+            f"Line {line}: the total is ${format_usd(expected)}, and the lines add up to ${format_usd(amount)}."
+        )
 
 
 def merge_charges(charges: Iterable[SellerCharge]) -> Iterator[SellerCharge]:
@@ -104,18 +150,28 @@ def _find_columns(header: list[str], chosen: Mapping[str, str]) -> dict[str, int
 
 
 def _read_line(line: int, row: list[str], indexes: Mapping[str, int]) -> SellerCharge:
-    values = {field: row[index].strip() if index < len(row) else "" for field, index in indexes.items()}
+    values = _select_values(row, indexes)
     order_id, reference = values.get("order", ""), values.get("reference", "")
     if not (order_id or reference):
         raise InvalidInvoice(f"Line {line} has neither an order id nor a reference.")
-    unit = next(unit for unit in _UNITS_PER_USD if unit in values)
+    if (currency := values.get("currency", "")).upper() not in ("", "USD"):
+        raise InvalidInvoice(f"Line {line} is in {currency[:20]}: only USD can be compared.")
     return SellerCharge(
         order_id=order_id,
         reference=reference,
-        amount=_parse_amount(line, values[unit], _UNITS_PER_USD[unit]),
+        amount=_read_amount(line, values),
         images=_parse_images(line, values.get("images", "")),
         charged_at=_parse_time(line, values.get("time", "")),
     )
+
+
+def _select_values(row: list[str], indexes: Mapping[str, int]) -> dict[str, str]:
+    return {field: row[index].strip() if index < len(row) else "" for field, index in indexes.items()}
+
+
+def _read_amount(line: int, values: Mapping[str, str]) -> int:
+    unit = next(unit for unit in _UNITS_PER_USD if unit in values)
+    return _parse_amount(line, values[unit], _UNITS_PER_USD[unit])
 
 
 def _parse_amount(line: int, text: str, units_per_usd: int) -> int:

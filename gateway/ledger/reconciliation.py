@@ -7,7 +7,7 @@ import hashlib
 import math
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 
@@ -18,7 +18,7 @@ from gateway.jobs.budgets import list_budget_windows
 from gateway.jobs.commit import LedgerEntry, get_hour
 from gateway.jobs.job import Job, order_reference
 from gateway.jobs.transition_tables import LedgerLine
-from gateway.ledger.invoice_file import SellerCharge
+from gateway.ledger.invoice_file import InvalidInvoice, SellerCharge, merge_charges
 from gateway.store.ledger_totals import Correction
 from providers.orders import Cell, Operation
 
@@ -61,6 +61,16 @@ class ReconciliationOutcome(StrEnum):
     OUTSIDE_PERIOD = "outside of the period"
 
 
+# The outcomes of charges whose order is known.
+_CHARGED_OUTCOMES = {
+    ReconciliationOutcome.MATCHED,
+    ReconciliationOutcome.SUSPECTED_CHARGED,
+    ReconciliationOutcome.PRICE_DIFFERS,
+    ReconciliationOutcome.INVOICE_INCOMPLETE,
+    ReconciliationOutcome.IN_PROGRESS,
+}
+
+
 class LedgerOrder(Struct, kw_only=True):
     """The entries of one order. `first`: its first entry. `last_posted_at`: of its last one besides corrections.
     `corrected_until`: the time of the last charge that a correction was made from."""
@@ -91,6 +101,10 @@ class LedgerOrder(Struct, kw_only=True):
     def last_charge_at(self) -> float:
         """Until when the seller may have charged it."""
         return self.last_posted_at + SETTLING_SECONDS
+
+    def is_within(self, period: Period) -> bool:
+        """Whether the seller can have charged it neither before nor after the period."""
+        return period.first_at <= self.first_charge_at and self.last_charge_at <= period.last_at
 
     @property
     def reference(self) -> str:
@@ -157,7 +171,7 @@ class Reconciliation:
         applies to those that remain: their counterpart may be on another invoice.
         """
         seen: set[int] = set()
-        for charge, order in self._match_orders(charges):
+        for charge, order in self._match_orders(self._assign_charges(list(charges), period)):
             if order is not None:
                 seen.add(id(order))
                 yield self._compare_order(charge, order, period)
@@ -166,9 +180,42 @@ class Reconciliation:
             elif charge.amount:
                 yield self._report_unknown(charge, period)
         for order in self._orders:
-            is_covered = period.first_at <= order.first_charge_at and order.last_charge_at <= period.last_at
-            if id(order) not in seen and is_covered and (order.booked or order.suspected):
+            if id(order) not in seen and order.is_within(period) and (order.booked or order.suspected):
                 yield self._report_uncharged(order)
+
+    def require_comparable(self, charges: Collection[SellerCharge], period: Period) -> None:
+        """Raises InvalidInvoice if the ledger has no id of the seller for an order of the period, and the invoice has
+        no reference of the gateway: then the order would be missing there, and its charge missing here."""
+        if not charges or any(parse_reference(charge.reference)[0] for charge in charges):
+            return
+        nameless = [order for order in self._orders if order.booked and not order.ticket and order.is_within(period)]
+        if nameless:
+            raise InvalidInvoice(
+                f"{len(nameless)} orders of {nameless[0].first.seller} have no id of the seller in the ledger, and the "
+                "invoice has no references of the gateway, so orders cannot be compared. Nothing was booked. Compare "
+                "the sums of days: image-gateway ledger --group-by day,seller."
+            )
+
+    def _assign_charges(self, charges: list[SellerCharge], period: Period) -> Iterable[SellerCharge]:
+        """Assigns charges with ids of another kind, such as those of transactions, to the order of their reference:
+        all charges if no id is a ticket, although the tickets of these orders are known; otherwise refunds."""
+        referenced = [order for charge in charges if (order := self._by_reference.get(charge.reference))]
+        has_tickets = any(charge.order_id in self._by_ticket for charge in charges)
+        if not has_tickets and any(order.ticket and order.is_within(period) for order in referenced):
+            return merge_charges(
+                replace(charge, order_id="") if parse_reference(charge.reference)[0] else charge for charge in charges
+            )
+        ids = {
+            charge.reference: charge.order_id
+            for charge in sorted(charges, key=lambda charge: charge.order_id not in self._by_ticket)
+            if charge.amount > 0 and charge.reference
+        }
+        return merge_charges(
+            replace(charge, order_id=ids.get(charge.reference, charge.order_id))
+            if charge.amount < 0 and charge.order_id not in self._by_ticket
+            else charge
+            for charge in charges
+        )
 
     def _match_orders(self, charges: Iterable[SellerCharge]) -> Iterator[tuple[SellerCharge, LedgerOrder | None]]:
         """Matches tickets first, since an order that was bought twice has one reference and two tickets."""
@@ -339,6 +386,12 @@ def _reverse_suspected(order: LedgerOrder, reason: str) -> LedgerEntry:
         images=-order.images[LedgerLine.SUSPECTED],
         reason=reason,
     )
+
+
+def has_no_match(findings: Collection[OrderFinding]) -> bool:
+    """Returns whether there are charges, and the ledger has an order of none of them."""
+    outcomes = {finding.outcome for finding in findings}
+    return ReconciliationOutcome.MISSING_HERE in outcomes and not outcomes & _CHARGED_OUTCOMES
 
 
 def count_outcomes(findings: Iterable[OrderFinding]) -> Mapping[ReconciliationOutcome, int]:

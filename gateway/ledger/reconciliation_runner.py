@@ -1,7 +1,7 @@
 """Reconciles a seller's charges with the ledger of a store, and books the corrections."""
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable
 from datetime import UTC, date, datetime, timedelta
 
 from msgspec import Struct
@@ -9,6 +9,7 @@ from msgspec import Struct
 from gateway.jobs.commit import LedgerEntry
 from gateway.jobs.job import Job, order_reference
 from gateway.ledger.invoice_file import InvalidInvoice, SellerCharge
+from gateway.ledger.invoice_sellers import InvoiceSellers, add_former_sellers
 from gateway.ledger.reconciliation import (
     MAX_ORDER_AGE_SECONDS,
     SETTLING_SECONDS,
@@ -52,20 +53,21 @@ def select_period(
 
 
 async def compare_charges(
-    store: Store, sellers: Sequence[str], charges: Iterable[SellerCharge], period: Period, now: float
+    store: Store, sellers: InvoiceSellers, charges: Iterable[SellerCharge], period: Period, now: float
 ) -> tuple[OrderFinding, ...]:
-    """Compares the charges with the ledger. Changes nothing. Raises InvalidInvoice if the ledger does not
-    have the whole period any more: every charge would be missing here, and each run would book it again.
+    """Compares the charges with the ledger. Changes nothing.
 
-    `sellers`: those with the same account, whose orders may be on the same invoice. Charges that the ledger does not
-    have belong to the first one.
+    Raises InvalidInvoice if every charge would be missing here, so that it would be booked again: the ledger does not
+    have the whole period any more, the invoice is of another seller, or it names no order as the ledger does.
     """
     _require_kept_entries(store, period, now)
     charges = list(charges)
     entries = await _list_entries(store, period, charges, now)
-    orders = group_orders([entry for entry in entries if entry.seller in sellers])
+    names = add_former_sellers(sellers, charges, entries)
+    orders = group_orders([entry for entry in entries if entry.seller in names])
     jobs = await _load_jobs(store, filter(period.contains, charges))
-    reconciliation = Reconciliation(sellers[0], orders, jobs, now)
+    reconciliation = Reconciliation(names[0], orders, jobs, now)
+    reconciliation.require_comparable(charges, period)
     return tuple(reconciliation.compare(charges, period))
 
 

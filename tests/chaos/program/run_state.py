@@ -13,6 +13,7 @@ from gateway.jobs.commit import LedgerEntry
 from gateway.jobs.document_names import PROMPT, REQUEST, image_document_name
 from gateway.jobs.job import Job, order_reference
 from gateway.ledger.invoice_file import SellerCharge
+from gateway.ledger.invoice_sellers import select_sellers
 from gateway.ledger.reconciliation import Period, ReconciliationOutcome, parse_reference
 from gateway.ledger.reconciliation_runner import Auditor, book_corrections, compare_charges
 from gateway.store.base import DAY_SECONDS, Store
@@ -158,7 +159,9 @@ async def reconcile(store: Store, invoice: Iterable[ChargedLine], jobs: Mapping[
         ]
         # Some gateways had a wrong clock. Nothing is open any more: so it is compared like days later.
         period = Period(now - DAY_SECONDS, now + 2 * DAY_SECONDS)
-        findings = await compare_charges(store, [seller], charges, period, now + 3 * DAY_SECONDS)
+        findings = await compare_charges(
+            store, select_sellers(seller, {seller: seller}), charges, period, now + 3 * DAY_SECONDS
+        )
         await book_corrections(store, seller, findings, Auditor("chaos", "chaos", secrets.token_bytes), now)
         outcomes.update(finding.outcome for finding in findings if finding.outcome is not ReconciliationOutcome.MATCHED)
     return outcomes

@@ -17,7 +17,8 @@ from click.testing import CliRunner
 from gateway.cli import main
 from gateway.jobs.commit import LedgerEntry
 from gateway.jobs.transition_tables import LedgerLine
-from gateway.ledger.invoice_file import SellerCharge, read_invoice
+from gateway.ledger.invoice_file import SellerCharge, read_invoices
+from gateway.ledger.invoice_sellers import select_sellers
 from gateway.ledger.reconciliation import UNKNOWN, OrderFinding, ReconciliationOutcome, count_outcomes
 from gateway.ledger.reconciliation_runner import Auditor, book_corrections, compare_charges, select_period
 from gateway.ledger.report_json import serialize_report
@@ -187,7 +188,7 @@ def sum_lines(sums: Sums, seller: str | None = None, line: LedgerLine | None = N
 async def reconcile_all(harness: StoreHarness, month: GeneratedMonth) -> None:
     """Reconciles with all invoices: finds exactly the deviations, and books each correction once."""
     all_findings: dict[str, tuple[OrderFinding, ...]] = {}
-    invoices = {seller: read_invoice(month.write_invoice(seller)) for seller in SELLERS}
+    invoices = {seller: read_invoices([("invoice", month.write_invoice(seller))]) for seller in SELLERS}
     for seller, charges in invoices.items():
         assert sum(charge.amount for charge in charges) == month.sum_invoice(seller)
         all_findings[seller] = await compare(harness, seller, charges)
@@ -212,7 +213,7 @@ async def reconcile_all(harness: StoreHarness, month: GeneratedMonth) -> None:
 
 async def compare(harness: StoreHarness, seller: str, charges: tuple[SellerCharge, ...]) -> tuple[OrderFinding, ...]:
     period = select_period(charges, harness.now, FIRST_MOMENT, MONTH_END + DAY_SECONDS)
-    return await compare_charges(harness.store, [seller], charges, period, harness.now)
+    return await compare_charges(harness.store, select_sellers(seller, {seller: seller}), charges, period, harness.now)
 
 
 async def book(harness: StoreHarness, seller: str, findings: tuple[OrderFinding, ...]) -> int:
@@ -232,7 +233,9 @@ async def test_audit_accepts_corrections_of_an_open_job(harness: StoreHarness) -
     assert not job.is_settled
     charge = SellerCharge(order_id="run-1", reference=f"{job.id}-9", amount=5, charged_at=harness.now)
     period = select_period([charge], harness.now + DAY_SECONDS, harness.now, harness.now)
-    findings = await compare_charges(harness.store, [RUNAPI], [charge], period, harness.now)
+    findings = await compare_charges(
+        harness.store, select_sellers(RUNAPI, {RUNAPI: RUNAPI}), [charge], period, harness.now
+    )
     assert await book_corrections(harness.store, RUNAPI, findings, AUDITOR, harness.now) == 1
     (entry,) = await harness.store.list_ledger_entries(job_factory.DAY, is_irregular=True)
     assert (entry.job, entry.team, entry.amount) == (job.id, "acme", 5)

@@ -6,6 +6,7 @@ import pytest
 
 from gateway.jobs.job_update_types import AttemptAbandoned, ResponseLost
 from gateway.ledger.invoice_file import InvalidInvoice, SellerCharge, merge_charges
+from gateway.ledger.invoice_sellers import select_sellers
 from gateway.ledger.reconciliation import OrderFinding
 from gateway.ledger.reconciliation_runner import Auditor, book_corrections, compare_charges, select_period
 from gateway.store.base import DAY_SECONDS
@@ -22,7 +23,7 @@ async def compare(
     harness: StoreHarness, *charges: SellerCharge, first_at: float | None = None, last_at: float | None = None
 ) -> tuple[OrderFinding, ...]:
     period = select_period(charges, harness.now, first_at, last_at)
-    return await compare_charges(harness.store, [SELLER], charges, period, harness.now)
+    return await compare_charges(harness.store, select_sellers(SELLER, {SELLER: SELLER}), charges, period, harness.now)
 
 
 async def book(harness: StoreHarness, findings: tuple[OrderFinding, ...]) -> int:

@@ -139,3 +139,29 @@ def test_invoice_without_times_needs_a_period(folder: Path) -> None:
     result = reconcile(folder)
     assert (result.exit_code, "--since and --until" in result.output) == (1, True)
     assert reconcile(folder, "--since", DAY, "--until", DAY).exit_code == 0
+
+
+def test_invoice_without_a_match_is_booked_only_on_request(folder: Path) -> None:
+    """It may be of another seller, or have the wrong column."""
+    text = (folder / "invoice.csv").read_text().replace("client_ref", "other").replace("run-", "tx-")
+    (folder / "invoice.csv").write_text(text)
+    assert "The ledger has none of the orders" in reconcile(folder).stderr
+    refused = reconcile(folder, "--apply")
+    assert (refused.exit_code, "Nothing was booked. --allow-no-match" in refused.stderr) == (1, True)
+    assert read_spend(folder) == ("0.04", "0.00", "0.04")
+    assert "booked 3 corrections" in reconcile(folder, "--apply", "--allow-no-match").stderr
+    assert read_spend(folder) == ("0.04", "0.12", "0.04")
+
+
+def test_unknown_seller_is_refused(folder: Path) -> None:
+    result = run_command(folder, "reconcile", "runflwo", "--invoice", str(folder / "invoice.csv"), "--apply")
+    assert (result.exit_code, "did you mean 'runflow'" in result.output) == (1, True), result.output
+    assert read_spend(folder) == ("0.04", "0.00", "0.04")
+
+
+def test_configuration_of_the_environment_is_read(folder: Path) -> None:
+    """Sellers with the same account are those of the configuration that `serve` has."""
+    arguments = ["reconcile", "runapi", "--invoice", str(folder / "invoice.csv"), "--data", str(folder)]
+    environ = {"REDIS_URL": None, "IGW_CONFIG": str(folder / "nowhere")}
+    result = CliRunner().invoke(main, arguments, env=environ)
+    assert (result.exit_code, "nowhere" in result.output) == (1, True), result.output

@@ -6,30 +6,21 @@ from msgspec.structs import replace
 from gateway.jobs.commit import LedgerEntry
 from gateway.jobs.job import Job
 from gateway.jobs.transition_tables import LedgerLine
-from gateway.ledger.invoice_file import SellerCharge
-from gateway.ledger.reconciliation import OrderFinding, Period, Reconciliation, ReconciliationOutcome, group_orders
+from gateway.ledger.invoice_file import InvalidInvoice, SellerCharge
+from gateway.ledger.reconciliation import (
+    OrderFinding,
+    Period,
+    Reconciliation,
+    ReconciliationOutcome,
+    group_orders,
+    has_no_match,
+)
 from gateway.store.base import DAY_SECONDS
 from tests.store import job_factory
-from tests.store.job_factory import CELL, DAY, NOON
+from tests.store.job_factory import DAY, NOON
+from tests.unit.ledger.sample_entry import ENTRY, JOB_ID
 
-JOB_ID = "job_07" + "a" * 26
 REFERENCE = f"{JOB_ID}-1"
-ENTRY = LedgerEntry(
-    day=DAY,
-    hour=12,
-    posted_at=NOON,
-    line=LedgerLine.CAPTURE,
-    amount=40_000,
-    images=1,
-    job=JOB_ID,
-    attempt=1,
-    team="acme",
-    model="gpt-image-2",
-    seller="runapi",
-    cell=CELL,
-    key_id="abcdefghij",
-    ticket="ticket-1",
-)
 SUSPECTED = replace(ENTRY, line=LedgerLine.SUSPECTED, reason="response_lost")
 WITHOUT_TICKET = replace(SUSPECTED, ticket="")
 PERIOD = Period(NOON - 600, NOON + 2 * DAY_SECONDS)
@@ -260,3 +251,56 @@ def test_correction_has_another_id_once_the_ledger_has_changed() -> None:
     assert second.correction is not None
     assert first.correction == again.correction
     assert first.correction.id != second.correction.id
+
+
+def make_order(number: int, **changes: object) -> LedgerEntry:
+    return replace(ENTRY, job=f"job_07{number:026}", ticket=f"ticket-{number}", **changes)
+
+
+def make_charge(number: int, **changes: object) -> SellerCharge:
+    charge = replace(CHARGE, order_id=f"ticket-{number}", reference=f"job_07{number:026}-1")
+    return replace(charge, **changes)
+
+
+def list_outcomes(findings: list[OrderFinding]) -> list[str]:
+    return sorted(finding.outcome.value for finding in findings)
+
+
+def test_ids_of_transactions_are_replaced_by_references() -> None:
+    """Each line has an id of its own, other than the ticket. Lines of one order are added up."""
+    entries = [make_order(1), make_order(2)]
+    charges = [make_charge(1, order_id="tx-1", amount=30_000), make_charge(1, order_id="tx-2", amount=10_000)]
+    assert list_outcomes(compare(entries, *charges, make_charge(2, order_id="tx-3"))) == ["matched", "matched"]
+    lost = replace(WITHOUT_TICKET, job=f"job_07{3:026}")
+    (finding,) = [found for found in compare([lost], make_charge(3, order_id="tx-4")) if found.correction]
+    assert finding.order_id == "tx-4", "without a ticket, the id may be one"
+
+
+def test_refund_with_an_id_of_its_own_belongs_to_its_order() -> None:
+    refund = make_charge(1, order_id="refund-1", amount=-10_000)
+    (finding,) = compare([make_order(1)], make_charge(1), refund)
+    assert (finding.outcome, list_booked(finding)) == (ReconciliationOutcome.PRICE_DIFFERS, [("excess", -10_000, 0)])
+    second = make_charge(1, order_id="ticket-9")
+    findings = compare([make_order(1)], make_charge(1), second, replace(refund, amount=-40_000))
+    assert list_outcomes(findings) == ["matched"], "the second purchase is refunded, which the ledger does not have"
+    findings = compare([make_order(1), make_order(2)], refund, make_charge(2))
+    (alone,) = [finding for finding in findings if finding.order_id == "refund-1"]
+    assert (alone.outcome, alone.correction) == (ReconciliationOutcome.INVOICE_INCOMPLETE, None)
+
+
+@pytest.mark.parametrize(
+    ("charges", "expected"),
+    [([], False), ([make_charge(1)], False), ([make_charge(2)], True), ([make_charge(1), make_charge(2)], False)],
+)
+def test_invoice_of_unknown_orders_alone_has_no_match(charges: list[SellerCharge], expected: bool) -> None:
+    assert has_no_match(compare([make_order(1)], *charges)) is expected
+
+
+def test_orders_without_names_are_not_compared_with_an_invoice_without_references() -> None:
+    """Each would be missing there, and its charge missing here."""
+    orders = group_orders([make_order(1, posted_at=NOON), replace(ENTRY, ticket="")])
+    reconciliation = Reconciliation("runapi", orders, {}, PERIOD.last_at + DAY_SECONDS)
+    with pytest.raises(InvalidInvoice, match="1 orders of runapi have no id of the seller"):
+        reconciliation.require_comparable([make_charge(1, reference="")], PERIOD)
+    reconciliation.require_comparable([make_charge(1)], PERIOD)
+    reconciliation.require_comparable([], PERIOD)
