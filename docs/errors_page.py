@@ -27,7 +27,8 @@ Function = ast.FunctionDef | ast.AsyncFunctionDef
 WHAT_TO_DO = {
     "api_key_expired": "Use the key that replaced it, or ask operators for a new one (`image-gateway keys rotate`).",
     "api_key_revoked": "Ask operators for a new key (`image-gateway keys new`).",
-    "api_key_inactive": "Operators: create a new key instead of rotating this one.",
+    "api_key_configured": "Operators: change the key in the file that the message names.",
+    "api_key_inactive": "Operators: create a new key instead of changing or rotating this one.",
     "api_key_not_found": "Operators: use an id of `GET /v1/admin/keys`.",
     "team_not_configured": "Operators: add the team to `teams.yaml`, or revoke the key.",
     "batch_ended": "Nothing: read the batch, which is final.",

@@ -19,6 +19,7 @@ All errors of `gateway` and `providers`. `tests/test_layers.py` checks that the 
     │       ├── ObjectNotFound            no image has this key
     │       └── ForeignObject             the gateway did not store the object at this key
     ├── ApiKeyNotFound                    no API key has this id
+    ├── ApiKeyConfigured                  it is in the configuration, and is changed only there
     ├── ApiKeyInactive                    it has expired or was revoked
     ├── OverrideNotFound                  no override of a budget has this id, or it has ended
     ├── WebhookTargetNotFound             the team has no target of webhooks with this name

@@ -247,7 +247,7 @@ class BatchEnded(Event, frozen=True, kw_only=True):
 
 
 class ApiKeyChanged(Event, frozen=True, kw_only=True):
-    """An admin created, rotated or revoked an API key through the admin API.
+    """An admin created, changed, rotated or revoked an API key through the admin API.
 
     `key`: its id, never its secret; `actor`: the id of the admin's key; `source`: the admin's address.
     """

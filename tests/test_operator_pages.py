@@ -71,10 +71,12 @@ def test_commands_for_existing_jobs(gateway: RunningGateway, tmp_path: Path) -> 
 
 
 def test_key_commands(gateway: RunningGateway, tmp_path: Path) -> None:
-    create, request = read_blocks("keys.md")
+    create, change, request = read_blocks("keys.md")
     environ = {"IGW_URL": gateway.url, "URL": gateway.url, "IGW_ADMIN_KEY": ADMIN_KEY}
     key = run_block(create, tmp_path, **environ).strip()
     assert re.fullmatch(r"igw_[0-9a-z]+_\S+", key)
+    changed = run_block(change.replace("k3v7q2m5xa", key.split("_")[1]), tmp_path, **environ)
+    assert "$5.00/day" in changed
     assert '"images_per_minute":60' in run_block(request, tmp_path, **environ)
 
 

@@ -1,11 +1,12 @@
-"""Creates, rotates and revokes API keys. Each action is saved together with an event that names its admin."""
+"""Creates, changes, rotates and revokes API keys. Each action is saved together with an event that names its admin."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from msgspec import Struct
+from msgspec import UNSET, Struct
 from msgspec.structs import replace
 
+from gateway.access.key_changes import KeyChange, describe_changes
 from gateway.access.key_tokens import NewToken, TokenDigester, make_token
 from gateway.catalogue import Catalogue
 from gateway.config.schema import RateLimits
@@ -29,6 +30,7 @@ DEFAULT_SCOPES = (Scope.GENERATE, Scope.READ)
 MAX_NAME_LENGTH = 100
 # How often a change is tried if other admins change keys at the same moment.
 MAX_TRIES = 10
+NO_BUDGET_WITHOUT_TEAM = "a key without a team cannot order, and has no budget"
 
 
 class ApiKeyNotFound(Exception):
@@ -39,8 +41,12 @@ class ApiKeyInactive(Exception):
     """The API key has expired or was revoked."""
 
 
+class ApiKeyConfigured(Exception):
+    """The API key is in the configuration, and is changed only there."""
+
+
 class InvalidKeyOption(ValueError):
-    """An option of a new API key, budget override or target of webhooks is invalid. `option`: its name."""
+    """An option of an API key, budget override or target of webhooks is invalid. `option`: its name."""
 
     def __init__(self, option: str, message: str) -> None:
         super().__init__(message)
@@ -95,6 +101,13 @@ class ListedKey(Struct, frozen=True):
     last_used_at: float | None
 
 
+class _TableEdit(Struct, frozen=True):
+    """The keys that an action changes, as they are after it, and its event. None: nothing changes."""
+
+    keys: tuple[ApiKey, ...]
+    event: AdminEvent | None
+
+
 class KeyAdministration:
     """The actions of admins on API keys, with the configuration in force."""
 
@@ -140,33 +153,51 @@ class KeyAdministration:
             digests=(self._digester.compute_digest(token.text),),
             created_at=now,
             expires_at=expires_at,
+            lifetime_seconds=options.lifetime_seconds,
             policies=options.policies,
             limits=options.limits,
             budget=options.budget,
         )
         event = self._make_event("key_created", admin, key, _describe_key(key))
-        await self._change_table(lambda _: (key,), event)
+        await self._edit_table(lambda _: _TableEdit((key,), event))
         return CreatedKey(key, token.text)
+
+    async def change_key(self, key_id: str, change: KeyChange, admin: Admin) -> bool:
+        """Changes options of a key. Its budget and its limits change for all keys of its line of rotations. Returns
+        False if it has all of them already.
+
+        Raises ApiKeyNotFound, ApiKeyConfigured, ApiKeyInactive or InvalidKeyOption.
+        """
+        now = self._wall_clock()
+
+        def change_options(table: ApiKeyTable) -> _TableEdit:
+            before = _require_active(self._find_changeable_key(table, key_id), now)
+            self._check_change(before, change)
+            after = change.apply_to(before, now)
+            if after == before:
+                return _TableEdit((), None)
+            line = [key for key in table.keys if key.limits_id == before.limits_id and key.id != key_id]
+            event = self._make_event("key_changed", admin, after, describe_changes(before, after))
+            return _TableEdit((after, *map(change.apply_to_line, line)), event)
+
+        return (await self._edit_table(change_options)).event is not None
 
     async def rotate_key(self, key_id: str, overlap_seconds: float, admin: Admin) -> CreatedKey:
         """Creates a key that replaces another one, with the same options and lifetime. The other key still works for
         `overlap_seconds`.
 
-        Raises ApiKeyNotFound, or ApiKeyInactive.
+        Raises ApiKeyNotFound, ApiKeyConfigured or ApiKeyInactive.
         """
         token, now = make_token(self._draw_bytes), self._wall_clock()
-        old = _require_active(_find_key(await self._load_table(), key_id), now)
-        new = self._make_successor(old, token, now)
-        old_expires_at = _first_time(old.expires_at, now + overlap_seconds)
-        details = {"new_key": new.id, "old_key_expires_at": format_time(old_expires_at)}
-        event = self._make_event("key_rotated", admin, old, details)
 
-        def replace_key(table: ApiKeyTable) -> tuple[ApiKey, ...]:
-            current = _require_active(_find_key(table, key_id), now)
-            return new, replace(current, expires_at=_first_time(current.expires_at, old_expires_at))
+        def replace_key(table: ApiKeyTable) -> _TableEdit:
+            old = _require_active(self._find_changeable_key(table, key_id), now)
+            new = self._make_successor(old, token, now)
+            old = replace(old, expires_at=_first_time(old.expires_at, now + overlap_seconds))
+            details = {"new_key": new.id, "old_key_expires_at": format_time(old.expires_at)}
+            return _TableEdit((new, old), self._make_event("key_rotated", admin, old, details))
 
-        await self._change_table(replace_key, event)
-        return CreatedKey(new, token.text)
+        return CreatedKey((await self._edit_table(replace_key)).keys[0], token.text)
 
     def _make_successor(self, old: ApiKey, token: NewToken, now: float) -> ApiKey:
         return replace(
@@ -174,19 +205,26 @@ class KeyAdministration:
             id=token.id,
             digests=(self._digester.compute_digest(token.text),),
             created_at=now,
-            expires_at=None if old.expires_at is None else now + (old.expires_at - old.created_at),
+            expires_at=None if old.lifetime_seconds is None else now + old.lifetime_seconds,
             replaces=old.id,
             first_id=old.limits_id,
         )
 
     async def revoke_key(self, key_id: str, admin: Admin) -> ApiKey:
-        """Revokes a key, at once and for good. Does nothing if it was revoked before. Raises ApiKeyNotFound."""
-        key = _find_key(await self._load_table(), key_id)
-        if key.revoked_at is None:
-            now = self._wall_clock()
+        """Revokes a key, at once and for good. Does nothing if it was revoked before.
+
+        Raises ApiKeyNotFound, or ApiKeyConfigured.
+        """
+        now = self._wall_clock()
+
+        def revoke(table: ApiKeyTable) -> _TableEdit:
+            key = self._find_changeable_key(table, key_id)
+            if key.revoked_at is not None:
+                return _TableEdit((key,), None)
             event = self._make_event("key_revoked", admin, key, {"name": key.name})
-            await self._change_table(lambda table: (replace(_find_key(table, key_id), revoked_at=now),), event)
-        return _find_key(await self._load_table(), key_id)
+            return _TableEdit((replace(key, revoked_at=now),), event)
+
+        return (await self._edit_table(revoke)).keys[0]
 
     async def delete_old_keys(self, retention_seconds: float) -> None:
         """Deletes the keys that ended more than `retention_seconds` ago."""
@@ -200,18 +238,21 @@ class KeyAdministration:
                 ApiKeyChange(expected_version=table.version, version=version, deleted_ids=deleted_ids)
             )
 
-    async def _change_table(self, change_keys: Callable[[ApiKeyTable], tuple[ApiKey, ...]], event: AdminEvent) -> None:
-        """Saves the changed keys with the event. Computes them again if another admin changed the table meanwhile."""
+    async def _edit_table(self, edit_table: Callable[[ApiKeyTable], _TableEdit]) -> _TableEdit:
+        """Saves the changed keys with the event. Computes both again if another admin changed the table meanwhile."""
         for _ in range(MAX_TRIES):
             table = await self._load_table()
+            edit = edit_table(table)
+            if edit.event is None:
+                return edit
             change = ApiKeyChange(
                 expected_version=table.version,
                 version=make_table_version(self._draw_bytes),
-                keys=change_keys(table),
-                event=event,
+                keys=edit.keys,
+                event=edit.event,
             )
             if await self._store.change_table(change):
-                return
+                return edit
         raise StoreUnavailable("other admins change API keys at the same time. Nothing was changed: try again.")
 
     async def _load_table(self) -> ApiKeyTable:
@@ -219,6 +260,14 @@ class KeyAdministration:
         if table is None:
             raise StoreUnavailable("the API keys could not be loaded")
         return table
+
+    def _find_changeable_key(self, table: ApiKeyTable, key_id: str) -> ApiKey:
+        """Raises ApiKeyNotFound, or ApiKeyConfigured."""
+        for configured in self._catalogue().configured_keys.values():
+            if configured.id == key_id:
+                file = "gateway.yaml" if configured.team is None else "teams.yaml"
+                raise ApiKeyConfigured(f"API key '{key_id[:60]}' is in {file}: change it there")
+        return _find_key(table, key_id)
 
     # --- events and checks
 
@@ -235,7 +284,7 @@ class KeyAdministration:
         event = self._make_owner_event(action, admin, owner, details)
         if mark is not None:
             event = replace(event, id=mark.id, at=mark.at)
-        await self._change_table(lambda _: (), event)
+        await self._edit_table(lambda _: _TableEdit((), event))
 
     def _make_event(self, action: str, admin: Admin, key: ApiKey, details: Mapping[str, Any]) -> AdminEvent:
         return self._make_owner_event(action, admin, (key.team, key.id), details)
@@ -259,19 +308,35 @@ class KeyAdministration:
         catalogue = self._catalogue()
         if not options.scopes:
             raise InvalidKeyOption("scopes", "a key needs at least one scope: generate, read or admin")
-        if not options.name.isprintable() or len(options.name) > MAX_NAME_LENGTH:
-            raise InvalidKeyOption("name", f"at most {MAX_NAME_LENGTH} printable characters")
+        _check_name(options.name)
         if options.team is None and set(options.scopes) != {Scope.ADMIN}:
             raise InvalidKeyOption("team", "a key with the scope generate or read needs a team")
         if options.team is not None and options.team not in catalogue.teams:
             suggestion = did_you_mean(options.team, catalogue.teams)
             raise InvalidKeyOption("team", f"team '{options.team[:60]}' is not in teams.yaml{suggestion}")
-        allowed = catalogue.teams[options.team].policies if options.team is not None else ()
-        for policy in options.policies or ():
+        self._check_policies(options.team, options.policies or ())
+
+    def _check_change(self, key: ApiKey, change: KeyChange) -> None:
+        if change.name is not UNSET:
+            _check_name(change.name)
+        if change.policies is not UNSET:
+            self._check_policies(key.team, change.policies or ())
+        if key.team is None and any(amount is not None for amount in change.budget.values()):
+            raise InvalidKeyOption("budget", NO_BUDGET_WITHOUT_TEAM)
+
+    def _check_policies(self, team: str | None, policies: tuple[str, ...]) -> None:
+        config = self._catalogue().teams.get(team or "")
+        allowed = config.policies if config else ()
+        for policy in policies:
             if policy not in allowed:
                 listed = ", ".join(allowed) or "none"
-                message = f"team '{options.team}' may not request policy '{policy[:60]}'; it may request: {listed}"
+                message = f"team '{team}' may not request policy '{policy[:60]}'; it may request: {listed}"
                 raise InvalidKeyOption("policies", message)
+
+
+def _check_name(name: str) -> None:
+    if not name.isprintable() or len(name) > MAX_NAME_LENGTH:
+        raise InvalidKeyOption("name", f"at most {MAX_NAME_LENGTH} printable characters")
 
 
 def _find_key(table: ApiKeyTable, key_id: str) -> ApiKey:

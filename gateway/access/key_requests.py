@@ -3,10 +3,18 @@
 import re
 from typing import Any
 
-from msgspec import Struct, to_builtins
+from msgspec import UNSET, Struct, UnsetType, to_builtins
 
-from gateway.access.key_administration import CommonKeyOptions, InvalidKeyOption, KeyOptions, ListedKey
-from gateway.jobs.budgets import BudgetLimits, WindowKind, serialize_limits
+from gateway.access.key_administration import (
+    NO_BUDGET_WITHOUT_TEAM,
+    CommonKeyOptions,
+    InvalidKeyOption,
+    KeyOptions,
+    ListedKey,
+)
+from gateway.access.key_changes import KeyChange
+from gateway.config.schema import Limit
+from gateway.jobs.budgets import BudgetLimits, serialize_limits
 from gateway.money import parse_usd
 from gateway.store.api_keys import AdminEvent
 
@@ -17,17 +25,18 @@ MAX_DURATION_SECONDS = 3_650 * 86_400
 
 
 class BudgetAmounts(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The budget of a new API key, in USD like "5.00". None if a window is not limited."""
+    """The budget of an API key, in USD like "5.00". null: the window is not limited. A change leaves the limits of
+    missing windows as they are."""
 
-    day: str | None = None
-    week: str | None = None
-    month: str | None = None
-    lifetime: str | None = None
+    day: str | UnsetType | None = UNSET
+    week: str | UnsetType | None = UNSET
+    month: str | UnsetType | None = UNSET
+    lifetime: str | UnsetType | None = UNSET
 
-    def to_limits(self) -> BudgetLimits:
-        """Converts the amounts. Raises InvalidKeyOption."""
-        texts = {kind.value: getattr(self, kind) for kind in WindowKind}
-        return BudgetLimits(**{name: _parse_amount(name, text) for name, text in texts.items() if text is not None})
+    def to_amounts(self) -> dict[str, int | None]:
+        """Returns the windows that are named, in micro-USD. Raises InvalidKeyOption."""
+        texts: dict[str, str | None] = to_builtins(self)
+        return {name: None if text is None else _parse_amount(name, text) for name, text in texts.items()}
 
 
 def _parse_amount(window: str, text: str) -> int:
@@ -45,21 +54,58 @@ class CreateKeyRequest(CommonKeyOptions, frozen=True, kw_only=True, forbid_unkno
 
     def to_options(self) -> KeyOptions:
         """Converts the request to options. Raises InvalidKeyOption."""
-        lifetime = None if self.expires_in is None else parse_duration("expires_in", self.expires_in)
-        if lifetime == 0:
-            raise InvalidKeyOption("expires_in", "must be longer than 0")
-        budget = self.budget.to_limits()
+        budget = BudgetLimits(**self.budget.to_amounts())
         if self.team is None and not budget.is_empty:
-            raise InvalidKeyOption("budget", "a key without a team cannot order, and has no budget")
+            raise InvalidKeyOption("budget", NO_BUDGET_WITHOUT_TEAM)
         return KeyOptions(
             team=self.team,
             name=self.name.strip(),
             scopes=tuple(dict.fromkeys(self.scopes)),
-            lifetime_seconds=lifetime,
+            lifetime_seconds=None if self.expires_in is None else _parse_lifetime(self.expires_in),
             policies=self.policies,
             limits=self.limits,
             budget=budget,
         )
+
+
+class LimitChanges(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The changed rate limits of an API key. null removes one."""
+
+    requests_per_minute: Limit | UnsetType | None = UNSET
+    images_per_minute: Limit | UnsetType | None = UNSET
+    concurrent_jobs: Limit | UnsetType | None = UNSET
+
+
+class ChangeKeyRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The changes of an API key. Missing fields do not change. `budget`, `limits`: null removes all of them.
+    `policies`: null for all of its team's. `expires_in`: from now on, like 90d; null if it does not expire."""
+
+    name: str | UnsetType = UNSET
+    budget: BudgetAmounts | UnsetType | None = UNSET
+    limits: LimitChanges | UnsetType | None = UNSET
+    policies: tuple[str, ...] | UnsetType | None = UNSET
+    expires_in: str | UnsetType | None = UNSET
+
+    def to_change(self) -> KeyChange:
+        """Converts the request to a change. Raises InvalidKeyOption."""
+        budget = _NO_BUDGET if self.budget is None else self.budget
+        limits = _NO_LIMITS if self.limits is None else self.limits
+        return KeyChange(
+            name=self.name.strip() if isinstance(self.name, str) else UNSET,
+            policies=self.policies,
+            lifetime_seconds=_parse_lifetime(self.expires_in) if isinstance(self.expires_in, str) else self.expires_in,
+            budget=budget.to_amounts() if isinstance(budget, BudgetAmounts) else {},
+            limits=to_builtins(limits) if isinstance(limits, LimitChanges) else {},
+        )
+
+
+_NO_BUDGET = BudgetAmounts(day=None, week=None, month=None, lifetime=None)
+_NO_LIMITS = LimitChanges(requests_per_minute=None, images_per_minute=None, concurrent_jobs=None)
+# Options of a new key that do not change, and why.
+FIXED_OPTIONS = {
+    "scopes": "its clients would get other permissions. Create a key with these scopes, and revoke this one",
+    "team": "its jobs and what it spent belong to its team. Create a key for the other team, and revoke this one",
+}
 
 
 class RotateKeyRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -75,6 +121,12 @@ def parse_duration(option: str, text: str) -> float:
     if match is None or seconds > MAX_DURATION_SECONDS:
         raise InvalidKeyOption(option, f"invalid duration '{text[:20]}'. Write it like 30m, 24h or 90d")
     return float(seconds)
+
+
+def _parse_lifetime(text: str) -> float:
+    if lifetime := parse_duration("expires_in", text):
+        return lifetime
+    raise InvalidKeyOption("expires_in", "must be longer than 0")
 
 
 def serialize_key(listed: ListedKey, now: float) -> dict[str, Any]:

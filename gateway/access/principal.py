@@ -29,7 +29,9 @@ class Principal(Struct, frozen=True, kw_only=True):
 
     @property
     def key_budget(self) -> KeyBudget | None:
-        return None if self.budget.is_empty else KeyBudget(self.limits_id, self.budget)
+        """Its budget, also without limits: money counts before an admin sets one. None for a key of the configuration,
+        which never has one."""
+        return KeyBudget(self.limits_id, self.budget) if self.limits_id else None
 
 
 def make_configured_principal(key: ConfiguredKey) -> Principal:

@@ -5,11 +5,12 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
-from litestar import Response, delete, get, post
+from litestar import Response, delete, get, patch, post
 from msgspec import Struct, to_builtins
 
 from gateway.access.key_administration import (
     Admin,
+    ApiKeyConfigured,
     ApiKeyInactive,
     ApiKeyNotFound,
     CreatedKey,
@@ -17,6 +18,8 @@ from gateway.access.key_administration import (
     ListedKey,
 )
 from gateway.access.key_requests import (
+    FIXED_OPTIONS,
+    ChangeKeyRequest,
     CreateKeyRequest,
     RotateKeyRequest,
     parse_duration,
@@ -90,6 +93,25 @@ async def get_key(request: HttpRequest, key_id: str) -> Response[bytes]:
     with translate_errors():
         listed = await context.key_administration.get_key(key_id)
     return json_response(serialize_key(listed, context.wall_clock()), 200, {})
+
+
+@patch(f"{KEYS_PATH}/{{key_id:str}}", status_code=200, opt=ADMIN)
+async def change_key(request: HttpRequest, key_id: str) -> Response[bytes]:
+    """Changes the options that the body contains."""
+    context = get_context(request)
+    try:
+        body = await parse_body(request, ChangeKeyRequest)
+    except ApiError as error:
+        if (reason := FIXED_OPTIONS.get(error.param or "")) is None:
+            raise
+        message = f"'{error.param}' of an API key cannot be changed: {reason}."
+        raise ApiError(400, "unsupported_parameter", message, param=error.param) from None
+    with translate_errors():
+        has_changed = await context.key_administration.change_key(key_id, body.to_change(), make_admin(request))
+        changed = await context.key_administration.get_key(key_id)
+    if has_changed:
+        await _publish_change(request, "key_changed", changed.key)
+    return json_response(serialize_key(changed, context.wall_clock()), 200, {})
 
 
 @post(f"{KEYS_PATH}/{{key_id:str}}/rotate", status_code=201, opt=ADMIN)
@@ -215,6 +237,8 @@ def translate_errors() -> Iterator[None]:
         raise ApiError(400, "invalid_value", message, param=error.option) from None
     except ApiKeyNotFound:
         raise ApiError(404, "api_key_not_found", "API key not found. List them with GET /v1/admin/keys.") from None
+    except ApiKeyConfigured as error:
+        raise ApiError(409, "api_key_configured", f"{error}. Nothing was changed.") from None
     except ApiKeyInactive as error:
         raise ApiError(409, "api_key_inactive", f"{error}. Create a new one.") from None
 
@@ -231,4 +255,7 @@ def list_response(entries: list[dict[str, Any]], has_more: bool = False) -> Resp
     return json_response({"object": "list", "data": entries, **ids}, 200, {})
 
 
-ADMIN_HANDLERS = [create_key, list_keys, get_key, rotate_key, revoke_key, delete_key, list_admin_events, list_teams]
+ADMIN_HANDLERS = [
+    *(create_key, list_keys, get_key, change_key, rotate_key, revoke_key, delete_key),
+    *(list_admin_events, list_teams),
+]

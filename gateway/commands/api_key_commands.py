@@ -1,4 +1,4 @@
-"""`image-gateway keys`: creates, lists, rotates and revokes API keys."""
+"""`image-gateway keys`: creates, lists, changes, rotates and revokes API keys."""
 
 import asyncio
 import json
@@ -8,8 +8,15 @@ from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
 import click
+from msgspec import UNSET, to_builtins
 
-from gateway.access.key_requests import DEFAULT_OVERLAP, BudgetAmounts, CreateKeyRequest
+from gateway.access.key_requests import (
+    DEFAULT_OVERLAP,
+    BudgetAmounts,
+    ChangeKeyRequest,
+    CreateKeyRequest,
+    LimitChanges,
+)
 from gateway.commands.config_helpers import CONFIG_HELP
 from gateway.commands.key_admin_clients import Json, KeyAdmin, open_key_admin
 from gateway.commands.option_types import GatewayUrlType, VisibleTextType
@@ -24,6 +31,21 @@ P = ParamSpec("P")
 KEY_COLUMNS = ("id", "name", "team", "scopes", "status", "created", "expires", "last used", "limits")
 EVENT_COLUMNS = ("time", "action", "key", "team", "by", "from", "details")
 LIMIT_UNITS = {"requests_per_minute": "requests/min", "images_per_minute": "images/min", "concurrent_jobs": "jobs"}
+
+# The value of an option that removes a limit.
+NONE = "none"
+
+
+class OptionalLimitType(click.IntRange):
+    """A number of at least 1, or `none`, which is converted to NONE."""
+
+    name = "integer or none"
+
+    def __init__(self) -> None:
+        super().__init__(1)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        return NONE if value == NONE else super().convert(value, param, ctx)
 
 
 def connection_options(command: Callable[P, ResultT]) -> Callable[P, ResultT]:
@@ -50,7 +72,7 @@ def connection_options(command: Callable[P, ResultT]) -> Callable[P, ResultT]:
 
 @click.group()
 def keys() -> None:
-    """Create, list, rotate and revoke API keys.
+    """Create, list, change, rotate and revoke API keys.
 
     A key has the form igw_<id>_<secret>. It is shown once, when it is created; the store keeps only a digest. A change
     takes effect on all replicas within 5 seconds.
@@ -140,6 +162,57 @@ def list_keys(team: str | None, wants_all: bool, wants_json: bool, **options: An
         hint = "" if wants_all or not listed else f"; {len(listed)} ended, see --all"
         return click.echo(f"no active keys{hint}", err=True)
     print_table(KEY_COLUMNS, [_format_key(key) for key in selected])
+
+
+@keys.command("change")
+@click.argument("key_id", metavar="ID")
+@click.option("--name", help="A name for lists.")
+@click.option("--expires", metavar="TIME", help="Lifetime from now on, like 90d or 12h; `never`.")
+@click.option("--policy", "policies", multiple=True, help="Policy that requests may name; may be repeated.")
+@click.option("--all-policies", is_flag=True, help="Requests may name all policies of the team.")
+@click.option("--requests-per-minute", type=OptionalLimitType(), help="`none` removes the limit.")
+@click.option("--images-per-minute", type=OptionalLimitType(), help="`none` removes the limit.")
+@click.option("--concurrent-jobs", type=OptionalLimitType(), help="`none` removes the limit.")
+@click.option("--budget-day", metavar="USD", help="Maximum per day (UTC), like 5.00; `none` removes it.")
+@click.option("--budget-week", metavar="USD", help="Maximum per week, Monday to Sunday (UTC); `none` removes it.")
+@click.option("--budget-month", metavar="USD", help="Maximum per month (UTC); `none` removes it.")
+@click.option("--budget-lifetime", metavar="USD", help="Maximum of all time; `none` removes it.")
+@click.option("--json", "wants_json", is_flag=True, help="Print the changed key, as JSON.")
+@connection_options
+def change_key(key_id: str, wants_json: bool, **options: Any) -> None:
+    """Change options of a key. Those that are not given stay as they are, and so does the key itself.
+
+    \b
+    A key and those that it replaces, or that replace it, share their budget and limits: they change for all of them.
+    Earlier spending counts. Scopes and team do not change: create another key.
+
+    \b
+    Examples:
+      image-gateway keys change k3v7q2m5xa --budget-day 5.00 --budget-lifetime none
+      image-gateway keys change k3v7q2m5xa --name "nightly build" --expires 90d
+    """
+    if options["policies"] and options["all_policies"]:
+        raise click.UsageError("use either --policy or --all-policies")
+    request = ChangeKeyRequest(
+        name=UNSET if options["name"] is None else options["name"],
+        expires_in=_get_change(options["expires"], "never"),
+        policies=None if options["all_policies"] else options["policies"] or UNSET,
+        limits=LimitChanges(**{name: _get_change(options[name]) for name in LIMIT_UNITS}),
+        budget=BudgetAmounts(**{kind.value: _get_change(options[f"budget_{kind}"]) for kind in WindowKind}),
+    )
+    if to_builtins(request) == to_builtins(ChangeKeyRequest(limits=LimitChanges(), budget=BudgetAmounts())):
+        raise click.UsageError("nothing to change: give at least one option")
+    changed = run_admin(options, lambda admin: admin.change_key(key_id, request))
+    if wants_json:
+        return print_json(changed)
+    print_table(KEY_COLUMNS, [_format_key(changed)])
+
+
+def _get_change(value: Any, removal: str = NONE) -> Any:
+    """Returns the value of an option: UNSET if it is not given, None if it removes something."""
+    if value is None:
+        return UNSET
+    return None if value == removal else value
 
 
 @keys.command("rotate")
@@ -236,7 +309,10 @@ def _format_event(event: Json) -> tuple[str, ...]:
 
 
 def _format_detail(value: Any) -> str:
-    return "+".join(str(part) for part in value) if isinstance(value, list) else str(value)
+    if isinstance(value, dict) and value.keys() == {"from", "to"}:
+        return f"{_format_detail(value['from'])} to {_format_detail(value['to'])}"
+    text = "+".join(str(part) for part in value) if isinstance(value, list) else str(value)
+    return NONE if value is None else text or NONE
 
 
 def _format_time(timestamp: int | None) -> str:

@@ -26,6 +26,7 @@ from gateway.access.budget_administration import (
 )
 from gateway.access.key_administration import (
     Admin,
+    ApiKeyConfigured,
     ApiKeyInactive,
     ApiKeyNotFound,
     CreatedKey,
@@ -33,7 +34,13 @@ from gateway.access.key_administration import (
     KeyAdministration,
     ListedKey,
 )
-from gateway.access.key_requests import CreateKeyRequest, parse_duration, serialize_event, serialize_key
+from gateway.access.key_requests import (
+    ChangeKeyRequest,
+    CreateKeyRequest,
+    parse_duration,
+    serialize_event,
+    serialize_key,
+)
 from gateway.access.key_tokens import TokenDigester
 from gateway.access.webhook_administration import (
     WebhookAdministration,
@@ -54,7 +61,7 @@ TIMEOUT_SECONDS = 30.0
 # How long the first attempt of a test is waited for: longer than it takes.
 TEST_TIMEOUT_SECONDS, TEST_POLL_SECONDS = 30.0, 0.3
 _EXPECTED_ERRORS = (
-    *(ApiKeyNotFound, ApiKeyInactive, OverrideNotFound, SettingsError),
+    *(ApiKeyNotFound, ApiKeyConfigured, ApiKeyInactive, OverrideNotFound, SettingsError),
     *(WebhookTargetNotFound, WebhookTargetConflict),
 )
 Json = dict[str, Any]
@@ -66,6 +73,8 @@ class KeyAdmin(Protocol):
     async def create_key(self, request: CreateKeyRequest) -> Json: ...
 
     async def list_keys(self, team: str | None) -> list[Json]: ...
+
+    async def change_key(self, key_id: str, request: ChangeKeyRequest) -> Json: ...
 
     async def rotate_key(self, key_id: str, overlap: str) -> Json: ...
 
@@ -107,6 +116,9 @@ class RemoteKeyAdmin:
     async def list_keys(self, team: str | None) -> list[Json]:
         keys: list[Json] = (await self._call("GET", "/keys", params={"team": team} if team else {}))["data"]
         return keys
+
+    async def change_key(self, key_id: str, request: ChangeKeyRequest) -> Json:
+        return await self._call("PATCH", f"/keys/{quote(key_id, safe='')}", msgspec.to_builtins(request))
 
     async def rotate_key(self, key_id: str, overlap: str) -> Json:
         return await self._call("POST", f"/keys/{quote(key_id, safe='')}/rotate", {"overlap": overlap})
@@ -201,6 +213,10 @@ class LocalKeyAdmin:
 
     async def list_keys(self, team: str | None) -> list[Json]:
         return [serialize_key(listed, time.time()) for listed in await self._administration.list_keys(team)]
+
+    async def change_key(self, key_id: str, request: ChangeKeyRequest) -> Json:
+        await self._administration.change_key(key_id, request.to_change(), self._admin)
+        return serialize_key(await self._administration.get_key(key_id), time.time())
 
     async def rotate_key(self, key_id: str, overlap: str) -> Json:
         overlap_seconds = parse_duration("overlap", overlap)

@@ -54,7 +54,8 @@ NO_BUDGET_LIMITS = BudgetLimits()
 
 
 class KeyBudget(Struct, frozen=True):
-    """The budget of an API key. `key_id`: the first key of its line of rotations, since all of them share a budget."""
+    """The budget of an API key, with or without limits. `key_id`: the first key of its line of rotations, since all of
+    them share a budget."""
 
     key_id: str
     limits: BudgetLimits
@@ -115,7 +116,7 @@ def list_job_limits(
     team: str, limits: BudgetLimits, key_budget: KeyBudget | None, now: float
 ) -> tuple[BudgetLimit, ...]:
     """Lists the limits of a new job, the longest windows first."""
-    if limits.is_empty and key_budget is None:
+    if limits.is_empty and (key_budget is None or key_budget.limits.is_empty):
         return ()
     found = list(list_limits(team, limits, now))
     if key_budget is not None:

@@ -29,8 +29,9 @@ class ApiKey(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """An API key. `digests`: keyed digests of the whole key, the newest first; the key itself is never stored.
 
     `team`: None for an admin key. `policies`: those that it may request, of its team's; None for all of them.
-    `expires_at`: also of a key that was rotated, and still works for a while. `replaces`: the key that it replaces.
-    `first_id`: of the first key in this line of rotations; None for that key itself.
+    `expires_at`: also of a key that was rotated, and still works for a while. `lifetime_seconds`: how long it was to
+    work when an admin last said so, and how long its successor works; None if it does not expire. `replaces`: the key
+    that it replaces. `first_id`: of the first key in this line of rotations; None for that key itself.
     """
 
     id: str
@@ -40,6 +41,7 @@ class ApiKey(Struct, frozen=True, kw_only=True, omit_defaults=True):
     digests: tuple[str, ...]
     created_at: float
     expires_at: float | None = None
+    lifetime_seconds: float | None = None
     revoked_at: float | None = None
     policies: tuple[str, ...] | None = None
     limits: RateLimits = RateLimits()

@@ -2,6 +2,8 @@
 
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import httpx
 import pytest
@@ -58,6 +60,49 @@ def test_revoked_key_ends_at_the_other_replica_within_seconds(replicas: tuple[Fl
         revoked_at = time.monotonic()
         wait_until(lambda: not is_accepted(client), "the key has ended", timeout_seconds=60)
         assert time.monotonic() - revoked_at < EFFECT_SECONDS
+
+
+def change_key(gateway: FlowGateway, key_id: str, **changes: Any) -> None:
+    with make_client(gateway.url, ADMIN_KEY) as admin:
+        answer = admin.patch(f"{KEYS_PATH}/{key_id}", json=changes)
+    assert answer.status_code == 200, answer.text
+
+
+def order(client: httpx.Client) -> int:
+    """Orders an image, and returns the status of the response after the job has ended."""
+    return client.post("/v1/jobs", json=BODY, headers={"prefer": "wait=30"}).status_code
+
+
+def test_changed_budget_applies_at_the_other_replica_within_seconds(replicas: tuple[FlowGateway, FlowGateway]) -> None:
+    first, second = replicas
+    key_id, key = create_key(first)
+    with make_client(second.url, key) as client:
+        assert order(client) == 200
+        for amount, status in (("0.000001", 429), ("5.00", 200)):
+            change_key(first, key_id, budget={"day": amount})
+            changed_at = time.monotonic()
+            wait_until(lambda: order(client) == status, f"the response is {status}", timeout_seconds=60)  # noqa: B023
+            assert time.monotonic() - changed_at < EFFECT_SECONDS
+        change_key(first, key_id, budget={"day": None, "lifetime": "0.000001"})
+        wait_until(lambda: order(client) == 429, "the budget is exceeded", timeout_seconds=60)
+        message = client.post("/v1/jobs", json=BODY).json()["error"]["message"]
+        assert "this API key has $0.00 of $0.000001 left" in message
+
+
+def test_simultaneous_changes_at_both_replicas_all_apply(replicas: tuple[FlowGateway, FlowGateway]) -> None:
+    key_id, _ = create_key(replicas[0])
+    names = ("requests_per_minute", "images_per_minute", "concurrent_jobs")
+    changes: list[dict[str, Any]] = [{"budget": {window: "5.00"}} for window in ("day", "week", "month", "lifetime")]
+    changes += [{"limits": {name: 7}} for name in names]
+    with ThreadPoolExecutor(len(changes)) as pool:
+        list(pool.map(lambda item: change_key(replicas[item[0] % 2], key_id, **item[1]), enumerate(changes)))
+    with make_client(replicas[1].url, ADMIN_KEY) as admin:
+        changed = admin.get(f"{KEYS_PATH}/{key_id}").json()
+        events = admin.get("/v1/admin/events").json()["data"]
+    assert changed["budget"] == dict.fromkeys(("day", "week", "month", "lifetime"), 5.0)
+    assert changed["limits"] == dict.fromkeys(names, 7)
+    actions = [event["action"] for event in events if event["key_id"] == key_id]
+    assert actions == ["key_changed"] * len(changes) + ["key_created"]
 
 
 @pytest.mark.thorough

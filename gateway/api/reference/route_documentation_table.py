@@ -1,6 +1,6 @@
 """The documentation of every route, by the name of its handler. A test fails if a route has none."""
 
-from gateway.access.key_requests import CreateKeyRequest, RotateKeyRequest
+from gateway.access.key_requests import ChangeKeyRequest, CreateKeyRequest, RotateKeyRequest
 from gateway.api.accounts.accounts_documentation_table import ACCOUNT_ROUTE_DOCUMENTATION
 from gateway.api.admin_response_types import (
     AdminEventListBody,
@@ -31,6 +31,7 @@ from gateway.api.reference.shared_documentation import (
     IDEMPOTENCY_KEY,
     INPUT_IMAGE_ERRORS,
     JOB_HEADERS,
+    KEY_CHANGE_ERRORS,
     KEY_ERRORS,
     MAX_WAIT,
     ORDER_ERRORS,
@@ -325,13 +326,25 @@ ROUTE_DOCUMENTATION = {
         responses={200: ResponseDocumentation("The key.", ApiKeyBody)},
         errors=KEY_ERRORS,
     ),
+    "change_key": RouteDocumentation(
+        tag="Administration",
+        summary="Change an API key",
+        description=(
+            "Changes what the body contains, on all replicas within 5 seconds. The key stays valid, and money "
+            "that was spent or is held counts. `scopes` and `team` do not change."
+        ),
+        body=ChangeKeyRequest,
+        responses={200: ResponseDocumentation("The changed key.", ApiKeyBody)},
+        errors=(*KEY_CHANGE_ERRORS, "api_key_inactive", "invalid_value", "unsupported_parameter"),
+        examples={"default": ExampleRequest(body={"budget": {"day": "5.00", "lifetime": None}})},
+    ),
     "rotate_key": RouteDocumentation(
         tag="Administration",
         summary="Rotate an API key",
         description="Creates a successor with the same options. The old key still works for the `overlap`.",
         body=RotateKeyRequest,
         responses={201: ResponseDocumentation("The new key.", CreatedKeyBody, ("location",))},
-        errors=(*KEY_ERRORS, "api_key_inactive"),
+        errors=(*KEY_CHANGE_ERRORS, "api_key_inactive"),
         examples={"default": ExampleRequest(body={"overlap": "24h"})},
     ),
     "revoke_key": RouteDocumentation(
@@ -339,14 +352,14 @@ ROUTE_DOCUMENTATION = {
         summary="Revoke an API key",
         description="Ends the key at once, and for good. Its jobs continue.",
         responses={200: ResponseDocumentation("The revoked key.", ApiKeyBody)},
-        errors=KEY_ERRORS,
+        errors=KEY_CHANGE_ERRORS,
     ),
     "delete_key": RouteDocumentation(
         tag="Administration",
         summary="Delete an API key",
         description="Does the same as revoking it. The key stays listed as revoked.",
         responses={200: ResponseDocumentation("The revoked key.", ApiKeyBody)},
-        errors=KEY_ERRORS,
+        errors=KEY_CHANGE_ERRORS,
     ),
     "list_admin_events": RouteDocumentation(
         tag="Administration",

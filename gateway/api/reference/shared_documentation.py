@@ -33,3 +33,4 @@ FAILED_JOB_ERRORS = (
     "image_deleted",
 )
 KEY_ERRORS = ("api_key_not_found",)
+KEY_CHANGE_ERRORS = (*KEY_ERRORS, "api_key_configured")

@@ -29,7 +29,7 @@ TEAMS = {"acme": TeamConfig(budget=BudgetConfig(day=Usd(100 * CENT))), "free": T
 
 
 def get_catalogue() -> Any:
-    return SimpleNamespace(teams=TEAMS)
+    return SimpleNamespace(teams=TEAMS, configured_keys={})
 
 
 class Harness:

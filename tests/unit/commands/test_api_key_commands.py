@@ -58,6 +58,24 @@ def test_keys_are_listed_rotated_and_revoked(tmp_path: Path) -> None:
     assert "60 images/min" in table[1]
 
 
+def test_key_is_changed(tmp_path: Path) -> None:
+    created = run_json(tmp_path, "new", "design", "--budget-day", "2.00", "--images-per-minute", "60")
+    limits = ("--images-per-minute", "none", "--concurrent-jobs", "4")
+    budget = ("--budget-day", "2.50", "--budget-month", "30.00")
+    changed = run_json(tmp_path, "change", created["id"], "--expires", "90d", "--policy", "steady", *limits, *budget)
+    assert (changed["limits"], changed["policies"]) == ({"concurrent_jobs": 4}, ["steady"])
+    assert (changed["budget"], changed["name"]) == ({"month": 30.0, "day": 2.5}, "")
+    assert changed["expires_at"] > created["created_at"] + 89 * 86_400
+    assert run_json(tmp_path, "list") == [changed]
+    table = run_keys(tmp_path, "change", created["id"], "--all-policies", "--expires", "never", "--name", "ci").stdout
+    assert ("ci" in table, "$2.50/day" in table, "4 jobs" in table) == (True, True, True)
+    restored = run_json(tmp_path, "list")[0]
+    assert (restored["policies"], restored["expires_at"]) == (None, None)
+    [second, first, _] = run_json(tmp_path, "events")
+    assert (first["action"], first["details"]["budget.day"]) == ("key_changed", {"from": 2.0, "to": 2.5})
+    assert second["details"]["policies"] == {"from": ["steady"], "to": None}
+
+
 def test_empty_list_says_so_on_standard_error(tmp_path: Path) -> None:
     result = run_keys(tmp_path, "list")
     assert (result.returncode, result.stdout, result.stderr) == (0, "", "no active keys\n")
@@ -72,6 +90,11 @@ def test_empty_list_says_so_on_standard_error(tmp_path: Path) -> None:
         (("new", "design", "--expires", "soon"), "Write it like 30m, 24h or 90d"),
         (("new", "design", "--policy", "split"), "may not request policy 'split'"),
         (("new", "design", "--scope", "write"), "'write' is not one of"),
+        (("change", "unknown", "--name", "x"), "API key 'unknown' not found"),
+        (("change", "unknown"), "nothing to change"),
+        (("change", "unknown", "--budget-day", "much"), "budget.day: "),
+        (("change", "unknown", "--concurrent-jobs", "0"), "is not in the range"),
+        (("change", "unknown", "--policy", "steady", "--all-policies"), "use either --policy or --all-policies"),
         (("rotate", "unknown"), "API key 'unknown' not found"),
         (("revoke", "unknown"), "API key 'unknown' not found"),
         (("list", "--url", "http://127.0.0.1:1"), "requires an admin key"),
