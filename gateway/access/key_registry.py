@@ -42,6 +42,7 @@ class KeyRegistry:
         self._store, self._digester, self._clocks, self._draw_bytes = store, digester, clocks, draw_bytes
         self._version: str | None = None
         self._keys_by_digest: Mapping[str, ApiKey] = {}
+        self._keys_by_id: Mapping[str, ApiKey] = {}
         self._key_ids_by_limits_id: Mapping[str, tuple[str, ...]] = {}
         self.has_limits = False
         self.revoked_key_ids: frozenset[str] = frozenset()
@@ -67,6 +68,10 @@ class KeyRegistry:
                     self._next_digests[key.id] = digests[0]
                 return key
         return None
+
+    def find_key_by_id(self, key_id: str) -> ApiKey | None:
+        """Finds a key in memory, also an expired or revoked one."""
+        return self._keys_by_id.get(key_id)
 
     async def find_recent_key(self, token: str) -> ApiKey | None:
         """Finds a key that `find_key` did not find: in a table that is loaded after this call.
@@ -112,6 +117,7 @@ class KeyRegistry:
         if table := await self._store.load_table(self._version):
             self._version = table.version
             self._keys_by_digest = {digest: key for key in table.keys for digest in key.digests}
+            self._keys_by_id = {key.id: key for key in table.keys}
             self._key_ids_by_limits_id = _group_by_limits_id(table.keys)
             self.has_limits = any(has_limits(key.limits) for key in table.keys)
             self.revoked_key_ids = frozenset(key.id for key in table.keys if key.revoked_at is not None)

@@ -199,7 +199,7 @@ class BatchLineExecutor:
         # At the end of the window, jobs without an order are cancelled. Orders that run then have the usual deadline.
         window_seconds = self._batch.expires_at - self._context.wall_clock()
         deadline_seconds = window_seconds + self._context.catalogue().gateway.jobs.deadline_seconds
-        return (await order_line(self._context, line, deadline_seconds)).job_id
+        return (await order_line(self._context, self._batch, line, deadline_seconds)).job_id
 
     async def _find_existing_job(self, line: BatchLine, place: LineJobPlace, may_exist: bool) -> SubmittedJob | None:
         """Returns the job that an earlier run created. Its place is held before later lines reserve theirs."""

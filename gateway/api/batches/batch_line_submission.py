@@ -8,6 +8,7 @@ from msgspec.structs import replace
 
 from gateway.api.api_context import ApiContext
 from gateway.api.api_errors import ApiError
+from gateway.api.batches.batch_principal import find_batch_principal
 from gateway.api.batches.batch_records import Batch
 from gateway.api.batches.file_content import MAX_LINE_BYTES, InputLine
 from gateway.api.client_presence import ClientPresence
@@ -67,14 +68,16 @@ def _parse_line(context: ApiContext, batch: Batch, line: InputLine) -> BatchLine
     custom_id = _read_custom_id(fields)
     _require_fields(fields, batch)
     record = _make_record(batch, line.number, data)
-    caller = Caller(batch.team, batch.key_id, batch.key_budget, record, ClientPresence(context.store.replica_id, None))
+    principal = find_batch_principal(context, batch)
+    presence = ClientPresence(context.store.replica_id, None)
+    caller = Caller(batch.team, batch.key_id, principal.key_budget, record, presence)
     request: AnyJobRequest = make_job_request(context.catalogue(), caller, ENDPOINTS[batch.endpoint], fields["body"])
     if request.params.stream:
         message = "Invalid value for 'stream': a batch has no stream of images. Omit it."
         raise ApiError(400, "invalid_value", message, param="stream")
     if request.params.response_format == "url":
         _require_lasting_urls(context, batch)
-    require_allowed_policy(batch.policies, request.params.policy)
+    require_allowed_policy(principal.policies, request.params.policy)
     return BatchLine(number=line.number, custom_id=custom_id, request=replace(request, batch_id=batch.id))
 
 
@@ -159,9 +162,11 @@ async def _load_inline_images(context: ApiContext, request: AnyJobRequest) -> In
     return InputImages((_PLACEHOLDER,) * len(refs), _PLACEHOLDER if mask else None)
 
 
-async def order_line(context: ApiContext, line: BatchLine, deadline_seconds: float) -> SubmittedJob:
-    """Creates the job of a line, or returns the one that an earlier run created."""
-    request = replace(line.request, deadline_seconds=deadline_seconds)
+async def order_line(context: ApiContext, batch: Batch, line: BatchLine, deadline_seconds: float) -> SubmittedJob:
+    """Creates the job of a line, or returns the one that an earlier run created. It is within the present budget of the
+    API key, also if the line was parsed before an admin changed it."""
+    key_budget = find_batch_principal(context, batch).key_budget
+    request = replace(line.request, deadline_seconds=deadline_seconds, key_budget=key_budget)
     if not isinstance(request.params, InputImageParams):
         return await submit_job(context, request)
     with context.input_fetcher.open_request(request.team) as fetcher:

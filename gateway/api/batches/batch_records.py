@@ -9,7 +9,7 @@ from msgspec.structs import replace
 from gateway.api.batches.file_content import LinePosition
 from gateway.api.batches.file_records import DEFAULT_TTL_SECONDS, ChunkRun
 from gateway.config.schema import RateLimits
-from gateway.jobs.budgets import NO_BUDGET_LIMITS, BudgetLimits, KeyBudget
+from gateway.jobs.budgets import NO_BUDGET_LIMITS, BudgetLimits
 from gateway.store.base import DAY_SECONDS
 from gateway.store.team_records import RecordContent, TeamRecord
 
@@ -80,7 +80,7 @@ class Batch(RecordContent, frozen=True, kw_only=True, omit_defaults=True):
     """A batch of a team.
 
     `fence`: a number that grows with each claim. `policies`, `limits`, `limits_id`, `budget`: those of the API key
-    that created the batch.
+    when it created the batch.
     `input_ttl_seconds`, `output_ttl_seconds`: how long its files are kept at most after its end.
     `reached_at`: when the batch reached each status. `failures`: how many runs in a row ended with an internal error.
     """
@@ -111,10 +111,6 @@ class Batch(RecordContent, frozen=True, kw_only=True, omit_defaults=True):
 
     def with_status(self, status: BatchStatus, now: float) -> "Batch":
         return replace(self, status=status, reached_at={**self.reached_at, status: now})
-
-    @property
-    def key_budget(self) -> KeyBudget | None:
-        return None if self.budget.is_empty else KeyBudget(self.limits_id or self.key_id, self.budget)
 
     @property
     def line_key_ttl_seconds(self) -> float:

@@ -1,8 +1,9 @@
 """The place of a line's job among the concurrent jobs of its team and API key."""
 
-from gateway.access.principal import TEAM_SCOPES, Principal, list_limited_owners
+from gateway.access.principal import list_limited_owners
 from gateway.access.rate_limiter import LimitedOwner
 from gateway.api.api_context import ApiContext
+from gateway.api.batches.batch_principal import find_batch_principal
 from gateway.api.batches.batch_records import Batch
 
 
@@ -38,15 +39,4 @@ class LineJobPlace:
             self._owners = None
 
     def _list_owners(self) -> tuple[LimitedOwner, ...]:
-        return list_limited_owners(_get_principal(self._batch), self._context.catalogue())
-
-
-def _get_principal(batch: Batch) -> Principal:
-    return Principal(
-        key_id=batch.key_id,
-        team=batch.team,
-        scopes=TEAM_SCOPES,
-        policies=batch.policies,
-        limits=batch.limits,
-        limits_id=batch.limits_id or batch.key_id,
-    )
+        return list_limited_owners(find_batch_principal(self._context, self._batch), self._context.catalogue())
