@@ -14,6 +14,7 @@ from gateway.config.retention_schema import FileRetention, make_file_retention, 
 from gateway.config.schema import AccountLimits, GatewayFile, PoliciesFile, ReloadConfig, TeamConfig
 from gateway.config.value_types import Secret, SecretRef
 from gateway.config.webhook_schema import WebhookTargetConfig
+from gateway.jobs.budgets import NO_BUDGET_LIMITS, BudgetLimits
 from gateway.jobs.job import JobRetention
 from providers.adapter import Adapter
 from providers.image_sizes import SizeLaw
@@ -134,10 +135,11 @@ class Offer(Struct, frozen=True, kw_only=True):
 
 
 class ConfiguredKey(Struct, frozen=True):
-    """An API key of the configuration. `id`: its reference. `team`: None for an admin key."""
+    """An API key of the configuration. `id`: its reference. `team`: None for an admin key, which has no budget."""
 
     id: str
     team: str | None
+    budget: BudgetLimits = NO_BUDGET_LIMITS
 
 
 class ModerationHook(Struct, frozen=True):

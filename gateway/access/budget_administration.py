@@ -54,7 +54,8 @@ class OverrideNotFound(Exception):
 
 class RaiseBudgetRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A temporary override. `amount`: USD like "80.00". It ends at `until`, like 2026-12-01T00:00Z, or after
-    `duration`, like 24h. `key_id`: of an API key; without it, the budget of the team is raised."""
+    `duration`, like 24h. `key_id`: of an API key, or its reference in `teams.yaml`; without it, the budget of the team
+    is raised."""
 
     team: str
     window: WindowKind
@@ -137,6 +138,7 @@ class BudgetAdministration(Struct, frozen=True):
         for name, config in self.catalogue().teams.items():
             if teams is None or name in teams:
                 budgets[name] = config.budget.to_limits()
+                budgets |= {make_owner(name, key): budget.to_limits() for key, budget in config.key_budgets.items()}
                 active = [key for key in keys if key.team == name and key.get_status(now) == "active"]
                 budgets |= {make_owner(name, key.limits_id): key.budget for key in active}
         return {owner: limits for owner, limits in budgets.items() if not limits.is_empty}
@@ -231,6 +233,8 @@ class BudgetAdministration(Struct, frozen=True):
             raise InvalidKeyOption("team", f"team '{request.team[:60]}' is not in teams.yaml{suggestion}")
         if request.key_id is None:
             return ""
+        if request.key_id in teams[request.team].keys:
+            return request.key_id
         for listed in await self.keys.list_keys(request.team):
             if request.key_id == listed.key.id:
                 return listed.key.limits_id

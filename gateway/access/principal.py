@@ -29,14 +29,16 @@ class Principal(Struct, frozen=True, kw_only=True):
 
     @property
     def key_budget(self) -> KeyBudget | None:
-        """Its budget, also without limits: money counts before an admin sets one. None for a key of the configuration,
-        which never has one."""
+        """Its budget, also without limits: money counts before one is set. None for an admin key of the
+        configuration."""
         return KeyBudget(self.limits_id, self.budget) if self.limits_id else None
 
 
 def make_configured_principal(key: ConfiguredKey) -> Principal:
     """Returns the principal with a key of the configuration."""
-    return Principal(key_id=key.id, team=key.team, scopes=TEAM_SCOPES if key.team is not None else ADMIN_SCOPES)
+    if key.team is None:
+        return Principal(key_id=key.id, team=None, scopes=ADMIN_SCOPES)
+    return Principal(key_id=key.id, team=key.team, scopes=TEAM_SCOPES, limits_id=key.id, budget=key.budget)
 
 
 def make_stored_principal(key: ApiKey) -> Principal:

@@ -7,6 +7,7 @@ from msgspec.structs import replace
 
 from gateway.catalogue import Catalogue, ConfiguredKey, InputLimits, Model, Offer, Price, Seller, SellerAccount
 from gateway.config.account_proxy import Proxy, ProxyRef
+from gateway.config.budget_schema import KeyBudgetConfig
 from gateway.config.cross_checks import find_problems
 from gateway.config.loader import LoadedFiles, sort_problems
 from gateway.config.model_schema import ModelConfig
@@ -125,7 +126,9 @@ class _CatalogueBuilder:
         keys: dict[str, ConfiguredKey] = {}
         for name, team in self.config.teams.teams.items():
             for index, reference in enumerate(team.keys):
-                self._resolve_key(keys, ConfiguredKey(str(reference), name), "teams.yaml", "teams", name, "keys", index)
+                budget = team.key_budgets.get(reference, KeyBudgetConfig()).to_limits()
+                key = ConfiguredKey(str(reference), name, budget)
+                self._resolve_key(keys, key, "teams.yaml", "teams", name, "keys", index)
         admin_keys = self.config.gateway.admin.keys
         for index, reference in enumerate(admin_keys):
             if admin_keys != DEFAULT_ADMIN_KEYS or self.find_secret(reference):
@@ -141,6 +144,8 @@ class _CatalogueBuilder:
             self._add_warning(f"{reference} {UNSENDABLE}: no request can have this key", file, *path)
         elif (other := keys.setdefault(sha256_hex(secret.reveal()), key)).team != key.team:
             self._add_problem(f"{reference} is also a key of team '{other.team}'", file, *path)
+        elif other.budget != key.budget:
+            self._add_problem(f"{reference} is the same key as {other.id}, with another budget", file, *path)
 
     # --- webhooks
 

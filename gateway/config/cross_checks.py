@@ -169,6 +169,8 @@ def _check_teams(config: Config) -> Iterator[Finding]:
     for name, team in config.teams.teams.items():
         for index, policy in enumerate(team.policies):
             yield from check_name("policy", policy, config.policies.policies, "teams", name, "policies", index)
+        for reference in team.key_budgets:
+            yield from check_name("key", reference, team.keys, "teams", name, "key_budgets", reference)
         yield from _check_regions(team.regions, sellers, "teams", name, "regions")
         if team.retention != TeamRetentionConfig():
             for message in _find_retention_problems(config.gateway.retention, team.retention):

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from msgspec import Meta, Struct
 
 from gateway.config.account_proxy import ProxyRef
-from gateway.config.budget_schema import BudgetConfig
+from gateway.config.budget_schema import BudgetConfig, KeyBudgetConfig
 from gateway.config.model_schema import ModelConfig
 from gateway.config.moderation_schema import ModerationConfig
 from gateway.config.offer_schema import OfferFile
@@ -308,6 +308,10 @@ class TeamConfig(ConfigStruct, frozen=True, kw_only=True):
     budget: Annotated[BudgetConfig, option_help("Maximum USD per day, week, month and lifetime. Default no limit.")] = (
         BudgetConfig()
     )
+    key_budgets: Annotated[
+        dict[SecretRef, KeyBudgetConfig],
+        option_help("Budgets of keys of `keys`, by their references, besides that of the team. Default no limit."),
+    ] = {}  # noqa: RUF012
     over_budget: Annotated[
         Literal["reject", "degrade"],
         option_help(

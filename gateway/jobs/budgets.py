@@ -88,9 +88,9 @@ class BudgetChange(Struct, frozen=True, kw_only=True):
 
 
 def make_owner(team: str, key_id: str = "") -> str:
-    """Returns the owner of a balance: a team, or one of its API keys. Ids of keys are random, so that no team has such
-    a name by chance."""
-    return f"{team}{_KEY_MARK}{key_id}" if key_id else team
+    """Returns the owner of a balance: a team, or one of its API keys, by the id of its line of rotations or by its
+    reference in the configuration. No team has such a name by chance."""
+    return f"{team}{_KEY_MARK}{key_id.replace('%', '%25').replace(' ', '%20')}" if key_id else team
 
 
 def list_owners(team: str, key_id: str = "") -> tuple[str, ...]:
@@ -101,7 +101,7 @@ def list_owners(team: str, key_id: str = "") -> tuple[str, ...]:
 def split_owner(owner: str) -> tuple[str, str]:
     """Returns team and API key. The key is empty for the balance of a team."""
     team, mark, key_id = owner.rpartition(_KEY_MARK)
-    return (team, key_id) if mark else (owner, "")
+    return (team, key_id.replace("%20", " ").replace("%25", "%")) if mark else (owner, "")
 
 
 def list_limits(owner: str, limits: BudgetLimits, now: float) -> Iterator[BudgetLimit]:

@@ -36,7 +36,9 @@ class BudgetStateBody(TypedDict):
 
     object: Literal["budget"]
     team: str
-    key_id: Annotated[str | None, Meta(description="The first key of its line of rotations; null: of the team.")]
+    key_id: Annotated[
+        str | None, Meta(description="The first key of its line of rotations, or its reference; null: of the team.")
+    ]
     window: WindowKind
     period: Annotated[str, Meta(description="Like `2026-11-28`, `2026-W48`, `2026-11` (UTC) or `lifetime`.")]
     configured: Annotated[float, Meta(description="The limit without overrides.")]

@@ -95,5 +95,6 @@ def test_longest_windows_are_checked_first() -> None:
 
 @pytest.mark.parametrize("team", ["acme", "a key:b", " ", "a:b", ""])
 def test_owner_is_split_as_it_was_made(team: str) -> None:
-    assert split_owner(make_owner(team, "k1")) == (team, "k1")
+    for key_id in ("k1", "env:IGW_KEY", "file:/run/a key:b", "file:/%20 %25"):
+        assert split_owner(make_owner(team, key_id)) == (team, key_id)
     assert list_owners(team) == (team,)
