@@ -16,7 +16,7 @@ from pathlib import Path
 import uvloop
 
 from gateway.jobs import job_update_types
-from gateway.jobs.budgets import BudgetLimits
+from gateway.jobs.budgets import BudgetLimits, KeyBudget
 from gateway.jobs.commit import Commit, build_update_commit
 from gateway.jobs.first_commit import NewJob, build_first_commit
 from gateway.jobs.job import Job, RecoveryMethod, RouteEntry
@@ -31,6 +31,7 @@ from tests.store import redis_servers
 SECONDS = 4.0
 CONCURRENCY_LEVELS = (1, 16, 64)
 MIN_COMMITS_PER_SECOND = {("redis", 64): 3_000, ("sqlite", 64): 1_500}
+KEY_ID = "k3v7q2m5xa"
 CELL = Cell(Operation.GENERATE, "1k", "high")
 ROUTE = (
     RouteEntry("runapi", "runapi", "gpt-image-2", CELL, 1, 50_000, 60_000, 420.0, True, RecoveryMethod.REPLAY),
@@ -63,6 +64,8 @@ async def run_job(store: Store, team: str) -> int:
         n=1,
         route=ROUTE,
         budget_limits=BudgetLimits(day=10**12, month=10**12),
+        key_id=KEY_ID,
+        key_budget=KeyBudget(KEY_ID, BudgetLimits()),
         documents={"request": b"a prompt of ordinary length " * 20},
     )
     commit = build_first_commit(new_job, now)

@@ -11,7 +11,7 @@ import click
 from gateway.api.batches.batch_records import Batch, BatchStatus, decode_batch
 from gateway.commands.config_helpers import CONFIG_HELP
 from gateway.commands.configured_store import load_valid_catalogue, make_configured_store
-from gateway.jobs.budgets import list_budget_windows, split_owner
+from gateway.jobs.budgets import list_budget_windows
 from gateway.jobs.commit import build_update_commit
 from gateway.jobs.job import JobState
 from gateway.jobs.job_update_types import CancelRequested
@@ -72,7 +72,7 @@ async def _list_teams_with_balances(store: Store) -> set[str]:
     """Lists teams with jobs of this and the previous month, also those that are no longer configured."""
     now = time.time()
     months = {list_budget_windows(moment)[1] for moment in (now, now - _LONGEST_JOB_SECONDS)}
-    return {split_owner(owner)[0] for owner, _ in await store.statistics.list_balances(*months)}
+    return {team for team, _ in await store.statistics.list_balances(*months)}
 
 
 async def _iterate_open_batches(store: Store, teams: Iterable[str]) -> AsyncIterator[Batch]:

@@ -15,7 +15,8 @@ from gateway.money import MICROS_PER_USD
 
 # The first month in which a store could have money.
 FIRST_MONTH = (2026, 11)
-_KEY_MARK = " key:"
+# Between the team and the API key in the name of an owner.
+KEY_MARK = " key:"
 
 
 class WindowKind(StrEnum):
@@ -90,7 +91,7 @@ class BudgetChange(Struct, frozen=True, kw_only=True):
 def make_owner(team: str, key_id: str = "") -> str:
     """Returns the owner of a balance: a team, or one of its API keys, by the id of its line of rotations or by its
     reference in the configuration. No team has such a name by chance."""
-    return f"{team}{_KEY_MARK}{key_id.replace('%', '%25').replace(' ', '%20')}" if key_id else team
+    return f"{team}{KEY_MARK}{key_id.replace('%', '%25').replace(' ', '%20')}" if key_id else team
 
 
 def list_owners(team: str, key_id: str = "") -> tuple[str, ...]:
@@ -98,9 +99,14 @@ def list_owners(team: str, key_id: str = "") -> tuple[str, ...]:
     return (team, make_owner(team, key_id)) if key_id else (team,)
 
 
+def is_team(owner: str) -> bool:
+    """Returns whether the owner of a balance is a team, not one of its API keys."""
+    return KEY_MARK not in owner
+
+
 def split_owner(owner: str) -> tuple[str, str]:
     """Returns team and API key. The key is empty for the balance of a team."""
-    team, mark, key_id = owner.rpartition(_KEY_MARK)
+    team, mark, key_id = owner.rpartition(KEY_MARK)
     return (team, key_id.replace("%20", " ").replace("%25", "%")) if mark else (owner, "")
 
 

@@ -19,7 +19,8 @@ HEARTBEAT_TTL_SECONDS = 900.0
 class LifetimeTotal(Struct, frozen=True, kw_only=True):
     """Everything that was ever booked for one account, in micro-USD and images. No number falls, so each is a counter.
 
-    `charged` minus `corrected` is the sum of the account's day totals, of deleted days as well.
+    `charged` minus `corrected` is the sum of the account's day totals, of deleted days as well and of all API keys. The
+    account has no `budget_key`, so that the number of totals does not grow with the number of keys.
     """
 
     account: LedgerAccount
@@ -66,7 +67,7 @@ class StoreStatistics(Protocol):
         """
 
     async def list_balances(self, *windows: str) -> Mapping[tuple[str, str], BudgetBalance]:
-        """Lists the balances of all teams and API keys in these days and months, by owner (`jobs/budgets.py`) and
+        """Lists the balances of all teams, without those of their API keys, in these days and months, by team and
         window."""
 
     async def read_backlog(self) -> Backlog: ...

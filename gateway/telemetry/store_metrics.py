@@ -11,7 +11,7 @@ from functools import partial
 from msgspec import Struct
 
 from gateway.catalogue import Catalogue
-from gateway.jobs.budgets import BudgetLimit, list_budget_windows, list_limits, split_owner
+from gateway.jobs.budgets import BudgetLimit, list_budget_windows, list_limits
 from gateway.jobs.transition_tables import LedgerLine
 from gateway.money import MICROS_PER_USD
 from gateway.store.base import DAY_SECONDS
@@ -179,19 +179,17 @@ def _sum_lifetime_totals(totals: Iterable[LifetimeTotal], team_labels: TeamLabel
 
 
 def _list_booked_teams(reading: StoreReading) -> set[str]:
-    return {total.account.team for total in reading.lifetime_totals} | {
-        split_owner(owner)[0] for owner, _ in reading.balances
-    }
+    return {total.account.team for total in reading.lifetime_totals} | {team for team, _ in reading.balances}
 
 
 def _sum_holds(balances: Balances, team_labels: TeamLabels, now: float) -> Sums:
-    """Sums the holds of teams in this and last month. They contain those of their days, and those of API keys."""
+    """Sums the holds of teams in this and last month. They contain those of their days."""
     day, month = list_budget_windows(now)
     _, last_month = list_budget_windows(now - int(day[-2:]) * DAY_SECONDS)
     holds = Counter[tuple[str, ...]]()
-    for (owner, window), balance in balances.items():
-        if window in (month, last_month) and not split_owner(owner)[1]:
-            holds[(team_labels.get_label(owner),)] += balance.held
+    for (team, window), balance in balances.items():
+        if window in (month, last_month):
+            holds[(team_labels.get_label(team),)] += balance.held
     return {table.HOLDS: holds}
 
 

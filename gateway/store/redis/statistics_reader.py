@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 from msgspec import Struct
 
+from gateway.jobs.budgets import KEY_MARK
 from gateway.store.base import DAY_SECONDS
 from gateway.store.ledger_totals import BudgetBalance
 from gateway.store.redis import codec, scripts
@@ -64,7 +65,7 @@ class RedisStatistics(Struct, frozen=True):
 
     async def list_balances(self, *windows: str) -> Mapping[tuple[str, str], BudgetBalance]:
         keys = ([self.key_space[partition].owners] for partition in self.partitions)
-        replies = await self._run_on_partitions(scripts.LIST_BALANCES, keys, codec.pack(windows))
+        replies = await self._run_on_partitions(scripts.LIST_BALANCES, keys, codec.pack(windows), KEY_MARK)
         return {key: balance for fields in replies for key, balance in codec.decode_balances(fields).items()}
 
     async def read_backlog(self) -> Backlog:

@@ -4,6 +4,7 @@ import contextlib
 from collections.abc import Callable, Mapping
 from sqlite3 import Connection
 
+from gateway.jobs.budgets import is_team
 from gateway.store.base import StoreFull
 from gateway.store.ledger_totals import BudgetBalance
 from gateway.store.sqlite.api_key_rows import RunOnDatabase
@@ -11,10 +12,11 @@ from gateway.store.sqlite.ledger_rows import ACCOUNT_DECODER, select_balances
 from gateway.store.statistics import Backlog, LifetimeTotal, OpenState
 
 _SELECT_UNCOUNTED_DAY = "SELECT min(day) FROM totals WHERE is_uncounted = 1"
+# The last value of an account is the API key of a balance.
 _ADD_LIFETIME_TOTALS = """INSERT INTO lifetime_totals (account, charged, charged_images, corrected, corrected_images)
-SELECT account, sum(max(0, amount - counted_amount)), sum(max(0, images - counted_images)),
-sum(max(0, counted_amount - amount)), sum(max(0, counted_images - images)) FROM totals
-WHERE is_uncounted = 1 AND day = ? GROUP BY account
+SELECT json_set(account, '$[5]', ''), max(0, amount - counted_amount), max(0, images - counted_images),
+max(0, counted_amount - amount), max(0, counted_images - images) FROM totals
+WHERE is_uncounted = 1 AND day = ?
 ON CONFLICT (account) DO UPDATE SET charged = charged + excluded.charged,
 charged_images = charged_images + excluded.charged_images, corrected = corrected + excluded.corrected,
 corrected_images = corrected_images + excluded.corrected_images"""
@@ -44,7 +46,7 @@ class SqliteStatistics:
 
     async def list_balances(self, *windows: str) -> Mapping[tuple[str, str], BudgetBalance]:
         balances: Mapping[tuple[str, str], BudgetBalance] = await self._run_read(
-            lambda db: select_balances(db, windows)
+            lambda db: {key: value for key, value in select_balances(db, windows).items() if is_team(key[0])}
         )
         return balances
 

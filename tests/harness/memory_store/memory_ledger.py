@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterable
 
 from msgspec.structs import replace
 
-from gateway.jobs.budgets import list_budget_windows, list_owners
+from gateway.jobs.budgets import is_team, list_budget_windows, list_owners
 from gateway.jobs.commit import Commit, LedgerEntry
 from gateway.jobs.job import Job
 from gateway.jobs.transition_tables import LedgerLine
@@ -78,9 +78,10 @@ class MemoryLedger:
             counted = self.counted_totals.get(key)
             amount = total.amount - (counted.amount if counted else 0)
             images = total.images - (counted.images if counted else 0)
-            lifetime = self.lifetime_totals.get(total.account, LifetimeTotal(account=total.account))
-            self.lifetime_totals[total.account] = LifetimeTotal(
-                account=total.account,
+            account = replace(total.account, budget_key="")
+            lifetime = self.lifetime_totals.get(account, LifetimeTotal(account=account))
+            self.lifetime_totals[account] = LifetimeTotal(
+                account=account,
                 charged=lifetime.charged + max(0, amount),
                 charged_images=lifetime.charged_images + max(0, images),
                 corrected=lifetime.corrected + max(0, -amount),
@@ -90,7 +91,7 @@ class MemoryLedger:
         return tuple(self.lifetime_totals.values())
 
     def list_balances(self, windows: Collection[str]) -> dict[tuple[str, str], BudgetBalance]:
-        return {key: balance for key, balance in self.balances.items() if key[1] in windows}
+        return {key: balance for key, balance in self.balances.items() if key[1] in windows and is_team(key[0])}
 
     def load_balances(self, owner: str, windows: Iterable[str]) -> dict[str, BudgetBalance]:
         return {window: self.balances.get((owner, window), EMPTY_BALANCE) for window in windows}

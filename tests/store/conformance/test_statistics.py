@@ -4,7 +4,9 @@ from collections import Counter
 from collections.abc import Iterable
 
 import pytest
+from msgspec.structs import replace
 
+from gateway.jobs.budgets import BudgetLimits, KeyBudget
 from gateway.jobs.commit import LedgerEntry
 from gateway.jobs.job import Job
 from gateway.jobs.job_update_types import AttemptAbandoned, ImagesStored, JobExpired, OrderFailed
@@ -35,8 +37,9 @@ async def read_net_totals(harness: StoreHarness) -> dict[LedgerAccount, Numbers]
 def sum_ledger(entries: Iterable[LedgerEntry]) -> dict[LedgerAccount, Numbers]:
     amounts, images = Counter[LedgerAccount](), Counter[LedgerAccount]()
     for entry in entries:
-        amounts[ledger_account(entry)] += entry.amount
-        images[ledger_account(entry)] += entry.images
+        account = replace(ledger_account(entry), budget_key="")
+        amounts[account] += entry.amount
+        images[account] += entry.images
     net = {account: (amounts[account], images[account]) for account in amounts}
     return {account: numbers for account, numbers in net.items() if any(numbers)}
 
@@ -60,6 +63,16 @@ async def test_lifetime_totals_are_the_sums_of_the_ledger(harness: StoreHarness)
         harness.advance_time(DAY_SECONDS)
     lines = {account.line for account in await read_net_totals(harness)}
     assert lines == {LedgerLine.CAPTURE, LedgerLine.ORPHAN}
+
+
+async def test_lifetime_total_is_the_sum_of_all_api_keys(harness: StoreHarness) -> None:
+    """Also of a key in a file with an unusual path."""
+    for key_id in ("", "k1", "env:IGW_KEY", "file:/run/a key:[b],c"):
+        budget = KeyBudget(key_id, BudgetLimits()) if key_id else None
+        await harness.create_settled_job(key_id=key_id, key_budget=budget)
+        assert await read_net_totals(harness) == sum_ledger(harness.raw_store.read_ledger())
+    [(account, numbers)] = (await read_net_totals(harness)).items()
+    assert (account.budget_key, numbers) == ("", (4 * PRICE, 4))
 
 
 async def test_correction_is_counted_apart_so_that_no_number_falls(harness: StoreHarness) -> None:

@@ -13,8 +13,10 @@ local function count_totals(totals)
   for field, value in pairs(values) do
     local gain = value - (values['counted_' .. field] or 0)
     if string.sub(field, 1, 8) ~= 'counted_' and gain ~= 0 then
-      -- Lifetime totals have no API key: it is between the name of the number and the account, a JSON array.
+      -- Lifetime totals have no API key: it is between the name of the number and the account, a JSON array, and that of a
+      -- balance is the last value of the array.
       local number, account = string.match(field, '^(%a+:)[^%[]*(.*)$')
+      account = string.gsub(account, ',"[^"]*"%]$', ',""]')
       local name = (gain > 0 and 'charged_' or 'corrected_') .. number .. account
       redis.call('HINCRBY', lifetime, name, format_integer(math.abs(gain)))
       redis.call('HSET', totals, 'counted_' .. field, format_integer(value))
