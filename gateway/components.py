@@ -112,7 +112,7 @@ class Factories(Struct, frozen=True, kw_only=True):
     """Makes what reaches outside the process, and supplies time and random values. The defaults are the product's."""
 
     make_store: Callable[[StoreOptions], Store] = make_store
-    make_storage: Callable[[str], ImageStorage] = ImageStorage
+    make_storage: Callable[[str, MaintenanceTiming], ImageStorage] = ImageStorage
     make_seller_client: Callable[[Timing], SellerClient] = make_seller_client
     make_webhook_client: Callable[[TransportPoolProtocol], WebhookClient] = WebhookClient
     make_moderation_client: Callable[[TransportPoolProtocol, Clock], ModerationClient] = make_moderation_client
@@ -269,7 +269,7 @@ def _make_api_context(environment: Environment, engine: Engine, stored_targets: 
     digester = TokenDigester(environment.signing_secrets)
     open_jobs = engine.context.open_jobs
     clocks = Clocks(wall_clock=factories.system_clock, monotonic=factories.monotonic)
-    key_registry = KeyRegistry(api_keys, digester, clocks, factories.draw_bytes)
+    key_registry = KeyRegistry(api_keys, digester, clocks, factories.draw_bytes, environment.timing.maintenance)
     key_administration = KeyAdministration(
         api_keys, digester, environment.catalogue.get, factories.system_clock, factories.draw_bytes
     )
@@ -296,6 +296,7 @@ def _make_api_context(environment: Environment, engine: Engine, stored_targets: 
             wall_clock=factories.system_clock,
             draw_bytes=factories.draw_bytes,
             emit=environment.emit,
+            timing=environment.timing.maintenance,
         ),
         webhook_administration=WebhookAdministration(
             store=environment.store,

@@ -80,7 +80,7 @@ class Gateway:
         self._base_url = settings.public_url or ""
         self._callback_url = settings.callback_url or settings.public_url
         self.components: Components | None = None
-        self.supervisor = TaskSupervisor(self.emit, factories.monotonic)
+        self.supervisor = TaskSupervisor(self.emit, factories.monotonic, timing.tasks)
         self._factories = factories
         self._wall_clock = SlewingClock(factories.system_clock, factories.monotonic)
         self._lease_seconds = self.reloader.current.gateway.jobs.lease_seconds
@@ -231,7 +231,7 @@ class Gateway:
             exit_stack.push_async_callback(self._tracer.close, self.timing.maintenance.trace_flush_timeout_seconds)
         maintenance = self.timing.maintenance
         self._run_every(exit_stack, "logs", maintenance.log_check_interval_seconds, self.logs.restart_thread)
-        storage = self._factories.make_storage(self.settings.assets or str(self.settings.data / "images"))
+        storage = self._factories.make_storage(self.settings.assets or f"{self.settings.data}/images", maintenance)
         exit_stack.push_async_callback(storage.close)
         await self._check_storage(storage)
         store = await self.store.open()

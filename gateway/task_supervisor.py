@@ -12,8 +12,8 @@ from typing import Any
 from msgspec import Struct
 
 from gateway.events import ComponentError, EventSink, TaskRecovered, describe_exception, make_error_event
+from gateway.timeouts_and_intervals import TaskTiming
 
-MAX_BACKOFF_SECONDS = 5.0
 TaskFunction = Callable[["SupervisedTask"], Coroutine[Any, Any, None]]
 
 
@@ -32,19 +32,19 @@ class TaskSupervisor:
         self,
         emit: EventSink = lambda event: None,
         clock: Callable[[], float] = time.monotonic,
-        first_backoff_seconds: float = 0.2,
+        timing: TaskTiming = TaskTiming(),
     ) -> None:
-        self.first_backoff_seconds = first_backoff_seconds
+        self.timing = timing
         self.emit = emit
         self.clock = clock
         self._tasks: set[SupervisedTask] = set()
 
-    def run(self, name: str, function: TaskFunction, max_backoff: float = MAX_BACKOFF_SECONDS) -> "SupervisedTask":
+    def run(self, name: str, function: TaskFunction, max_backoff: float | None = None) -> "SupervisedTask":
         """Runs `function`, and restarts it after each failure, until it returns or is stopped.
 
         `function` receives its task. It calls `record_success` of the task once it works.
         """
-        task = SupervisedTask(self, name, function, max_backoff)
+        task = SupervisedTask(self, name, function, max_backoff or self.timing.max_backoff_seconds)
         self._tasks.add(task)
         task.start()
         return task
@@ -119,7 +119,7 @@ class SupervisedTask:
         previous = self.failure or TaskFailure("", 0, self._supervisor.clock())
         self.failure = TaskFailure(_describe_publicly(error), previous.count + 1, previous.first_failed_at)
         # The exponent is bounded, or the number would grow without end.
-        backoff = min(self._supervisor.first_backoff_seconds * 2 ** min(previous.count, 10), self._max_backoff)
+        backoff = min(self._supervisor.timing.min_backoff_seconds * 2 ** min(previous.count, 10), self._max_backoff)
         self._restart_timer = asyncio.get_running_loop().call_later(backoff, self.start)
         self._supervisor.emit(make_error_event(error, task=self.name))
 

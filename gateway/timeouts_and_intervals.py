@@ -44,16 +44,14 @@ DEFAULT_JOB_TIMING = JobTiming()
 class OrderTiming(Struct, frozen=True, kw_only=True):
     """Sending orders, and other requests to sellers."""
 
-    # The timeout of an order: its offer's expected p90 times this factor, but at least seven minutes, since sellers
-    # queue orders at peak times.
+    # The timeout of an order: its offer's p90 times this factor, and at least seven minutes: sellers queue at peaks.
     min_attempt_timeout_seconds: float = 420.0
     attempt_timeout_factor: float = 4.0
     # For sellers that accept an order and finish it later. Synchronous ones respond when the images are ready.
     submit_timeout_seconds: float = 60.0
     # How long an order waits for a slot of its account before the next seller is tried.
     slot_timeout_seconds: float = 30.0
-    # At the last seller, an order waits for a slot until this long after the deadline, so that the deadline ends the
-    # job.
+    # At the last seller, an order waits for a slot until this long after the deadline, so that that ends the job.
     deadline_margin_seconds: float = 1.0
     # The retry budget grows with the first orders of other jobs, usually within a second or two.
     retry_budget_timeout_seconds: float = 2.0
@@ -145,6 +143,12 @@ class MaintenanceTiming(Struct, frozen=True, kw_only=True):
     cleanup_interval_seconds: float = 600.0
     # A storage that failed is tested again within this time.
     storage_check_interval_seconds: float = 3.0
+    # Each self-test of a bucket makes three requests, which cost money.
+    storage_test_interval_seconds: float = 30.0
+    # A failure other than a full disk stops new jobs only after this time: a single timeout is transient.
+    max_transient_failure_seconds: float = 2.0
+    # Files of the configuration must be unchanged for this long, so that a change of several files is read as a whole.
+    config_settle_seconds: float = 0.1
     log_check_interval_seconds: float = 1.0
     # At shutdown: how long the last spans may take to reach the collector.
     trace_flush_timeout_seconds: float = 3.0
@@ -154,11 +158,11 @@ class MaintenanceTiming(Struct, frozen=True, kw_only=True):
     store_metric_interval_seconds: float = 5.0
     # Without a reading for this long, the metrics of the store are absent.
     store_metric_max_age_seconds: float = 30.0
-    # For how long a new series of metrics is exported as 0, so that Prometheus sees its first value as an increase: two
-    # of the longest usual scrape intervals.
+    # A new series is 0 for two of the longest scrape intervals, so that Prometheus sees its first value as an increase.
     new_series_zero_seconds: float = 60.0
-    # How soon a changed API key or target of webhooks takes effect on all replicas. Each check is one cheap call of the
-    # store.
+    # Unknown API keys make a replica load all keys at most this often.
+    min_key_load_interval_seconds: float = 0.25
+    # How soon a changed API key or target of webhooks takes effect on all replicas, by a cheap call of the store.
     key_refresh_interval_seconds: float = 2.0
     # How often the last uses of API keys are saved.
     key_use_interval_seconds: float = 60.0
@@ -168,16 +172,18 @@ class MaintenanceTiming(Struct, frozen=True, kw_only=True):
     override_check_interval_seconds: float = 5.0
     # How soon a soft threshold of a budget is announced. Without new money this reads only what is due.
     threshold_check_interval_seconds: float = 1.0
-    # How often the balance of each account is read. A seller that refuses an account is asked more often, since its
-    # orders go elsewhere until then.
+    # All budgets are compared this often: also those whose money another replica has booked before it crashed.
+    threshold_full_check_seconds: float = 60.0
+    # After a crash, another replica announces a threshold or the end of an override when this has passed.
+    budget_lease_seconds: float = 60.0
+    # How often the balance of an account is read, and that of a refused one, whose orders go elsewhere until then.
     account_interval_seconds: float = 300.0
     refused_account_interval_seconds: float = 15.0
     # How often it is looked which accounts are due. A replica waits so much longer than the one before it.
     account_poll_seconds: float = 5.0
     # A balance that could not be read for this long is not shown any more.
     balance_max_age_seconds: float = 900.0
-    # The engine writes to the store every second. After this time without a successful write, the store counts as
-    # unavailable for new jobs.
+    # Without a successful write for this long, the store takes no new jobs. The engine writes every second.
     max_write_gap_seconds: float = 5.0
     # Stored inputs whose job was never created are deleted after this time: longer than any request runs.
     unclaimed_input_ttl_seconds: float = 3_600.0
@@ -214,6 +220,8 @@ class HealthTiming(Struct, frozen=True, kw_only=True):
     rate_window_seconds: float = 60.0
     # After a rejection, the concurrency rises by one in each of these intervals.
     recovery_interval_seconds: float = 10.0
+    # A snapshot of another replica that is older does not count.
+    replica_ttl_seconds: float = 60.0
     # Rejections within this time count as one, since their orders were sent together.
     rejection_dedup_seconds: float = 1.0
     # Retries may be a tenth of the first orders within this window, and always this many.
@@ -224,8 +232,7 @@ class HealthTiming(Struct, frozen=True, kw_only=True):
 class ApiTiming(Struct, frozen=True, kw_only=True):
     """Client connections and requests."""
 
-    # For a request's headers, counted from the connection or from the previous request. It also limits the remainder
-    # of a rejected body.
+    # For a request's headers, from the connection or the previous request on, and for the rest of a rejected body.
     header_timeout_seconds: float = 30.0
     # A client that reads no byte of its response for this long is disconnected.
     write_timeout_seconds: float = 60.0
@@ -255,6 +262,10 @@ class ApiTiming(Struct, frozen=True, kw_only=True):
     store_retry_after_seconds: int = 5
     # For sending responses to waiting clients after the drain.
     shutdown_timeout_seconds: int = 10
+    # The same after a second signal.
+    forced_shutdown_timeout_seconds: int = 1
+    # A half-closed connection gets a first write, another after this time, and a last one after twice this time.
+    probe_interval_seconds: float = 0.5
 
 
 class StoreTiming(Struct, frozen=True, kw_only=True):
@@ -314,6 +325,8 @@ class WebhookTiming(Struct, frozen=True, kw_only=True):
     lease_seconds: float = 60.0
     # How long a webhook is put off because its host is busy with others.
     max_wait_seconds: float = 300.0
+    # The delay before each further attempt. After the last one the webhook has failed.
+    retry_delays_seconds: tuple[float, ...] = (5, 60, 300, 1_800, 7_200, 18_000, 36_000, 72_000, 86_400)
 
 
 class ConnectionTiming(Struct, frozen=True, kw_only=True):
@@ -339,6 +352,30 @@ class LogTiming(Struct, frozen=True, kw_only=True):
     flush_interval_seconds: float = 1.0
     # How long the writer thread rests after a write. Each wake-up and write costs as much as several lines.
     gather_interval_seconds: float = 0.02
+    # At shutdown: how long writing the waiting lines may take.
+    close_timeout_seconds: float = 5.0
+
+
+class BatchTiming(Struct, frozen=True, kw_only=True):
+    """Working on batches."""
+
+    # How often the batch is loaded, to notice that another replica has cancelled it.
+    refresh_interval_seconds: float = 1.0
+    # How soon a cancellation and a free place are noticed.
+    line_poll_seconds: float = 0.5
+    checkpoint_interval_seconds: float = 2.0
+    order_retry_seconds: float = 1.0
+    # A line loads its job this often.
+    job_wait_seconds: float = 60.0
+    # The pause of a batch after internal errors doubles up to this.
+    max_failure_backoff_seconds: float = 60.0
+
+
+class TaskTiming(Struct, frozen=True, kw_only=True):
+    """Restarting the periodic and permanent tasks of the process after a failure."""
+
+    min_backoff_seconds: float = 0.2
+    max_backoff_seconds: float = 5.0
 
 
 class Timing(Struct, frozen=True, kw_only=True):
@@ -359,3 +396,5 @@ class Timing(Struct, frozen=True, kw_only=True):
     webhooks: WebhookTiming = WebhookTiming()
     connections: ConnectionTiming = ConnectionTiming()
     logs: LogTiming = LogTiming()
+    batches: BatchTiming = BatchTiming()
+    tasks: TaskTiming = TaskTiming()

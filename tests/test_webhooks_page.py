@@ -17,9 +17,10 @@ from gateway.config.schema import TeamsFile
 from gateway.config.validation import Validator
 from gateway.config.value_types import Secret
 from gateway.config.yaml_nodes import parse_bytes
+from gateway.timeouts_and_intervals import WebhookTiming
 from gateway.webhooks.signature import build_signed_headers
 from gateway.webhooks.webhook_body import build_body, build_thin_data
-from gateway.webhooks.webhook_records import RETRY_DELAYS_SECONDS, WebhookOutcome, WebhookRecord
+from gateway.webhooks.webhook_records import WebhookOutcome, WebhookRecord
 from tests.harness.gateway_runner import ADMIN_KEY, ROOT, run_sandboxed_gateway
 from tests.harness.page_examples import run_bash_example
 from tests.harness.webhook_receiver import OLD_WEBHOOK_SECRET, WEBHOOK_SECRET
@@ -105,7 +106,7 @@ def test_page_lists_all_outcomes_and_the_schedule() -> None:
         str(outcome) for outcome in WebhookOutcome
     }
     assert "5 seconds,\n1 minute, 5 minutes, 30 minutes, 2, 5, 10, 20 and 24 hours" in PAGE
-    assert RETRY_DELAYS_SECONDS == (0, 5, 60, 300, 1_800, 7_200, 18_000, 36_000, 72_000, 86_400)
+    assert WebhookTiming().retry_delays_seconds == (5, 60, 300, 1_800, 7_200, 18_000, 36_000, 72_000, 86_400)
 
 
 def test_configuration_is_valid_as_printed() -> None:

@@ -37,13 +37,12 @@ from gateway.store.ledger_totals import BudgetBalance
 from gateway.store.partitions import new_resource_id
 from gateway.store.team_records import MAX_PAGE_RECORDS, RecordKind, encode_record
 from gateway.suggestions import did_you_mean
+from gateway.timeouts_and_intervals import MaintenanceTiming
 
 MAX_REASON_LENGTH = 200
 # So long after the end of its window, the money of a job may still be booked: longer than orders take.
 LATE_MONEY_SECONDS = 12 * 3_600.0
 _EVENTS_OF_ENDS = ("budget_override_ended", "budget_override_expired")
-# If a replica crashes while it ends an override, another one repeats that after this time.
-EXPIRY_LEASE_SECONDS = 60.0
 # The actor of the end of an override that expires.
 GATEWAY = Admin("gateway", "expiry")
 
@@ -88,6 +87,7 @@ class BudgetAdministration(Struct, frozen=True):
     wall_clock: Callable[[], float]
     draw_bytes: Callable[[int], bytes]
     emit: EventSink
+    timing: MaintenanceTiming = MaintenanceTiming()
 
     async def list_budgets(self, teams: Collection[str] | None = None) -> list[BudgetStatus]:
         """Lists the limits of all teams and API keys, or of these teams and their keys."""
@@ -194,7 +194,7 @@ class BudgetAdministration(Struct, frozen=True):
         """Saves the event of the end, and deletes the override. After a crash in between this is repeated: the event
         has the same id, so that there is one."""
         remaining_seconds = override.until - now
-        lease_seconds = remaining_seconds if remaining_seconds > 0 else EXPIRY_LEASE_SECONDS
+        lease_seconds = remaining_seconds if remaining_seconds > 0 else self.timing.budget_lease_seconds
         claim = encode_record(RecordKind.BUDGET_OVERRIDE, override)
         if not await self.store.team_records.save(claim, lease_seconds) or remaining_seconds > 0:
             return

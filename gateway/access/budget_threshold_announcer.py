@@ -25,10 +25,6 @@ from gateway.store.budget_thresholds import ReachedThreshold, decode_threshold, 
 from gateway.store.team_records import RecordKind, encode_record
 from gateway.webhooks.webhook_records import WebhookRecord, encode_delivery, make_delivery_id
 
-# If a replica crashes while it announces a threshold, another one repeats that after this time.
-LEASE_SECONDS = 60.0
-# All budgets are compared this often: also those whose money another replica has booked before it crashed.
-FULL_CHECK_SECONDS = 60.0
 # A record outlives its window by this time: longer than the window is compared, and the clocks of replicas differ.
 RETENTION_SECONDS = 2 * DAY_SECONDS
 MAX_KNOWN_IDS = 10_000
@@ -38,6 +34,7 @@ class BudgetThresholdAnnouncer:
     """Compares the budgets of teams that spent money, and announces the thresholds that they reached."""
 
     def __init__(self, budgets: BudgetAdministration, monotonic: Callable[[], float]) -> None:
+        self._timing = budgets.timing
         self._budgets, self._monotonic = budgets, monotonic
         self._records = budgets.store.team_records
         self._spending_teams: set[str] = set()
@@ -61,7 +58,7 @@ class BudgetThresholdAnnouncer:
             # Not before: if the store fails, the next check compares them.
             self._spending_teams -= spending_teams
         if is_full_check:
-            self._next_full_check = now + FULL_CHECK_SECONDS
+            self._next_full_check = now + self._timing.threshold_full_check_seconds
         for record in await self._records.list_due(RecordKind.BUDGET_THRESHOLD):
             await self._announce(decode_threshold(record))
 
@@ -95,7 +92,9 @@ class BudgetThresholdAnnouncer:
         """Saves the webhooks of a threshold, and then that it is announced. Deletes a record whose window is over."""
         if reached.is_announced:
             return await self._records.delete(reached.id)
-        if not await self._records.save(encode_record(RecordKind.BUDGET_THRESHOLD, reached), LEASE_SECONDS):
+        if not await self._records.save(
+            encode_record(RecordKind.BUDGET_THRESHOLD, reached), self._timing.budget_lease_seconds
+        ):
             return
         for webhook in self._make_webhooks(reached):
             await self._records.save(encode_delivery(webhook), 0.0)

@@ -12,11 +12,10 @@ from gateway.access.key_tokens import TokenDigester, is_token
 from gateway.access.rate_limiter import has_limits
 from gateway.store.api_keys import ApiKey, ApiKeyChange, ApiKeyStore, make_table_version
 from gateway.store.base import StoreUnavailable
+from gateway.timeouts_and_intervals import MaintenanceTiming
 
 # Requests with unknown keys that wait for the table. Further ones are rejected at once.
 MAX_WAITERS = 200
-# The pause between the loads for requests with unknown keys.
-MIN_LOAD_INTERVAL_SECONDS = 0.25
 # A key is accepted under the secret that made its digest, and under the next one.
 MAX_DIGESTS = 2
 
@@ -37,8 +36,14 @@ class KeyRegistry:
     """
 
     def __init__(
-        self, store: ApiKeyStore, digester: TokenDigester, clocks: Clocks, draw_bytes: Callable[[int], bytes]
+        self,
+        store: ApiKeyStore,
+        digester: TokenDigester,
+        clocks: Clocks,
+        draw_bytes: Callable[[int], bytes],
+        timing: MaintenanceTiming = MaintenanceTiming(),
     ) -> None:
+        self._min_load_interval_seconds = timing.min_key_load_interval_seconds
         self._store, self._digester, self._clocks, self._draw_bytes = store, digester, clocks, draw_bytes
         self._version: str | None = None
         self._keys_by_digest: Mapping[str, ApiKey] = {}
@@ -96,7 +101,7 @@ class KeyRegistry:
         return self._next_shared_load
 
     async def _load_after_pause(self) -> None:
-        pause_ends_at = self._last_shared_load_at + MIN_LOAD_INTERVAL_SECONDS
+        pause_ends_at = self._last_shared_load_at + self._min_load_interval_seconds
         await asyncio.sleep(max(0.0, pause_ends_at - self._clocks.monotonic()))
         async with self._load_lock:
             self._next_shared_load, self._last_shared_load_at = None, self._clocks.monotonic()

@@ -26,7 +26,6 @@ MAX_HEADER_BYTES = 64 << 10
 # A half-closed client may still read, or be gone. If it is gone, its machine answers the first write with a reset, and
 # the second write fails. So `100 Continue` is written, which every client ignores.
 PROBE_RESPONSE = STATUS_LINE[100] + b"\r\n"
-PROBE_DELAYS_SECONDS = (0.5, 1.0)
 
 _SCHEME_AND_HOST = re.compile(r"https?://[^/]*", re.ASCII | re.IGNORECASE)
 CLOSE_HEADERS = {"connection": "close"}
@@ -262,7 +261,8 @@ class HttpProtocol(HttpToolsProtocol):
             return False
         self.cycle.keep_alive = False
         if self.promised_cycle.scope["http_version"] != "1.0":
-            self._send_probe(PROBE_DELAYS_SECONDS)
+            interval_seconds = self.timing.probe_interval_seconds
+            self._send_probe((interval_seconds, 2 * interval_seconds))
         return True
 
     def _send_probe(self, delays: tuple[float, ...]) -> None:

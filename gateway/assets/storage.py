@@ -21,6 +21,7 @@ from gateway.assets.backend import (
 from gateway.assets.bucket_backend import SCHEMES, BucketBackend
 from gateway.assets.folder_backend import FolderBackend
 from gateway.assets.object_keys import make_object_key, make_object_prefix, validate_key, validate_object_prefix
+from gateway.timeouts_and_intervals import MaintenanceTiming
 
 __all__ = [
     "ForeignObject",
@@ -34,11 +35,6 @@ __all__ = [
     "StorageUnavailable",
 ]
 
-# Each self-test of a bucket makes three requests, which cost money.
-SELF_TEST_INTERVAL_SECONDS = 30.0
-# A failure other than a full disk stops new jobs only after this time: a single timeout is transient.
-MAX_TRANSIENT_SECONDS = 2.0
-
 
 class ImageStorage:
     """Stores the images of jobs.
@@ -49,7 +45,8 @@ class ImageStorage:
     still be transient.
     """
 
-    def __init__(self, location: str | StorageBackend) -> None:
+    def __init__(self, location: str | StorageBackend, timing: MaintenanceTiming = MaintenanceTiming()) -> None:
+        self._timing = timing
         self._backend = _make_backend(location) if isinstance(location, str) else location
         self.problem: StorageUnavailable | None = None
         self._tested_at = -inf
@@ -98,16 +95,20 @@ class ImageStorage:
         now = monotonic()
         if self._failing_since is None:
             self._failing_since = now
-        if isinstance(error, StorageFull) or self.problem or now - self._failing_since >= MAX_TRANSIENT_SECONDS:
+        if (
+            isinstance(error, StorageFull)
+            or self.problem
+            or now - self._failing_since >= self._timing.max_transient_failure_seconds
+        ):
             self.problem = error
 
     async def self_test_if_due(self) -> None:
-        """Runs the self-test if there is a problem or the last one failed. Otherwise runs it every
-        SELF_TEST_INTERVAL_SECONDS."""
+        """Runs the self-test if there is a problem or the last one failed. Otherwise runs it
+        periodically."""
         if (
             self.problem is not None
             or self._failing_since is not None
-            or monotonic() - self._tested_at > SELF_TEST_INTERVAL_SECONDS
+            or monotonic() - self._tested_at > self._timing.storage_test_interval_seconds
         ):
             await self.self_test()
 

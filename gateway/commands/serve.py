@@ -51,8 +51,6 @@ LOOPBACK_HOSTS = {"127.0.0.1", "::1", "localhost"}
 MAX_SANDBOX_ZERO_SECONDS = 20.0
 # New objects in cycles after which the youngest generation is collected: a thousand requests, a megabyte.
 GC_THRESHOLD = 20_000
-# The time for sending responses to waiting clients after a second signal.
-FORCED_SHUTDOWN_TIMEOUT_SECONDS = 1
 _ENV_OPTIONS_HELP = "\n".join(
     f"  {option.name:18} {option.help} [{option.default or 'none'}]" for option in ENV_OPTIONS.values()
 )
@@ -140,7 +138,7 @@ def _serve_configured(
 ) -> None:
     def make_reloader(on_reload: Callable[[ReloadResult], None]) -> ConfigReloader:
         secrets = placeholder_secrets if sandbox_url else secrets_from_env(os.environ)
-        return ConfigReloader(settings.config, secrets, ADAPTERS, on_reload)
+        return ConfigReloader(settings.config, secrets, ADAPTERS, on_reload, timing.maintenance)
 
     def transform_catalogue(catalogue: Catalogue, logs: EventLogger) -> Catalogue:
         if sandbox_url is None:
@@ -278,7 +276,7 @@ class _GatewayServer(uvicorn.Server):
             self.force_exit = True
         else:
             self._is_handing_over = True
-            self.config.timeout_graceful_shutdown = FORCED_SHUTDOWN_TIMEOUT_SECONDS
+            self.config.timeout_graceful_shutdown = self._gateway.timing.api.forced_shutdown_timeout_seconds
             self._gateway.hand_over_all_jobs()
 
     async def _drain(self) -> None:

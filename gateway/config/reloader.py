@@ -15,10 +15,9 @@ from gateway.config.loader import load_files
 from gateway.config.value_types import Secret, SecretRef
 from gateway.config.yaml_nodes import Problem, SourceLocation
 from gateway.event_wait import wait_and_clear
+from gateway.timeouts_and_intervals import MaintenanceTiming
 from providers.adapter import Adapter
 
-# Files must be unchanged for this long, so that a change of several files is read as a whole.
-SETTLE_SECONDS = 0.1
 WHY_NOT_APPLIED = "The configuration is invalid, so the previous secret stays active. Correct the problems"
 UNEXPECTED_ERROR = "Internal error while reading the configuration. The previous configuration stays active"
 
@@ -47,7 +46,9 @@ class ConfigReloader:
         secrets: SecretLookup,
         adapters: Mapping[str, Adapter],
         on_reload: Callable[[ReloadResult], None],
+        timing: MaintenanceTiming = MaintenanceTiming(),
     ) -> None:
+        self._settle_seconds = timing.config_settle_seconds
         self.folder, self._secrets, self._adapters, self._on_reload = folder, secrets, adapters, on_reload
         self._reload_requested = asyncio.Event()
         # The secrets that the active configuration refers to, and those that the last read files refer to, too.
@@ -112,7 +113,7 @@ class ConfigReloader:
         files, secrets = await asyncio.to_thread(self._read_files_and_secrets)
         if (files, secrets) == (self._last_files, self._last_secrets):
             return None
-        await asyncio.sleep(SETTLE_SECONDS)
+        await asyncio.sleep(self._settle_seconds)
         return files if (files, secrets) == await asyncio.to_thread(self._read_files_and_secrets) else None
 
     def _read_files_and_secrets(self) -> tuple[ConfigFiles, dict[SecretRef, Secret | None]]:

@@ -37,7 +37,6 @@ from gateway.timeouts_and_intervals import HealthTiming
 from providers.faults import VERDICTS, FaultKind, HealthScope
 from providers.orders import Cell
 
-REPLICA_TTL_SECONDS = 60.0
 # Far more entries than any catalogue has. The least recently used entry is dropped first.
 MAX_CELLS, MAX_ACCOUNTS = 10_000, 1_000
 ACCESS_DIGEST_DIGITS = 8
@@ -285,7 +284,7 @@ class HealthTracker:
         recent = {
             name: snapshot
             for name, snapshot in decoded.items()
-            if snapshot and now - snapshot.wall_time <= REPLICA_TTL_SECONDS
+            if snapshot and now - snapshot.wall_time <= self._timing.replica_ttl_seconds
         }
         self.replica_position = sum(name < self._replica_name for name in recent)
         cells_by_key: defaultdict[CellKey, list[CellSnapshot]] = defaultdict(list)

@@ -144,7 +144,7 @@ class EventLogger:
 
     def close(self) -> None:
         self._queue.put(None)
-        self._thread.join(timeout=5)
+        self._thread.join(timeout=self._timing.close_timeout_seconds)
 
     def _run_writer(self) -> None:
         flushed_at = time.monotonic()

@@ -2,6 +2,7 @@
 
 import hashlib
 from base64 import b32encode
+from collections.abc import Sequence
 from enum import StrEnum
 
 import msgspec
@@ -10,8 +11,6 @@ from msgspec.structs import replace
 
 from gateway.store.team_records import RecordContent, RecordKind, TeamRecord, encode_record
 
-# The delay before each attempt, since the attempt before.
-RETRY_DELAYS_SECONDS = (0.0, 5.0, 60.0, 300.0, 1_800.0, 7_200.0, 18_000.0, 36_000.0, 72_000.0, 86_400.0)
 # Each delay differs by up to this share, so that the webhooks of an outage do not all return at once.
 JITTER = 0.2
 MAX_RETRY_AFTER_SECONDS = 86_400.0
@@ -111,7 +110,9 @@ def make_delivery_id(event_id: str, target: str) -> str:
     return DELIVERY_PREFIX + b32encode(digest).decode().lower()[:_ID_LENGTH]
 
 
-def add_attempt(record: WebhookRecord, attempt: WebhookAttempt, now: float, draw: float) -> WebhookRecord:
+def add_attempt(
+    record: WebhookRecord, attempt: WebhookAttempt, retry_delays: Sequence[float], now: float, draw: float
+) -> WebhookRecord:
     """Adds an attempt, and decides what follows. `draw`: a random number from 0 to 1.
 
     A webhook that another attempt has delivered meanwhile stays delivered.
@@ -120,10 +121,10 @@ def add_attempt(record: WebhookRecord, attempt: WebhookAttempt, now: float, draw
     status, due_at = DeliveryStatus.PENDING, 0.0
     if record.status is DeliveryStatus.DELIVERED or attempt.outcome is WebhookOutcome.DELIVERED:
         status = DeliveryStatus.DELIVERED
-    elif attempt.outcome in FINAL_OUTCOMES or tries >= len(RETRY_DELAYS_SECONDS):
+    elif attempt.outcome in FINAL_OUTCOMES or tries > len(retry_delays):
         status = DeliveryStatus.FAILED
     else:
-        delay = RETRY_DELAYS_SECONDS[tries] * (1 - JITTER + 2 * JITTER * draw)
+        delay = retry_delays[tries - 1] * (1 - JITTER + 2 * JITTER * draw)
         due_at = now + max(delay, min(attempt.retry_after, MAX_RETRY_AFTER_SECONDS))
     return replace(record, attempts=attempts, tries=tries, status=status, due_at=due_at)
 

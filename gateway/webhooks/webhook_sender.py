@@ -222,7 +222,7 @@ class WebhookSender:
         draw = self._context.draw_random()
         while True:
             now = self._context.wall_clock()
-            changed = add_attempt(record, attempt, now, draw)
+            changed = add_attempt(record, attempt, self._context.timing.retry_delays_seconds, now, draw)
             due_in_seconds = changed.due_at - now if changed.is_pending else self._get_retention_seconds()
             if await self._records.save(encode_delivery(changed), due_in_seconds):
                 return changed

@@ -9,15 +9,16 @@ import pytest
 from gateway.assets import storage
 from gateway.assets.backend import StorageError
 from gateway.assets.storage import ImageStorage, StorageAccessDenied, StorageFull, StorageUnavailable
+from gateway.timeouts_and_intervals import MaintenanceTiming
 
-MAX_TRANSIENT_SECONDS = storage.MAX_TRANSIENT_SECONDS
+TIMING = MaintenanceTiming()
 
 
 class FailingStorage:
     """A storage in memory with a clock of its own, whose writes raise `error` if it is set."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.storage = ImageStorage("memory://")
+        self.storage = ImageStorage("memory://", TIMING)
         self.error: StorageError | None = None
         self.now, self.check_count = 1_000.0, 0
         self._original_put: Callable[[str, bytes, str], Awaitable[None]] = self.storage._backend.put
@@ -49,18 +50,18 @@ def failing_storage(monkeypatch: pytest.MonkeyPatch) -> FailingStorage:
 def test_transient_failure_does_not_stop_new_jobs(failing_storage: FailingStorage, error: StorageUnavailable) -> None:
     assert failing_storage.check_after(None) is None
     for _ in range(3):
-        assert failing_storage.check_after(error, seconds=storage.SELF_TEST_INTERVAL_SECONDS + 1) is None
-        assert failing_storage.check_after(error, seconds=MAX_TRANSIENT_SECONDS / 2) is None, (
+        assert failing_storage.check_after(error, seconds=TIMING.storage_test_interval_seconds + 1) is None
+        assert failing_storage.check_after(error, seconds=TIMING.max_transient_failure_seconds / 2) is None, (
             "it is looked at again at once"
         )
-        assert failing_storage.check_after(None, seconds=MAX_TRANSIENT_SECONDS / 4) is None
+        assert failing_storage.check_after(None, seconds=TIMING.max_transient_failure_seconds / 4) is None
 
 
 def test_lasting_failure_stops_new_jobs_until_self_test_passes(failing_storage: FailingStorage) -> None:
     error = StorageUnavailable("timeout")
     assert failing_storage.check_after(None) is None
-    assert failing_storage.check_after(error, seconds=storage.SELF_TEST_INTERVAL_SECONDS + 1) is None
-    assert failing_storage.check_after(error, seconds=MAX_TRANSIENT_SECONDS) is error
+    assert failing_storage.check_after(error, seconds=TIMING.storage_test_interval_seconds + 1) is None
+    assert failing_storage.check_after(error, seconds=TIMING.max_transient_failure_seconds) is error
     assert failing_storage.check_after(None, seconds=0.1) is None
     check_count = failing_storage.check_count
     assert failing_storage.check_after(error, seconds=1.0) is None
@@ -70,7 +71,7 @@ def test_lasting_failure_stops_new_jobs_until_self_test_passes(failing_storage: 
 def test_full_disk_stops_new_jobs_at_once(failing_storage: FailingStorage) -> None:
     full = StorageFull("there is no room")
     assert failing_storage.check_after(None) is None
-    assert failing_storage.check_after(full, seconds=storage.SELF_TEST_INTERVAL_SECONDS + 1) is full
+    assert failing_storage.check_after(full, seconds=TIMING.storage_test_interval_seconds + 1) is full
     other = StorageUnavailable("timeout")
     assert failing_storage.check_after(other, seconds=0.1) is other, (
         "another error does not show that there is space again"

@@ -25,7 +25,6 @@ from providers.orders import ImageBytes, ImageSource, ImageUrl, Operation, Order
 from tests.contract import fixture_cases
 from tests.harness.sandbox_runner import RunningSandbox
 
-TIMEOUT_SECONDS = 60.0
 MAX_UNANSWERED_POLLS = 3
 
 
@@ -36,6 +35,7 @@ class AdapterDriver:
     adapter: Adapter
     sandbox: RunningSandbox
     timeout: float = 10.0
+    order_timeout: float = 60.0
     api_key: str | None = None
 
     def send(self, call: Call) -> Answer | NoAnswer:
@@ -72,7 +72,7 @@ class AdapterDriver:
     def poll_until_final(self, ticket: Ticket) -> Progress:
         """Polls until the status is final, or returns the last one at the timeout, as the gateway gives up an order."""
         assert self.adapter.poll is not None
-        deadline = time.monotonic() + TIMEOUT_SECONDS
+        deadline = time.monotonic() + self.order_timeout
         unanswered_polls = 0
         status: Progress = InProgress(status="")
         while time.monotonic() < deadline:

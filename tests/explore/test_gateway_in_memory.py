@@ -46,7 +46,7 @@ def build_gateway(
         lambda catalogue, logs: catalogue,
         Factories(
             make_store=lambda options: MemoryStore(state, clock=options.wall_clock),
-            make_storage=lambda _: ImageStorage(images),
+            make_storage=lambda *_: ImageStorage(images),
             make_seller_client=lambda _: sellers,
             system_clock=loop.time,
             monotonic=loop.time,

@@ -81,7 +81,7 @@ async def run_shipped_gateway(folder: Path, random: Random) -> AsyncIterator[Gat
         lambda catalogue, logs: catalogue,
         Factories(
             make_store=lambda options: MemoryStore(state, clock=options.wall_clock),
-            make_storage=lambda _: ImageStorage(MemoryBackend()),
+            make_storage=lambda *_: ImageStorage(MemoryBackend()),
             make_seller_client=lambda _: RefusingSellers(random),  # type: ignore[arg-type, return-value]
             system_clock=loop.time,
             monotonic=loop.time,

@@ -66,7 +66,7 @@ async def run_gateway_later(folder: Path) -> tuple[set[str], set[str]]:
         lambda catalogue, logs: catalogue,
         Factories(
             make_store=lambda options: MemoryStore(state, clock=options.wall_clock),
-            make_storage=lambda _: ImageStorage(MemoryBackend()),
+            make_storage=lambda *_: ImageStorage(MemoryBackend()),
             make_seller_client=lambda _: ScriptedSellers(Random(1), Story(loop.time), is_calm=True),
             system_clock=lambda: started_at + loop.time(),
             monotonic=loop.time,

@@ -11,6 +11,7 @@ from gateway.assets.storage import StorageFull
 from gateway.events import ErrorReported, Event, EventSink, TaskRecovered
 from gateway.store.base import StoreUnavailable
 from gateway.task_supervisor import SupervisedTask, TaskSupervisor
+from gateway.timeouts_and_intervals import TaskTiming
 from tests.harness.virtual_time_loop import VirtualTimeLoop
 from tests.harness.wait import wait_until_async
 
@@ -32,7 +33,7 @@ def events() -> list[Any]:
 
 
 def make_supervisor(emit: EventSink) -> TaskSupervisor:
-    return TaskSupervisor(emit, first_backoff_seconds=0.01)
+    return TaskSupervisor(emit, timing=TaskTiming(min_backoff_seconds=0.01))
 
 
 TASK_ERRORS: dict[str, BaseException] = {

@@ -22,11 +22,8 @@ from gateway.assets.storage import StorageUnavailable
 from gateway.jobs.job import Job, JobState
 from gateway.store.base import StoreUnavailable
 
-# How soon a cancellation and a free place are noticed, how often progress is saved, and when an order is retried.
-TICK_SECONDS, CHECKPOINT_SECONDS, RETRY_SECONDS = 0.5, 2.0, 1.0
 # No more lines are started while so many orders of batches wait for their seller.
 MAX_WAITING_ORDERS = 8
-JOB_WAIT_SECONDS = 60.0
 JOB_DELETED = BatchError(
     code="job_deleted",
     message=(
@@ -58,6 +55,7 @@ class BatchLineExecutor:
 
     def __init__(self, context: ApiContext, lease: BatchLease, get_max_open: Callable[[], int]) -> None:
         self._context, self._lease, self._get_max_open = context, lease, get_max_open
+        self._timing = context.timing.batches
         batch = lease.batch
         self._progress = LineProgress(batch.progress)
         self._writer = ResultWriter(context, batch)
@@ -164,7 +162,7 @@ class BatchLineExecutor:
             open_line.job_id = job.id
             while not job.state.is_terminal:
                 with contextlib.suppress(StoreUnavailable):
-                    found = await self._context.engine.wait_for_job(job.id, JOB_WAIT_SECONDS)
+                    found = await self._context.engine.wait_for_job(job.id, self._timing.job_wait_seconds)
                     if found is None:
                         raise LineJobDeleted
                     job = found
@@ -190,7 +188,7 @@ class BatchLineExecutor:
                 pass
             # The store may have created the job, although its response was lost.
             may_exist = True
-            await asyncio.sleep(RETRY_SECONDS)
+            await asyncio.sleep(self._timing.order_retry_seconds)
 
     async def _order_line(self, line: BatchLine, place: LineJobPlace, may_exist: bool) -> str:
         if (existing := await self._find_existing_job(line, place, may_exist)) is not None:
@@ -217,7 +215,7 @@ class BatchLineExecutor:
         async with self._place_lock:
             self._require_running()
             while not place.reserve():
-                await asyncio.sleep(TICK_SECONDS)
+                await asyncio.sleep(self._timing.line_poll_seconds)
                 self._require_running()
 
     def _may_succeed_later(self, error: ApiError) -> bool:
@@ -231,10 +229,12 @@ class BatchLineExecutor:
     async def _collect_results(self) -> None:
         """Waits for the next results, for one tick at most, and writes them."""
         if self._open:
-            done, _ = await asyncio.wait(self._open, timeout=TICK_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+            done, _ = await asyncio.wait(
+                self._open, timeout=self._timing.line_poll_seconds, return_when=asyncio.FIRST_COMPLETED
+            )
         else:
             done = set()
-            await asyncio.sleep(TICK_SECONDS)
+            await asyncio.sleep(self._timing.line_poll_seconds)
         for task in done:
             open_line = self._open.pop(task)
             await self._write_outcome(open_line.summary, task.exception() or task.result())
@@ -267,7 +267,10 @@ class BatchLineExecutor:
                     entry.is_cancel_sent = True
 
     async def _save_progress_if_due(self) -> None:
-        is_due = self._now - self._saved_at >= CHECKPOINT_SECONDS or self._writer.unsaved_bytes >= FILE_CHUNK_BYTES
+        is_due = (
+            self._now - self._saved_at >= self._timing.checkpoint_interval_seconds
+            or self._writer.unsaved_bytes >= FILE_CHUNK_BYTES
+        )
         if is_due and self._progress.has_changed:
             await self._save_progress()
 

@@ -27,8 +27,6 @@ from gateway.api.batches.input_file_expiry import expire_input_file
 from gateway.events import BatchEnded
 from gateway.store.base import StoreUnavailable
 
-# How often the batch is loaded, to notice that another replica has cancelled it.
-REFRESH_SECONDS = 1.0
 # The lease is renewed so many times before it would end, so that a single failure does not lose it.
 RENEWALS_PER_LEASE = 3
 # After so many internal errors in a row, the batch fails.
@@ -68,7 +66,7 @@ class BatchRun:
         monotonic = self._context.engine.context.monotonic
         renewed_at = monotonic()
         while True:
-            await asyncio.sleep(REFRESH_SECONDS)
+            await asyncio.sleep(self._context.timing.batches.refresh_interval_seconds)
             # During an outage of the store, the lease may end. Then another replica claims the batch.
             with contextlib.suppress(StoreUnavailable):
                 if monotonic() - renewed_at >= self._renewal_interval_seconds:

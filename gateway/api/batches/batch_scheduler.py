@@ -20,7 +20,6 @@ from gateway.store.team_records import RecordKind
 
 # Bounds for the memory of all runs: each buffers up to two chunks of its output files.
 MAX_RUNS, MAX_RUNS_PER_TEAM = 8, 4
-MAX_RETRY_SECONDS = 60.0
 
 
 class BatchLoad(Struct, frozen=True, kw_only=True):
@@ -107,7 +106,8 @@ class BatchScheduler:
         failures = lease.batch.failures + (not is_outage)
         with contextlib.suppress(StoreUnavailable, BatchLeaseLost):
             await lease.save(
-                lambda batch: replace(batch, failures=failures), min(MAX_RETRY_SECONDS, 2.0 ** min(failures, 10))
+                lambda batch: replace(batch, failures=failures),
+                min(self._context.timing.batches.max_failure_backoff_seconds, 2.0 ** min(failures, 10)),
             )
 
     async def delete_expired_records(self) -> None:

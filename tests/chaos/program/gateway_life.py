@@ -26,12 +26,9 @@ from gateway.engine.job_context import JobContext
 from gateway.gateway_lifecycle import DEFAULT_FACTORIES, Gateway
 from gateway.jobs.commit import Commit
 from gateway.jobs.job import Job
-from gateway.webhooks import webhook_records
 from tests.explore.failpoints import Interceptor
 from tests.harness.child_spec import Hook
 
-# Within the time of a run: targets are down for a few seconds, and not for hours.
-WEBHOOK_DELAYS_SECONDS = (0.0, 0.5, 1.0, 2.0, 3.0, 5.0, *[8.0] * 10)
 KILLS_FILE, REACHED_FILE = "failpoint_kills", "reached_failpoints"
 NO_ADAPTER = "-"
 BEFORE, AFTER = "before", "after"
@@ -86,7 +83,6 @@ def install(life: Mapping[str, Any]) -> None:
     replacements: tuple[tuple[ModuleType, str, object], ...] = (
         (gateway_lifecycle, "build_components", build_intercepted),
         (serve, "Gateway", partial(Gateway, factories=factories)),
-        (webhook_records, "RETRY_DELAYS_SECONDS", WEBHOOK_DELAYS_SECONDS),
     )
     for module, name, replacement in replacements:
         setattr(module, name, replacement)

@@ -27,7 +27,13 @@ TIMING = replace(
         polls={"missing_order_grace_seconds": 5.0, "max_interval_seconds": 3.0},
         fetches={"max_backoff_seconds": 2.0, "max_fetch_seconds": 30.0},
         workers={"max_backoff_seconds": 5.0},
-        webhooks={"interval_seconds": 0.5, "lease_seconds": 4.0, "request_timeout_seconds": 3.0},
+        webhooks={
+            "interval_seconds": 0.5,
+            "lease_seconds": 4.0,
+            "request_timeout_seconds": 3.0,
+            # Within the time of a run: targets are down for a few seconds, and not for hours.
+            "retry_delays_seconds": (0.5, 1.0, 2.0, 3.0, 5.0, *[8.0] * 10),
+        },
         store={"restart_grace_seconds": 3.0, "command_timeout_seconds": 3.0},
         maintenance={
             "audit_interval_seconds": 10.0,

@@ -9,6 +9,7 @@ from gateway.access.key_registry import KeyRegistry
 from gateway.access.key_tokens import NewToken, make_token
 from gateway.store.api_keys import ApiKey
 from gateway.store.base import StoreUnavailable
+from gateway.timeouts_and_intervals import MaintenanceTiming
 from tests.harness.virtual_time_loop import in_virtual_time
 from tests.unit.access.key_fixtures import NEXT_SECRET, SECRET, KeyWorld
 
@@ -72,7 +73,7 @@ async def test_guessed_keys_cost_few_calls() -> None:
         guesses = [registry.find_recent_key(guess) for _ in range(20)]
         assert await asyncio.gather(*guesses) == [None] * 20
     seconds = asyncio.get_running_loop().time() - started_at
-    assert world.calls["load_api_keys"] - before <= seconds / key_registry.MIN_LOAD_INTERVAL_SECONDS + 2
+    assert world.calls["load_api_keys"] - before <= seconds / MaintenanceTiming().min_key_load_interval_seconds + 2
 
 
 @in_virtual_time

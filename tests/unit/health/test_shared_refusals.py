@@ -7,12 +7,14 @@ import pytest
 
 from gateway.health.account_check import AccountCheck, CheckOutcome
 from gateway.health.circuit_breaker import Refusal
-from gateway.health.health_tracker import REPLICA_TTL_SECONDS, HealthTracker
+from gateway.health.health_tracker import HealthTracker
+from gateway.timeouts_and_intervals import HealthTiming
 from providers.faults import FaultKind
 from tests.unit.health.health_samples import RUNS_HIGH, START, make_account, make_failure
 
 ACCOUNT = RUNS_HIGH.account
 BALANCE = 20_000_000
+TTL_SECONDS = HealthTiming().replica_ttl_seconds
 
 
 class SnapshotExchange:
@@ -42,7 +44,7 @@ class SnapshotExchange:
             for position in active:
                 tracker = self.trackers[position]
                 self._snapshots[self._names[tracker]] = (self.now, tracker.make_snapshot(self.get_time(position)))
-            kept = {name: data for name, (at, data) in self._snapshots.items() if self.now - at <= REPLICA_TTL_SECONDS}
+            kept = {name: data for name, (at, data) in self._snapshots.items() if self.now - at <= TTL_SECONDS}
             for position in active:
                 self.trackers[position].merge_snapshots(kept, self.get_time(position))
 
@@ -82,7 +84,7 @@ def test_refusal_survives_a_restart_of_its_observer_and_of_all_others_one_by_one
     replicas = make_refused_replicas()
     for position in (0, 1, 2):
         replicas.restart(position)
-        replicas.exchange(int(REPLICA_TTL_SECONDS) + 10)
+        replicas.exchange(int(TTL_SECONDS) + 10)
         assert replicas.list_refusals() == [Refusal.NO_CREDIT] * 3
         assert replicas.trackers[position].acquire_permit(RUNS_HIGH, replicas.now) is None
 

@@ -5,9 +5,9 @@ import json
 
 import pytest
 
+from gateway.timeouts_and_intervals import WebhookTiming
 from gateway.webhooks.send_slots import MAX_TARGET_SENDS
 from gateway.webhooks.webhook_records import (
-    RETRY_DELAYS_SECONDS,
     DeliveryStatus,
     WebhookOutcome,
     encode_delivery,
@@ -96,11 +96,12 @@ async def test_attempts_follow_the_schedule_and_end() -> None:
     await world.start_replica()
     await world.end_job()
     began_at = world.now()
-    await asyncio.sleep(sum(RETRY_DELAYS_SECONDS) * 1.2 + 60.0)
+    schedule = (0.0, *WebhookTiming().retry_delays_seconds)
+    await asyncio.sleep(sum(schedule) * 1.2 + 60.0)
     times = [webhook.at for webhook in world.received]
     delays = [later - earlier for earlier, later in zip([began_at, *times], times, strict=False)]
-    assert len(delays) == len(RETRY_DELAYS_SECONDS) == 10
-    for delay, planned in zip(delays, RETRY_DELAYS_SECONDS, strict=True):
+    assert len(delays) == len(schedule) == 10
+    for delay, planned in zip(delays, schedule, strict=True):
         assert planned * 0.8 <= delay <= planned * 1.2 + 2 * SLOW_INTERVAL_SECONDS
     assert {webhook.id for webhook in world.received} == {world.list_records()[0].id}
     [record] = world.list_records()
