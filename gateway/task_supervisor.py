@@ -106,10 +106,9 @@ class SupervisedTask:
         self._supervisor.discard(self)
         if self._restart_timer:
             self._restart_timer.cancel()
-        # Repeated, since a cancellation at the moment of a timeout may be mistaken for the timeout.
         while self._task and not self._task.done():
             self._task.cancel()
-            await asyncio.wait([self._task], timeout=0.5)
+            await asyncio.wait([self._task], timeout=self._supervisor.timing.stop_interval_seconds)
 
     def _on_done(self, task: "asyncio.Task[None]") -> None:
         error = asyncio.CancelledError() if task.cancelled() else task.exception()

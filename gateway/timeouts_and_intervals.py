@@ -98,8 +98,7 @@ class FetchTiming(Struct, frozen=True, kw_only=True):
 class WorkerTiming(Struct, frozen=True, kw_only=True):
     """The worker of a job, and its tasks."""
 
-    # A task that failed because of the store or the storage restarts after the shortest backoff. After an unexpected
-    # error the backoff grows, or the task would fail each second until the job's deadline.
+    # A task restarts after the shortest backoff if store or storage failed. After other errors the backoff grows.
     min_backoff_seconds: float = 1.0
     max_backoff_seconds: float = 60.0
     # How often a worker looks at its job without a message or a change, in case a notification was lost.
@@ -207,8 +206,7 @@ class HealthTiming(Struct, frozen=True, kw_only=True):
     # An invalid key or missing credit takes longer to repair than an outage, which may be over within a minute.
     refused: OpenDuration = OpenDuration(initial_seconds=60.0, max_seconds=900.0)
     outage: OpenDuration = OpenDuration(initial_seconds=30.0, max_seconds=300.0)
-    # Each probe of a cell that delivers other images than ordered costs money. With a short open time, every order of
-    # a rarely used cell would be a probe.
+    # Each probe of an unfaithful cell costs money. With a short time, each order of a rarely used cell would be one.
     unfaithful: OpenDuration = OpenDuration(initial_seconds=300.0, max_seconds=MAX_OPEN_SECONDS)
     # A probe without an outcome after this time no longer blocks the next probe: as long as an order may take.
     probe_timeout_seconds: float = 420.0
@@ -376,6 +374,8 @@ class TaskTiming(Struct, frozen=True, kw_only=True):
 
     min_backoff_seconds: float = 0.2
     max_backoff_seconds: float = 5.0
+    # A task that is stopped is cancelled again after this time: it may mistake a cancellation for a timeout.
+    stop_interval_seconds: float = 0.5
 
 
 class Timing(Struct, frozen=True, kw_only=True):
