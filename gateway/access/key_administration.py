@@ -205,7 +205,7 @@ class KeyAdministration:
             id=token.id,
             digests=(self._digester.compute_digest(token.text),),
             created_at=now,
-            expires_at=None if old.lifetime_seconds is None else now + old.lifetime_seconds,
+            expires_at=None if (seconds := _get_lifetime(old)) is None else now + seconds,
             replaces=old.id,
             first_id=old.limits_id,
         )
@@ -344,6 +344,13 @@ def _find_key(table: ApiKeyTable, key_id: str) -> ApiKey:
     if key is None:
         raise ApiKeyNotFound(f"API key '{key_id[:60]}' not found")
     return key
+
+
+def _get_lifetime(key: ApiKey) -> float | None:
+    """Returns how long a successor of the key works; None if it does not expire."""
+    if key.lifetime_seconds is not UNSET:
+        return key.lifetime_seconds
+    return None if key.expires_at is None else key.expires_at - key.created_at
 
 
 def _require_active(key: ApiKey, now: float) -> ApiKey:

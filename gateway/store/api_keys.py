@@ -7,7 +7,7 @@ from enum import StrEnum
 from typing import Any, Protocol
 
 import msgspec
-from msgspec import Struct
+from msgspec import UNSET, Struct, UnsetType
 
 from gateway.config.schema import RateLimits
 from gateway.jobs.budgets import NO_BUDGET_LIMITS, BudgetLimits
@@ -30,8 +30,9 @@ class ApiKey(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     `team`: None for an admin key. `policies`: those that it may request, of its team's; None for all of them.
     `expires_at`: also of a key that was rotated, and still works for a while. `lifetime_seconds`: how long it was to
-    work when an admin last said so, and how long its successor works; None if it does not expire. `replaces`: the key
-    that it replaces. `first_id`: of the first key in this line of rotations; None for that key itself.
+    work when an admin last said so, and how long its successor works; None if it does not expire, UNSET if it was
+    created before this was saved. `replaces`: the key that it replaces. `first_id`: of the first key in this line of
+    rotations; None for that key itself.
     """
 
     id: str
@@ -41,7 +42,7 @@ class ApiKey(Struct, frozen=True, kw_only=True, omit_defaults=True):
     digests: tuple[str, ...]
     created_at: float
     expires_at: float | None = None
-    lifetime_seconds: float | None = None
+    lifetime_seconds: float | UnsetType | None = UNSET
     revoked_at: float | None = None
     policies: tuple[str, ...] | None = None
     limits: RateLimits = RateLimits()

@@ -4,6 +4,7 @@ import asyncio
 from typing import Any
 
 import pytest
+from msgspec import UNSET
 from msgspec.structs import replace
 
 from gateway.access.key_administration import (
@@ -149,6 +150,17 @@ async def test_changed_lifetime_begins_now_and_passes_on_to_the_successor() -> N
     assert world.table.keys[successor.id].expires_at is None
     last = (await world.make_administration().rotate_key(successor.id, DAY, ADMIN)).key
     assert last.expires_at is None
+
+
+@in_virtual_time
+async def test_successor_of_a_key_without_a_saved_lifetime_works_as_long_as_the_key() -> None:
+    """Keys of earlier versions have none."""
+    world = KeyWorld()
+    key = await create_key(world, lifetime_seconds=60 * DAY)
+    world.table.keys[key.id] = replace(key, lifetime_seconds=UNSET)
+    world.clock.now += DAY
+    successor = (await world.make_administration().rotate_key(key.id, DAY, ADMIN)).key
+    assert successor.expires_at == NOON + 61 * DAY
 
 
 @in_virtual_time
