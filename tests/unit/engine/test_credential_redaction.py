@@ -1,5 +1,7 @@
 """URLs, headers and credentials of any form are redacted; sentences that explain a failure stay as they are."""
 
+from itertools import product
+
 import pytest
 
 from gateway.engine.seller_text_redaction import (
@@ -13,6 +15,55 @@ from tests.unit.engine.readable_text_cases import READABLE_TEXTS
 
 PROMPT = "a kite on a beach"
 
+NAMES = (
+    *("api_key", "apiKey", "API-Key", "x-api-key", "X_API_KEY", "xApiKey", "OPENAI_API_KEY", "password", "passwd"),
+    *(
+        "user_password",
+        "dbPassword",
+        "secret",
+        "client_secret",
+        "secretKey",
+        "private_key",
+        "token",
+        "access_token",
+        "accessToken",
+    ),
+    *(
+        "refreshToken",
+        "session_token",
+        "auth_token",
+        "X-Auth-Token",
+        "Authorization",
+        "Cookie",
+        "Bearer",
+        "signature",
+        "jwt",
+    ),
+)
+SEPARATORS = (
+    *(
+        "=",
+        ":",
+        ": ",
+        " = ",
+        " := ",
+        "=>",
+        " => ",
+        " -> ",
+        " is ",
+        " was ",
+        " value: ",
+        " is: ",
+        ': "',
+        '":"',
+        "':'",
+        '="',
+    ),
+    *('\\":\\"', "%3D", "%3A%20", "&#61;", "&quot;:&quot;", "\\u003d"),
+)
+VALUES = ("abcdefgh", "hunter2", "Tr0ub4dor&3", "correcthorse", "s3cr3t!", "p@ssw0rd")
+SURROUNDINGS = ("{}", "error {} here", "({})", "curl -H '{}'", '{{"{}"}}', "bad request; {}; retry", "?a=1&{}&b=2")
+
 
 def redact(text: str) -> str:
     return redact_seller_text(text, PROMPT)
@@ -22,6 +73,16 @@ def redact(text: str) -> str:
 def test_named_or_addressed_secret_is_redacted(text: str) -> None:
     assert SECRET in text
     assert SECRET not in redact(text).lower()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_value_is_redacted_after_each_name_and_separator(name: str) -> None:
+    shown = [
+        text
+        for separator, value, surroundings in product(SEPARATORS, VALUES, SURROUNDINGS)
+        if value in redact(text := surroundings.format(name + separator + value))
+    ]
+    assert shown == []
 
 
 @pytest.mark.parametrize("surroundings", ["{}", "got {} here", "x={}", '"{}",', "a.b({})"])
