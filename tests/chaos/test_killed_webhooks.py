@@ -8,7 +8,7 @@ from msgspec.structs import replace
 from gateway.store.base import ClaimedDelivery, Store
 from gateway.store.team_records import MAX_PAGE_RECORDS, RecordKind
 from gateway.webhooks.send_slots import MAX_TARGET_SENDS
-from gateway.webhooks.webhook_records import DeliveryStatus, WebhookRecord, decode_delivery
+from gateway.webhooks.webhook_records import DeliveryStatus, WebhookRecord, decode_delivery, make_delivery_id
 from tests.chaos.chaos_config import replace_text
 from tests.chaos.store_setups import StoreSetup
 from tests.harness.child_spec import ChildSpec
@@ -102,11 +102,14 @@ def are_all_delivered(gateway: GatewayProcess) -> bool:
 
 
 async def read_records(store: Store) -> list[WebhookRecord]:
+    """Reads the records. An event may remain in the outbox until the lease of a process ends that crashed after it had
+    made the event's record."""
     await store.open()
     try:
         outbox: tuple[ClaimedDelivery, ...] = await store.claim_deliveries()
-        assert outbox == ()
         page = await store.team_records.list_records(RecordKind.DELIVERY, TEAM, MAX_PAGE_RECORDS)
-        return [decode_delivery(record) for record in page]
+        records = [decode_delivery(record) for record in page]
+        assert {make_delivery_id(claimed.delivery.id, "all") for claimed in outbox} <= {record.id for record in records}
+        return records
     finally:
         await store.close()
