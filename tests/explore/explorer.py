@@ -21,7 +21,7 @@ from tests.explore.disturbances import (
 from tests.explore.final_audit import list_remains, list_violations
 from tests.explore.operations import AccountChange, AccountState, Drain
 from tests.explore.replica import BASE_URL, CLEANUP_INTERVAL_SECONDS, Replica, World
-from tests.explore.scenario import Scenario, add_variations, draw_scenario
+from tests.explore.scenario import Scenario, add_variations, draw_mood, draw_scenario
 from tests.explore.scripted_moderation import ScriptedHooks, list_moderation_violations
 from tests.explore.scripted_sellers import ScriptedSellers
 from tests.explore.scripted_webhooks import are_webhooks_pending, list_webhook_violations
@@ -68,6 +68,7 @@ def explore(
         drawn = _split_requests(drawn[0], Random(f"splits of {seed}")), drawn[1]
         has_moderation = Random(f"moderation of {seed}").random() < MODERATION_SHARE
         drawn = replace(drawn[0], has_moderation=has_moderation), drawn[1]
+        drawn = draw_mood(drawn[0], Random(f"mood of {seed}")), drawn[1]
     exploration = Exploration(seed, loop, random, *drawn)
     try:
         return loop.run_until_complete(exploration.run())
@@ -115,7 +116,7 @@ class Exploration:
             operations=scenario.operations,
             state=MemoryState(),
             images=MemoryBackend(),
-            sellers=ScriptedSellers(random, story, self._scenario.is_calm),
+            sellers=ScriptedSellers(random, story, scenario.is_calm, scenario.mood),
             has_callbacks=self._scenario.has_callbacks,
             hooks=ScriptedHooks(seed),
         )

@@ -12,6 +12,7 @@ from gateway.jobs.transition_tables import LedgerLine
 from gateway.store.audit import AuditReport
 from providers.faults import VERDICTS, ChargeStatus, FaultKind
 from tests.explore.decision_audit import list_record_violations
+from tests.explore.recovery_audit import list_recovery_violations, list_unsaved_images
 from tests.explore.replica import World
 from tests.explore.scripted_uploads import compute_digest
 from tests.explore.seller_dialects import SellerOrder, read_image_url
@@ -41,7 +42,14 @@ def list_violations(world: World) -> list[str]:
         if not stored.job.is_deleted:
             violations += _check_deliveries(world, stored)
             violations += _check_inputs(world, stored, orders)
-    return [*violations, *_check_history(world), *_check_objects(world), *list_record_violations(world)]
+    return [
+        *violations,
+        *_check_history(world),
+        *_check_objects(world),
+        *list_record_violations(world),
+        *list_recovery_violations(world),
+        *list_unsaved_images(world),
+    ]
 
 
 def _group_orders(world: World) -> dict[str, list[SellerOrder]]:
@@ -93,7 +101,8 @@ def _check_store(world: World) -> Iterator[str]:
 
 
 def _check_history(world: World) -> Iterator[str]:
-    """At each commit: an order begins only under a lease, and its price is held until the job has ended."""
+    """At each commit: an order begins only under a lease, its price is held until the job has ended, and the team never
+    pays more than was held."""
     held, attempt_counts, previous = Counter[str](), Counter[str](), dict[str, Job]()
     for applied in world.state.history:
         job = applied.commit.job
@@ -101,6 +110,9 @@ def _check_history(world: World) -> Iterator[str]:
         if len(job.attempts) > attempt_counts[job.id] and applied.commit.fence is None:
             yield f"decision without lease: {applied.replica_id} began attempt {len(job.attempts)} of {job.id}"
         attempt_counts[job.id] = len(job.attempts)
+        grown = max((change.hold + change.spend for change in applied.commit.budget_changes), default=0)
+        if job.id in previous and grown > 0:
+            yield f"budget exceeded: {job.id} takes {grown} more than was held for it"
         yield from _check_new_attempts(previous.get(job.id), applied)
         previous[job.id] = job
         price = sum(_get_price(job, attempt) for attempt in job.attempts if attempt.state.is_open)
@@ -189,7 +201,7 @@ def _check_ledger(world: World, job: Job, attempt: Attempt, orders: list[SellerO
     known, suspected = sum(lines[line] for line in KNOWN_LINES), lines[LedgerLine.SUSPECTED]
     name = f"attempt {attempt.number} of {job.id} ({attempt.fault})"
     # The price of the prompt is held once for all images. It is charged once more if some of them are ordered again.
-    if lines[LedgerLine.EXCESS] > sum(order.base_price for order in orders):
+    if lines[LedgerLine.EXCESS] > sum(order.base_price + order.surcharge for order in orders):
         yield f"ledger: {name} exceeds its hold by {lines[LedgerLine.EXCESS]}, although its seller charged the price"
     yield from _check_lines(name, attempt, lines)
     yield from _check_shares(name, attempt, lines, orders)

@@ -9,7 +9,7 @@ import asyncio
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from types import SimpleNamespace
@@ -34,10 +34,10 @@ from gateway.jobs.job_update_types import AttemptStarted, ImagesStored
 from gateway.store.base import StoreOutcomeUnknown
 from providers.faults import VERDICTS, FaultKind, PartConsequence
 from tests.explore.explorer import explore
+from tests.explore.mutant import MAX_RUNS, AttributePatch, Mutant
+from tests.explore.recovery_mutants import RECOVERY_MUTANTS
 from tests.harness.memory_store import job_leases
 
-# 30 seconds of one core.
-MAX_RUNS = 1000
 ROOT = Path(__file__).parents[2]
 # The quick tests that run the engine or the jobs in their own process: `make test` also runs gateways of their own.
 TEST_FOLDERS = ("tests/unit/jobs", "tests/unit/engine", "tests/store")
@@ -51,22 +51,6 @@ from tests.explore.mutants import install
 install(sys.argv[1])
 sys.exit(pytest.main([*sys.argv[2:], "-W", "ignore::pytest.PytestAssertRewriteWarning"]))
 """
-
-
-class AttributePatch(Struct, frozen=True):
-    """`make` gets the original attribute of `owner`, and returns the one that takes its place."""
-
-    owner: Any
-    name: str
-    make: Callable[[Any], Any]
-
-
-class Mutant(Struct, frozen=True):
-    """One bug."""
-
-    name: str
-    patches: tuple[AttributePatch, ...]
-    max_runs: int = MAX_RUNS
 
 
 def _send_lost_order_again(send: Any) -> Any:
@@ -405,6 +389,7 @@ MUTANTS = (
         # One run in 1,500 deletes a job while a paused replica is about to store its images.
         max_runs=2 * MAX_RUNS,
     ),
+    *RECOVERY_MUTANTS,
 )
 
 

@@ -20,6 +20,7 @@ from gateway.task_supervisor import TaskSupervisor
 from tests.explore.disturbances import PERIODIC_EFFECTS, Disturbance, DisturbanceKind, DisturbancePlan
 from tests.explore.failpoints import Interceptor
 from tests.explore.operations import Drain, OperationsPlan
+from tests.explore.resend_check import ResendCheck
 from tests.explore.scripted_moderation import ScriptedHooks
 from tests.explore.scripted_sellers import ScriptedSellers
 from tests.explore.scripted_webhooks import ScriptedTarget, make_sender
@@ -104,7 +105,11 @@ class Replica:
                 wall_clock=SlewingClock(self._read_system_clock, self._read_monotonic_clock),
                 store=Interceptor("store", self._store, self._run_effect),
                 storage=Interceptor("storage", ImageStorage(world.images), self._run_effect),
-                seller_client=Interceptor("seller_client", world.sellers, self._run_effect),
+                seller_client=ResendCheck(
+                    Interceptor("seller_client", world.sellers, self._run_effect),
+                    lambda: self.components.engine,
+                    world.violations,
+                ),
                 catalogue=self._catalogue,
                 emit=self._on_event,
                 lease_seconds=LEASE_SECONDS,

@@ -6,10 +6,12 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from tests.explore.operations import OperationsPlan, draw_operations
+from tests.explore.seller_scripts import SellerMood
 from tests.explore.sellers_config import POLICY_COUNT
 
 # Some are longer than a lease: meanwhile another replica claims the jobs.
 PAUSES_SECONDS = (1.0, 8.0, 12.0, 20.0)
+MOOD_SHARE = 0.3
 
 
 class ClientPlan(Struct, frozen=True, kw_only=True):
@@ -38,7 +40,7 @@ class ClientPlan(Struct, frozen=True, kw_only=True):
 
 class Scenario(Struct, frozen=True, kw_only=True):
     """One run. `kill_times`: when a replica is killed, at any point of its work. `pauses`: when one is paused, and how
-    long. `has_moderation`: the team has both hooks."""
+    long. `has_moderation`: the team has both hooks. `mood`: of all sellers."""
 
     clients: tuple[ClientPlan, ...]
     replica_count: int
@@ -49,6 +51,7 @@ class Scenario(Struct, frozen=True, kw_only=True):
     is_calm: bool
     operations: OperationsPlan = OperationsPlan()
     has_moderation: bool = False
+    mood: SellerMood = SellerMood.USUAL
 
 
 def draw_scenario(random: Random) -> Scenario:
@@ -99,3 +102,25 @@ def _vary_client(client: ClientPlan, random: Random) -> ClientPlan:
         has_large_input=random.random() < 0.3,
         has_mask=random.random() < 0.25,
     )
+
+
+def draw_mood(scenario: Scenario, random: Random) -> Scenario:
+    """Gives the sellers of some runs a mood, and adds what makes that mood expensive for a wrong engine: cancellations
+    while orders are lost, and leases that change hands while answers are slow."""
+    if random.random() >= MOOD_SHARE:
+        return scenario
+    mood = random.choice([mood for mood in SellerMood if mood is not SellerMood.USUAL])
+    scenario = replace(scenario, mood=mood, is_calm=False)
+    match mood:
+        case SellerMood.LOSING:
+            clients = tuple(replace(client, cancels_after=_draw_cancellation(random)) for client in scenario.clients)
+            return replace(scenario, clients=clients)
+        case SellerMood.SLOW:
+            starts = sorted(random.uniform(0.2, 16.0) for _ in range(3))
+            pauses = tuple((start, random.choice((8.0, 12.0))) for start in starts)
+            return replace(scenario, replica_count=2, kill_times=(), pauses=pauses)
+    return scenario
+
+
+def _draw_cancellation(random: Random) -> float | None:
+    return random.uniform(0.2, 10.0) if random.random() < 0.6 else None

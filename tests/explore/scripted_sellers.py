@@ -6,6 +6,7 @@ All replicas share them, as they share the real sellers. An order that has arriv
 
 import asyncio
 import hashlib
+from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine
 from random import Random
 from types import SimpleNamespace
@@ -26,6 +27,7 @@ from tests.explore.seller_scripts import (
     QueryFault,
     Reaction,
     ScriptedOutcome,
+    SellerMood,
     draw_order_script,
 )
 from tests.explore.story import Story
@@ -40,15 +42,17 @@ CallbackReceiver = Callable[[str, dict[str, str], bytes], Awaitable[bool]]
 
 
 class ScriptedSellers:
-    """The sellers. `orders`: the accepted orders by id, which are the invoice."""
+    """The sellers. `orders`: the accepted orders by id, which are the invoice. `arrivals`: how often an order with each
+    reference was sent to them."""
 
     transport_pool: Any = SimpleNamespace(get=lambda *_: None)
     memory_budget = url_memory_budget = MemoryBudget()
 
-    def __init__(self, random: Random, story: Story, is_calm: bool) -> None:
+    def __init__(self, random: Random, story: Story, is_calm: bool, mood: SellerMood = SellerMood.USUAL) -> None:
         self.orders: dict[str, SellerOrder] = {}
+        self.arrivals = Counter[str]()
         self.receive_callback: CallbackReceiver | None = None
-        self._random, self._story, self._is_calm = random, story, is_calm
+        self._random, self._story, self._is_calm, self._mood = random, story, is_calm, mood
         self._orders_by_key: dict[tuple[str, str], tuple[bytes, SellerOrder]] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
         self._uploads = ScriptedUploads(random, story, is_calm)
@@ -70,8 +74,8 @@ class ScriptedSellers:
     async def download(self, url: str, private: bool, **_: Any) -> bytes:
         await asyncio.sleep(QUERY_SECONDS)
         order = self.orders[url.split("/")[3]]
-        fault = _get_fault(order.script.download_faults, order.download_count)
-        order.download_count += 1
+        fault = _get_fault(order.script.download_faults, len(order.downloads))
+        order.downloads.append((asyncio.get_running_loop().time(), fault))
         match fault:
             case QueryFault.NONE:
                 return render_image(url)
@@ -99,7 +103,9 @@ class ScriptedSellers:
     # --- orders
 
     async def _handle_order(self, call: Call, seller: Seller, dialect: SellerDialect) -> Answer | NoAnswer:
-        script, reference = draw_order_script(self._random, self._is_calm), dialect.read_order(call).reference
+        script = draw_order_script(self._random, self._is_calm, self._mood)
+        reference = dialect.read_order(call).reference
+        self.arrivals[reference] += 1
         self._story.tell(seller.account.name, f"gets order {reference}: {script.reaction}")
         await asyncio.sleep(script.answer_seconds / 2)
         match script.reaction:
@@ -179,18 +185,18 @@ class ScriptedSellers:
         order = self.orders.get(find_order_id(dialect.query_path, call.location) or "")
         if order is None or order.account != seller.account.name:
             return render_json(404, dialect.render_error(404, False))
-        fault = self._take_query_fault(order)
+        fault = self._take_query_fault(order, dialect)
         return fault or render_json(200, dialect.render_status(order, self._has_ended(order)))
 
     def _answer_search(self, reference: str, dialect: SellerDialect) -> Answer | NoAnswer:
         orders = [order for order in self.orders.values() if order.call.reference == reference]
-        if orders and (fault := self._take_query_fault(orders[0])):
+        if orders and (fault := self._take_query_fault(orders[0], dialect)):
             return fault
         return render_json(200, {"items": [dialect.render_accepted(order) for order in orders]})
 
-    def _take_query_fault(self, order: SellerOrder) -> Answer | NoAnswer | None:
-        fault = _get_fault(order.script.query_faults, order.query_count)
-        order.query_count += 1
+    def _take_query_fault(self, order: SellerOrder, dialect: SellerDialect) -> Answer | NoAnswer | None:
+        fault = _get_fault(order.script.query_faults, len(order.queries))
+        order.queries.append((asyncio.get_running_loop().time(), fault))
         match fault:
             case QueryFault.LOST:
                 return _build_no_answer(FaultKind.RESPONSE_LOST)
@@ -200,6 +206,8 @@ class ScriptedSellers:
                 return Answer(200, {}, b'{"truncated')
             case QueryFault.NOT_FOUND:
                 return Answer(404, {}, b"")
+            case QueryFault.REFUSED:
+                return render_json(400, dialect.render_error(400, True))
         return None
 
     def _has_ended(self, order: SellerOrder) -> bool:

@@ -11,12 +11,12 @@ from typing import Any
 from urllib.parse import unquote
 
 import msgspec
-from msgspec import Struct
+from msgspec import Struct, field
 
 from gateway.money import format_usd
 from providers.adapter import Answer, Call
 from tests.explore.scripted_uploads import compute_digest
-from tests.explore.seller_scripts import OrderScript, ScriptedOutcome
+from tests.explore.seller_scripts import OrderScript, QueryFault, ScriptedOutcome
 from tests.harness.signed_callbacks import sign_runapi_callback
 
 CALLBACK_SECRET = "d2hzZWNfZXhwbG9yZXI="  # base64, as RunAPI displays it
@@ -36,7 +36,8 @@ class OrderCall(Struct, frozen=True):
 class SellerOrder(Struct):
     """An order that a seller has accepted. `price`: of each image, in micro-USD.
 
-    `input_digests`: of the input images that it was made from; None: the seller could not read one.
+    `input_digests`: of the input images that it was made from; None: the seller could not read one. `queries`: the
+    times and the faults of the polls and searches that arrived; `downloads`: those of its images.
     """
 
     id: str
@@ -47,8 +48,8 @@ class SellerOrder(Struct):
     script: OrderScript
     ends_at: float
     input_digests: tuple[str | None, ...] = ()
-    query_count: int = 0
-    download_count: int = 0
+    queries: list[tuple[float, QueryFault]] = field(default_factory=list)
+    downloads: list[tuple[float, QueryFault]] = field(default_factory=list)
 
     @property
     def image_count(self) -> int:
@@ -65,7 +66,12 @@ class SellerOrder(Struct):
     def charge(self) -> int:
         """The amount that the seller charges in the end. A success without images is charged, a failure is not."""
         charged_count = self.call.image_count if self.script.outcome is ScriptedOutcome.MAKE_NONE else self.image_count
-        return self.price * charged_count + self.base_price * bool(charged_count)
+        return self.price * charged_count + self.base_price * bool(charged_count) + self.surcharge
+
+    @property
+    def surcharge(self) -> int:
+        """The part of the charge that is beyond the price."""
+        return self.price * self.image_count * self.script.surcharge // 100
 
     @property
     def file_urls(self) -> list[str]:

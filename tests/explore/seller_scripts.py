@@ -4,6 +4,7 @@ from enum import StrEnum
 from random import Random
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 
 class Reaction(StrEnum):
@@ -48,10 +49,22 @@ class QueryFault(StrEnum):
     UNAVAILABLE = "unavailable"
     GARBLED = "garbled"
     NOT_FOUND = "not found"
+    REFUSED = "refused for its content"
+
+
+class SellerMood(StrEnum):
+    """What all sellers of a run do more often than usual. Runs with a mood reach what few other runs reach."""
+
+    USUAL = "usual"
+    LOSING = "losing orders and answers"
+    OVERCHARGING = "charging more than their price"
+    GARBLING = "failing polls and downloads"
+    SLOW = "slow to answer"
 
 
 class OrderScript(Struct, frozen=True, kw_only=True):
-    """How one order goes. `seconds`: until its end; `query_faults`: of the first queries about it."""
+    """How one order goes. `seconds`: until its end; `query_faults`: of the first queries about it. `surcharge`: beyond
+    the price of each image, in percent."""
 
     reaction: Reaction = Reaction.ACCEPT
     status: int = 422
@@ -63,6 +76,7 @@ class OrderScript(Struct, frozen=True, kw_only=True):
     callback: CallbackHabit = CallbackHabit.NEVER
     query_faults: tuple[QueryFault, ...] = ()
     download_faults: tuple[QueryFault, ...] = ()
+    surcharge: int = 0
 
 
 REJECT_STATUSES = (400, 401, 402, 403, 404, 422, 429, 429, 503)
@@ -103,8 +117,12 @@ QUERY_FAULTS = {
 }
 
 
-def draw_order_script(random: Random, is_calm: bool) -> OrderScript:
+def draw_order_script(random: Random, is_calm: bool, mood: SellerMood = SellerMood.USUAL) -> OrderScript:
     """Draws a script. A calm seller only varies its times and its callbacks."""
+    return _apply_mood(_draw_usual_script(random, is_calm), mood, random)
+
+
+def _draw_usual_script(random: Random, is_calm: bool) -> OrderScript:
     seconds = random.choice((0.05, 0.5, 1.0, 2.0, 4.0, 9.0, 25.0))
     answer_seconds = random.choice((0.01, 0.05, 0.3, 1.5))
     callback = _draw(random, CALLBACKS)
@@ -134,3 +152,29 @@ def _draw_faults(random: Random) -> tuple[QueryFault, ...]:
 
 def _draw(random: Random, weights: dict) -> StrEnum:
     return random.choices(list(weights), list(weights.values()))[0]
+
+
+def _apply_mood(script: OrderScript, mood: SellerMood, random: Random) -> OrderScript:
+    match mood:
+        case SellerMood.LOSING if random.random() < 0.7:
+            reaction = random.choice((Reaction.LOSE_REQUEST, Reaction.LOSE_ANSWER, Reaction.FAIL_AFTER))
+            return replace(script, reaction=reaction, status=random.choice(FAILURE_STATUSES))
+        case SellerMood.OVERCHARGING:
+            return replace(script, surcharge=random.choice((10, 60, 200)), reports_cost=True)
+        case SellerMood.GARBLING:
+            return replace(
+                script,
+                reaction=Reaction.ACCEPT,
+                query_faults=_draw_persistent_faults(random),
+                download_faults=_draw_persistent_faults(random),
+            )
+        case SellerMood.SLOW:
+            seconds, answer_seconds = random.choice((4.0, 9.0)), random.choice((4.0, 8.0, 16.0))
+            return replace(script, seconds=seconds, answer_seconds=answer_seconds)
+    return script
+
+
+def _draw_persistent_faults(random: Random) -> tuple[QueryFault, ...]:
+    """Draws the same fault several times, then others."""
+    faults = [fault for fault in QueryFault if fault is not QueryFault.NONE]
+    return (random.choice(faults),) * random.randint(1, 3) + _draw_faults(random)

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from gateway.store.base import MAX_EARLY_CRASHES, ClaimedJob, initial_lease_seconds, min_survival_seconds
-from tests.harness.memory_store.memory_state import LeaseOwner, MemoryState, StoredJob
+from tests.harness.memory_store.memory_state import Claim, LeaseOwner, MemoryState, StoredJob
 
 
 def claim_jobs(state: MemoryState, limit: int, owner: LeaseOwner, now: float) -> tuple[ClaimedJob, ...]:
@@ -27,6 +27,7 @@ def claim_job(state: MemoryState, job_id: str, owner: LeaseOwner, now: float) ->
         stored.max_owned_seconds = max(stored.max_owned_seconds, stored.owned_seconds)
     stored.owner, stored.fence, stored.reclaims = owner.replica_id, stored.fence + 1, stored.reclaims + 1
     stored.claimed_at, stored.owned_seconds = now, 0.0
+    state.claims[job_id, stored.fence] = Claim(owner.replica_id, now, len(stored.job.attempts))
     state.due_times[job_id] = now + initial_lease_seconds(stored.reclaims, owner.lease)
     return ClaimedJob(
         job=stored.job,

@@ -51,6 +51,14 @@ class AppliedCommit(Struct, frozen=True):
     applied_at: float
 
 
+class Claim(Struct, frozen=True):
+    """A claim of a job: by which replica, when, and how many attempts the job had."""
+
+    replica_id: str
+    claimed_at: float
+    attempt_count: int
+
+
 @dataclass
 class StoredJob:
     """A job with its owner, its last commits, and what is stored beside it."""
@@ -107,7 +115,8 @@ class StoredDelivery:
 class MemoryState:
     """The data of a store, like a Redis server. It outlives the replicas that use it.
 
-    `history`: every commit that was applied, in order. `replicas`: the open replicas, with their watches.
+    `history`: every commit that was applied, in order. `claims`: every claim, by job and fence. `replicas`: the open
+    replicas, with their watches.
     """
 
     def __init__(self, partition_count: int = 1) -> None:
@@ -124,6 +133,7 @@ class MemoryState:
         self.decision_records = MemoryDecisionRecords()
         self.request_keys = RequestKeys()
         self.history: list[AppliedCommit] = []
+        self.claims: dict[tuple[str, int], Claim] = {}
         self.replicas: dict[str, JobWatchers] = {}
         self.closed_marks: dict[str, float] = {}
         self.heartbeats: dict[str, float] = {}

@@ -1,0 +1,210 @@
+"""Mutants of recovery: lost orders, polls, downloads, and leases that another replica had meanwhile."""
+
+from typing import Any
+
+from msgspec.structs import replace
+
+from gateway.engine import order_tracker, poll_schedule
+from gateway.engine.job_worker import JobWorker
+from gateway.engine.poll_schedule import UnansweredPolls
+from gateway.engine.result_fetcher import ResultFetcher
+from gateway.jobs import job_update_types, next_actions, transitions
+from gateway.jobs.job import Attempt, Job, RecoveryMethod
+from gateway.jobs.job_update_types import Decision
+from gateway.jobs.next_actions import AbandonAttempt, AwaitCallback
+from gateway.store.base import Applied, StoreOutcomeUnknown
+from providers.faults import ChargeStatus, FaultKind
+from tests.explore.mutant import AttributePatch, Mutant
+
+
+def _want_every_image(recovery_action: Any) -> Any:
+    return lambda attempt, method, until, is_wanted: recovery_action(attempt, method, until, True)
+
+
+def _ignore_ticket(apply: Any) -> Any:
+    return lambda job, fact, now: apply(job, replace(fact, is_rejection=False), now)
+
+
+def _trust_fault_of_poll(record_poll: Any) -> Any:
+    def record(self: UnansweredPolls, progress: Any, now: float) -> FaultKind | None:
+        fault = record_poll(self, progress, now)
+        return progress.fault.kind if fault and progress.fault.charge_status is ChargeStatus.NOT_CHARGED else fault
+
+    return record
+
+
+def _abandon_with_each_fault(apply: Any) -> Any:
+    """An attempt can be abandoned as one that was not charged."""
+
+    def abandon(job: Job, decision: Any, now: float) -> Any:
+        attempt = job.get_attempt(decision.attempt)
+        if attempt is None or not attempt.state.is_open or attempt.images_ready:
+            return apply(job, decision, now)
+        return transitions._close_without_images(job, attempt, decision.fault, None, now)
+
+    return abandon
+
+
+def _capture_excess(apply: Any) -> Any:
+    """The team pays what its images cost, even if that is more than was held for them."""
+
+    def store(job: Job, fact: Any, now: float) -> Any:
+        stored = apply(job, fact, now)
+        attempt = stored.get_attempt(fact.attempt) if isinstance(stored, Job) else None
+        if attempt is None or not (excess := stored.get_excess(attempt.number)):
+            return stored
+        excesses = tuple(each for each in stored.excesses if each.attempt != attempt.number)
+        paying = replace(attempt, captured_amount=attempt.captured_amount + excess)
+        return transitions.replace_attempt(replace(stored, excesses=excesses), paying)
+
+    return store
+
+
+def _never(_: Any) -> Any:
+    return lambda *_: False
+
+
+def _renew_fences(apply_messages: Any) -> Any:
+    """Decisions count as if they were made under the present lease."""
+
+    def apply(self: JobWorker, messages: Any, now: float) -> Any:
+        renewed = [
+            replace(message, update=replace(message.update, fence=self.fence))
+            if isinstance(message.update, Decision)
+            else message
+            for message in messages
+        ]
+        return apply_messages(self, renewed, now)
+
+    return apply
+
+
+def _keep_fence(on_lease_regained: Any) -> Any:
+    return lambda self, fence, *rest: on_lease_regained(self, self.fence, *rest)
+
+
+def _await_callback(method: RecoveryMethod) -> Any:
+    """Orders that are to be found by this method are only awaited."""
+
+    def make(recovery_action: Any) -> Any:
+        def await_callback(attempt: Attempt, recovery_method: Any, until: float, is_wanted: bool) -> Any:
+            if recovery_method is method and is_wanted:
+                return AwaitCallback(attempt=attempt.number, until=until)
+            return recovery_action(attempt, recovery_method, until, is_wanted)
+
+        return await_callback
+
+    return make
+
+
+def _give_up_at_once(recovery_action: Any) -> Any:
+    return lambda attempt, *_: AbandonAttempt(attempt=attempt.number, fault=FaultKind.RESPONSE_LOST)
+
+
+def _search_until_timeout(attempt_deadline: Any) -> Any:
+    """A lost order is awaited as long as one with a ticket."""
+    return lambda job, attempt: attempt_deadline(job, replace(attempt, response_lost_at=None))
+
+
+def _search_too_briefly(attempt_deadline: Any) -> Any:
+    def compute_deadline(job: Job, attempt: Attempt) -> float:
+        until = attempt_deadline(job, attempt)
+        return until if attempt.response_lost_at is None else attempt.response_lost_at + 1.0
+
+    return compute_deadline
+
+
+def _set_first_poll_count(_: int) -> int:
+    return 1
+
+
+def _skip_grace_period(initialize: Any) -> Any:
+    def initialize_without_grace(self: UnansweredPolls, timing: Any) -> None:
+        initialize(self, timing)
+        self._grace_seconds = 0.0
+
+    return initialize_without_grace
+
+
+def _count_as_created_here(initialize: Any) -> Any:
+    """Each worker buys jobs whose clients may have received an error."""
+
+    def initialize_worker(self: JobWorker, *args: Any) -> None:
+        initialize(self, *args)
+        self.is_created_here = True
+
+    return initialize_worker
+
+
+def _take_unknown_outcome_for_applied(retry_until_available: Any) -> Any:
+    async def retry(self: JobWorker, operation: Any) -> Any:
+        async def perform() -> Any:
+            try:
+                return await operation()
+            except StoreOutcomeUnknown:
+                return Applied()
+
+        return await retry_until_available(self, perform)
+
+    return retry
+
+
+_SEARCH_DEADLINES = (*((next_actions, "attempt_deadline"), (order_tracker, "attempt_deadline")),)
+
+RECOVERY_MUTANTS = (
+    Mutant(
+        "lost order of a cancelled job sent again",
+        (AttributePatch(next_actions, "_recovery_action", _want_every_image),),
+    ),
+    Mutant(
+        "late rejection closes an accepted order",
+        (
+            AttributePatch(transitions, "_apply_order_failed", _ignore_ticket),
+            AttributePatch(transitions._TRANSITIONS, job_update_types.OrderFailed, _ignore_ticket),
+        ),
+    ),
+    Mutant(
+        "fault of a poll trusted",
+        (
+            AttributePatch(UnansweredPolls, "record_poll", _trust_fault_of_poll),
+            AttributePatch(transitions._TRANSITIONS, job_update_types.AttemptAbandoned, _abandon_with_each_fault),
+        ),
+    ),
+    Mutant(
+        "team pays more than was held",
+        (AttributePatch(transitions._TRANSITIONS, job_update_types.ImagesStored, _capture_excess),),
+    ),
+    Mutant("images fetched only once", (AttributePatch(ResultFetcher, "_should_retry_fetch", _never),)),
+    Mutant("URLs of images not saved", (AttributePatch(ResultFetcher, "_is_early_record_needed", _never),)),
+    Mutant("decision of a lost lease applied", (AttributePatch(JobWorker, "_apply_messages", _renew_fences),)),
+    Mutant("fence of a lost lease kept", (AttributePatch(JobWorker, "on_lease_regained", _keep_fence),)),
+    Mutant(
+        "lost order not searched",
+        (AttributePatch(next_actions, "_recovery_action", _await_callback(RecoveryMethod.SEARCH)),),
+    ),
+    Mutant(
+        "lost order not sent again",
+        (AttributePatch(next_actions, "_recovery_action", _await_callback(RecoveryMethod.REPLAY)),),
+    ),
+    Mutant("lost order abandoned at once", (AttributePatch(next_actions, "_recovery_action", _give_up_at_once),)),
+    Mutant(
+        "lost order searched for too long",
+        tuple(AttributePatch(*place, _search_until_timeout) for place in _SEARCH_DEADLINES),
+    ),
+    Mutant(
+        "lost order searched for too briefly",
+        tuple(AttributePatch(*place, _search_too_briefly) for place in _SEARCH_DEADLINES),
+    ),
+    Mutant(
+        "unanswered poll abandons an order",
+        (AttributePatch(poll_schedule, "MAX_UNANSWERED_POLLS", _set_first_poll_count),),
+    ),
+    Mutant("missing order abandoned at once", (AttributePatch(UnansweredPolls, "__init__", _skip_grace_period),)),
+    Mutant("unconfirmed job bought by a rescuer", (AttributePatch(JobWorker, "__init__", _count_as_created_here),)),
+    Mutant("previous worker not awaited", (AttributePatch(next_actions, "_is_premature", _never),)),
+    Mutant("overdue order not polled by a new worker", (AttributePatch(JobWorker, "_is_premature", _never),)),
+    Mutant(
+        "commit of unknown outcome taken for applied",
+        (AttributePatch(JobWorker, "_retry_until_available", _take_unknown_outcome_for_applied),),
+    ),
+)
