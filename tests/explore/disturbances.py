@@ -4,6 +4,7 @@ from enum import StrEnum
 from random import Random
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from tests.explore.failpoints import list_failpoints
 
@@ -57,6 +58,8 @@ MAX_EFFECT_NUMBER, MAX_PERIODIC_NUMBER = 45, 60
 # Parts of the names of the failpoints of retention, and of a job that its client deletes.
 CLEANUP_FAILPOINTS = ("_delete_expired", "job_cleanup_runner")
 DELETION_FAILPOINTS = ("delete_job_content", "_save_fact")
+SEND_ORDER = "order_submitter.OrderSubmitter.send -> seller_client.send"
+UNKNOWN_FAILURE_SHARE = 0.3
 DELAYS_SECONDS = (0.2, 1.0, 3.0, 10.0, 25.0)
 
 
@@ -70,13 +73,15 @@ class Disturbance(Struct, frozen=True):
 class DisturbancePlan(Struct, frozen=True, kw_only=True):
     """The disturbances of one run: by the number of the effect, or of the first times that a failpoint is reached.
 
-    `outages`: times in which the store does not answer, and whether it then still works.
+    `outages`: times in which the store does not answer, and whether it then still works. `has_unknown_failures`: a call
+    of the store that fails without an effect ends with an unknown outcome, as one whose answer is lost.
     """
 
     by_effect_number: dict[int, Disturbance]
     by_periodic_number: dict[int, Disturbance]
     by_failpoint: dict[str, tuple[Disturbance, ...]] = {}
     outages: tuple[tuple[float, float, bool], ...] = ()
+    has_unknown_failures: bool = False
 
 
 def draw_failpoint_disturbances(random: Random, focus: tuple[str, ...] = ()) -> dict[str, tuple[Disturbance, ...]]:
@@ -104,6 +109,20 @@ def draw_disturbances(random: Random) -> DisturbancePlan:
         },
         outages=tuple(outages),
     )
+
+
+def add_unknown_failures(plan: DisturbancePlan, random: Random) -> DisturbancePlan:
+    """Lets some calls of the store fail without an effect in some runs, and with an unknown outcome."""
+    if random.random() >= UNKNOWN_FAILURE_SHARE:
+        return plan
+    failures = {_draw_effect_number(random): Disturbance(DisturbanceKind.FAIL_BEFORE) for _ in range(2)}
+    return replace(plan, by_effect_number=failures | plan.by_effect_number, has_unknown_failures=True)
+
+
+def delay_first_answer(plan: DisturbancePlan, random: Random) -> DisturbancePlan:
+    """Delays the answer to the first order, perhaps until its replica has lost its lease and regained it."""
+    delay = Disturbance(DisturbanceKind.DELAY_AFTER, random.uniform(5.0, 20.0))
+    return replace(plan, by_failpoint={SEND_ORDER: (delay,)})
 
 
 def _draw_effect_number(random: Random) -> int:

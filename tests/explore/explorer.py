@@ -15,6 +15,8 @@ from tests.explore.disturbances import (
     CLEANUP_FAILPOINTS,
     DELETION_FAILPOINTS,
     DisturbancePlan,
+    add_unknown_failures,
+    delay_first_answer,
     draw_disturbances,
     draw_failpoint_disturbances,
 )
@@ -25,6 +27,7 @@ from tests.explore.scenario import Scenario, add_variations, draw_mood, draw_sce
 from tests.explore.scripted_moderation import ScriptedHooks, list_moderation_violations
 from tests.explore.scripted_sellers import ScriptedSellers
 from tests.explore.scripted_webhooks import are_webhooks_pending, list_webhook_violations
+from tests.explore.seller_scripts import SellerMood
 from tests.explore.sellers_config import SPLIT_SUFFIX, load_catalogue
 from tests.explore.story import Story
 from tests.harness.memory_storage import MemoryBackend
@@ -68,7 +71,8 @@ def explore(
         drawn = _split_requests(drawn[0], Random(f"splits of {seed}")), drawn[1]
         has_moderation = Random(f"moderation of {seed}").random() < MODERATION_SHARE
         drawn = replace(drawn[0], has_moderation=has_moderation), drawn[1]
-        drawn = draw_mood(drawn[0], Random(f"mood of {seed}")), drawn[1]
+        drawn = _add_mood(*drawn, Random(f"mood of {seed}"))
+        drawn = drawn[0], add_unknown_failures(drawn[1], Random(f"unknown failures of {seed}"))
     exploration = Exploration(seed, loop, random, *drawn)
     try:
         return loop.run_until_complete(exploration.run())
@@ -83,6 +87,12 @@ def explore(
 def _add_variations(scenario: Scenario, plan: DisturbancePlan, random: Random) -> tuple[Scenario, DisturbancePlan]:
     scenario = add_variations(scenario, random)
     return scenario, replace(plan, by_failpoint=draw_failpoint_disturbances(random, _get_focus(scenario)))
+
+
+def _add_mood(scenario: Scenario, plan: DisturbancePlan, random: Random) -> tuple[Scenario, DisturbancePlan]:
+    scenario = draw_mood(scenario, random)
+    is_slow = scenario.mood is SellerMood.SLOW
+    return scenario, delay_first_answer(plan, random) if is_slow else plan
 
 
 def _split_requests(scenario: Scenario, random: Random) -> Scenario:
@@ -219,6 +229,11 @@ class Exploration:
         running = self._running_replicas
         return self._world.random.choice(running) if running else None
 
+    def _find_owner(self) -> Replica | None:
+        """Finds a replica that has the lease of a job."""
+        owners = {stored.owner for stored in self._world.state.open_jobs}
+        return next((replica for replica in self._running_replicas if replica.name in owners), None)
+
     async def _kill_at_times(self) -> None:
         for kill_time in sorted(self._scenario.kill_times):
             await asyncio.sleep(max(0.0, kill_time - self._world.story.seconds))
@@ -228,7 +243,8 @@ class Exploration:
     async def _pause_at_times(self) -> None:
         for pause_time, seconds in sorted(self._scenario.pauses):
             await asyncio.sleep(max(0.0, pause_time - self._world.story.seconds))
-            if replica := self._pick_replica():
+            owner = self._find_owner() if self._scenario.mood is SellerMood.SLOW else None
+            if replica := owner or self._pick_replica():
                 replica.pause(seconds)
 
     async def _replace_stopped_replicas(self) -> None:

@@ -19,6 +19,7 @@ COUNTED_FAULTS = (QueryFault.GARBLED, QueryFault.NOT_FOUND)
 UNREADABLE_POLLS = 3
 # A worker ends a search when its last query is answered.
 MAX_DELAY_SECONDS = 5.0
+CALLBACK_SECONDS = 1.0
 
 
 def list_recovery_violations(world: World) -> Iterator[str]:
@@ -59,8 +60,7 @@ class RecoveryAudit:
         for attempt in open_attempts:
             yield from self._check_change(applied, before, attempt, job.attempts[attempt.number - 1])
         if job.is_overdue and not before.is_overdue:
-            for attempt in filter(before.can_poll, open_attempts):
-                yield from self._check_last_poll(applied, attempt)
+            yield from self._check_expired(applied, before, open_attempts)
 
     def _check_change(self, applied: AppliedCommit, before: Job, attempt: Attempt, after: Attempt) -> Iterator[str]:
         if after.images_ready and not attempt.images_ready:
@@ -79,30 +79,45 @@ class RecoveryAudit:
             elif attempt.ticket is None and not attempt.images_ready:
                 yield from self._check_lost_order(applied, before, attempt)
 
+    def _check_expired(self, applied: AppliedCommit, before: Job, open_attempts: list[Attempt]) -> Iterator[str]:
+        last_search_at = applied.commit.committed_at - MAX_DELAY_SECONDS
+        for attempt in open_attempts:
+            if before.can_poll(attempt):
+                yield from self._check_last_poll(applied, attempt)
+            elif attempt.response_lost_at and attempt.response_lost_at < last_search_at:
+                yield from self._check_search(applied, before, attempt)
+
     # --- orders without a ticket
 
     def _check_lost_order(self, applied: AppliedCommit, before: Job, attempt: Attempt) -> Iterator[str]:
         name, now = _name(before, attempt), applied.commit.committed_at
-        until, method = _compute_deadline(before, attempt), before.route_entry(attempt).recovery_method
+        until, method = _compute_deadline(before, attempt, now), before.route_entry(attempt).recovery_method
         is_wanted = before.find_part(attempt.number) is not None and not before.is_cancel_requested
         can_be_found = method is not RecoveryMethod.NONE and (is_wanted or method is not RecoveryMethod.REPLAY)
         if now < until and can_be_found:
             yield f"abandoned too early: {name} was lost, and could be found until {until:.2f}, not {now:.2f}"
         if now < until and self._may_previous_worker_answer(applied, attempt):
             yield f"previous worker: {name} was abandoned by {applied.replica_id}, before the lease of another ended"
-        if applied.commit.fence != FIRST_FENCE or self._world.disturbance_count or not self._has_keys:
+        if not can_be_found:
             return
-        if now > until + MAX_DELAY_SECONDS and can_be_found:
+        yield from self._check_search(applied, before, attempt)
+        if now > until + MAX_DELAY_SECONDS and self._is_undisturbed(applied):
             yield f"abandoned too late: {name} was lost, and could be found until {until:.2f}, not {now:.2f}"
-        if can_be_found and not self._was_looked_for(before, attempt, method):
-            yield f"not looked for: {name} was abandoned as lost"
 
-    def _was_looked_for(self, job: Job, attempt: Attempt, method: RecoveryMethod) -> bool:
-        reference = order_reference(job.id, attempt.number)
-        if method is RecoveryMethod.REPLAY:
-            return self._world.sellers.arrivals[reference] > 1
-        order = self._orders.get(reference)
-        return method is not RecoveryMethod.SEARCH or order is None or bool(order.queries)
+    def _check_search(self, applied: AppliedCommit, before: Job, attempt: Attempt) -> Iterator[str]:
+        reference, method = order_reference(before.id, attempt.number), before.route_entry(attempt).recovery_method
+        order, arrival_count = self._orders.get(reference), self._world.sellers.arrivals[reference]
+        is_wanted = before.find_part(attempt.number) is not None and not before.is_cancel_requested
+        if not self._is_undisturbed(applied):
+            return
+        if method is RecoveryMethod.SEARCH and order is not None and not order.queries:
+            yield f"not searched for: {_name(before, attempt)}"
+        if method is RecoveryMethod.REPLAY and is_wanted and arrival_count == 1:
+            yield f"not sent again: {_name(before, attempt)}"
+
+    def _is_undisturbed(self, applied: AppliedCommit) -> bool:
+        """Returns whether the worker that created the job did everything, without a disturbance."""
+        return applied.commit.fence == FIRST_FENCE and not self._world.disturbance_count and self._has_keys
 
     def _may_previous_worker_answer(self, applied: AppliedCommit, attempt: Attempt) -> bool:
         """Returns whether the worker before this one may still have the answer to the order: it may be paused."""
@@ -125,7 +140,7 @@ class RecoveryAudit:
     # --- orders with a ticket
 
     def _check_unanswered_order(self, applied: AppliedCommit, before: Job, attempt: Attempt) -> Iterator[str]:
-        if applied.commit.committed_at >= _compute_deadline(before, attempt):
+        if applied.commit.committed_at >= _compute_deadline(before, attempt, applied.commit.committed_at):
             yield from self._check_last_poll(applied, attempt)
             return
         order = self._orders.get(order_reference(before.id, attempt.number))
@@ -173,13 +188,14 @@ def list_unsaved_images(world: World) -> Iterator[str]:
             yield f"URLs not saved: images of {order.id} were downloaded, but a crash would have lost them"
 
 
-def _compute_deadline(job: Job, attempt: Attempt) -> float:
-    """Computes until when an order without images is awaited."""
+def _compute_deadline(job: Job, attempt: Attempt, decided_at: float) -> float:
+    """Computes until when an order without images is awaited. A callback that arrives just before the decision comes
+    too late for it."""
     timeout_at = attempt.started_at + job.route_entry(attempt).timeout_seconds
     if attempt.response_lost_at is None:
         return timeout_at
     search_ends_at = attempt.response_lost_at + TIMING.jobs.reconcile_timeout_seconds
-    is_known = attempt.callback_at is not None
+    is_known = attempt.callback_at is not None and attempt.callback_at < decided_at - CALLBACK_SECONDS
     is_repeated = job.route_entry(attempt).recovery_method is RecoveryMethod.REPLAY
     return max(timeout_at, search_ends_at) if is_known or is_repeated else search_ends_at
 

@@ -21,10 +21,6 @@ def _want_every_image(recovery_action: Any) -> Any:
     return lambda attempt, method, until, is_wanted: recovery_action(attempt, method, until, True)
 
 
-def _ignore_ticket(apply: Any) -> Any:
-    return lambda job, fact, now: apply(job, replace(fact, is_rejection=False), now)
-
-
 def _trust_fault_of_poll(record_poll: Any) -> Any:
     def record(self: UnansweredPolls, progress: Any, now: float) -> FaultKind | None:
         fault = record_poll(self, progress, now)
@@ -77,10 +73,6 @@ def _renew_fences(apply_messages: Any) -> Any:
         return apply_messages(self, renewed, now)
 
     return apply
-
-
-def _keep_fence(on_lease_regained: Any) -> Any:
-    return lambda self, fence, *rest: on_lease_regained(self, self.fence, *rest)
 
 
 def _await_callback(method: RecoveryMethod) -> Any:
@@ -157,13 +149,6 @@ RECOVERY_MUTANTS = (
         (AttributePatch(next_actions, "_recovery_action", _want_every_image),),
     ),
     Mutant(
-        "late rejection closes an accepted order",
-        (
-            AttributePatch(transitions, "_apply_order_failed", _ignore_ticket),
-            AttributePatch(transitions._TRANSITIONS, job_update_types.OrderFailed, _ignore_ticket),
-        ),
-    ),
-    Mutant(
         "fault of a poll trusted",
         (
             AttributePatch(UnansweredPolls, "record_poll", _trust_fault_of_poll),
@@ -177,7 +162,6 @@ RECOVERY_MUTANTS = (
     Mutant("images fetched only once", (AttributePatch(ResultFetcher, "_should_retry_fetch", _never),)),
     Mutant("URLs of images not saved", (AttributePatch(ResultFetcher, "_is_early_record_needed", _never),)),
     Mutant("decision of a lost lease applied", (AttributePatch(JobWorker, "_apply_messages", _renew_fences),)),
-    Mutant("fence of a lost lease kept", (AttributePatch(JobWorker, "on_lease_regained", _keep_fence),)),
     Mutant(
         "lost order not searched",
         (AttributePatch(next_actions, "_recovery_action", _await_callback(RecoveryMethod.SEARCH)),),

@@ -249,7 +249,8 @@ class Replica:
             _, _, has_effect = outage
             if has_effect:
                 await perform()
-            raise StoreOutcomeUnknown("outage") if has_effect else StoreUnavailable("outage")
+            is_unknown = has_effect or self.world.plan.has_unknown_failures
+            raise StoreOutcomeUnknown("outage") if is_unknown else StoreUnavailable("outage")
         if effect not in PERIODIC_EFFECTS:
             await asyncio.sleep(self.world.random.random() * MAX_STORE_SECONDS)
         return await perform()
@@ -284,7 +285,8 @@ class Replica:
             case DisturbanceKind.DELAY_BEFORE | DisturbanceKind.DELAY_AFTER:
                 await asyncio.sleep(disturbance.delay)
             case DisturbanceKind.FAIL_BEFORE:
-                _raise_failure(effect, StoreUnavailable("the store refused"))
+                make_error = StoreOutcomeUnknown if self.world.plan.has_unknown_failures else StoreUnavailable
+                _raise_failure(effect, make_error("the store did nothing"))
             case DisturbanceKind.FAIL_AFTER:
                 _raise_failure(effect, StoreOutcomeUnknown("the answer of the store was lost"))
 

@@ -7,7 +7,7 @@ from msgspec.structs import replace
 
 from tests.explore.operations import OperationsPlan, draw_operations
 from tests.explore.seller_scripts import SellerMood
-from tests.explore.sellers_config import POLICY_COUNT
+from tests.explore.sellers_config import POLICY_COUNT, find_policy
 
 # Some are longer than a lease: meanwhile another replica claims the jobs.
 PAUSES_SECONDS = (1.0, 8.0, 12.0, 20.0)
@@ -116,11 +116,20 @@ def draw_mood(scenario: Scenario, random: Random) -> Scenario:
             clients = tuple(replace(client, cancels_after=_draw_cancellation(random)) for client in scenario.clients)
             return replace(scenario, clients=clients)
         case SellerMood.SLOW:
-            starts = sorted(random.uniform(0.2, 16.0) for _ in range(3))
-            pauses = tuple((start, random.choice((8.0, 12.0))) for start in starts)
-            return replace(scenario, replica_count=2, kill_times=(), pauses=pauses)
+            return _exchange_lease(scenario, random)
     return scenario
 
 
 def _draw_cancellation(random: Random) -> float | None:
     return random.uniform(0.2, 10.0) if random.random() < 0.6 else None
+
+
+def _exchange_lease(scenario: Scenario, random: Random) -> Scenario:
+    """Lets the lease of a job change hands, and return: each of two replicas is paused for longer than a lease.
+
+    The orders are those of a seller to which lost ones are sent again.
+    """
+    policy = find_policy(random.choice(("runs-with-replay", "tasks")))
+    clients = tuple(replace(client, policy=policy) for client in scenario.clients)
+    pauses = (0.3, 8.0), (random.uniform(8.2, 9.5), 12.0)
+    return replace(scenario, clients=clients, replica_count=2, kill_times=(), pauses=pauses)

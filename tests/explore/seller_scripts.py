@@ -59,7 +59,7 @@ class SellerMood(StrEnum):
     LOSING = "losing orders and answers"
     OVERCHARGING = "charging more than their price"
     GARBLING = "failing polls and downloads"
-    SLOW = "slow to answer"
+    SLOW = "slow to accept, fast to reject"
 
 
 class OrderScript(Struct, frozen=True, kw_only=True):
@@ -169,6 +169,8 @@ def _apply_mood(script: OrderScript, mood: SellerMood, random: Random) -> OrderS
                 download_faults=_draw_persistent_faults(random),
             )
         case SellerMood.SLOW:
+            if random.random() < 0.4:
+                return replace(script, reaction=Reaction.REJECT, status=429, answer_seconds=0.05)
             seconds, answer_seconds = random.choice((4.0, 9.0)), random.choice((4.0, 8.0, 16.0))
             return replace(script, seconds=seconds, answer_seconds=answer_seconds)
     return script

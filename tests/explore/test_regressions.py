@@ -6,9 +6,10 @@ from msgspec.structs import replace
 from gateway.engine import job_creation
 from gateway.engine.job_documents import OrderDocuments, encode_order_documents
 from gateway.jobs.document_names import REQUEST
-from tests.explore.disturbances import Disturbance, DisturbanceKind, DisturbancePlan
+from tests.explore.disturbances import SEND_ORDER, Disturbance, DisturbanceKind, DisturbancePlan
 from tests.explore.explorer import explore
 from tests.explore.scenario import ClientPlan, Scenario
+from tests.explore.seller_scripts import SellerMood
 from tests.explore.sellers_config import LEASE_SECONDS, find_policy
 
 CALM = Scenario(
@@ -30,11 +31,12 @@ CALM = Scenario(
     has_callbacks=True,
     is_calm=True,
 )
+WORKER_COMMIT = "job_worker.JobWorker._commit_messages -> store.commit"
 FIRST_COMMIT = "job_creation._save_job -> store.commit"
-SEND_ORDER = "order_submitter.OrderSubmitter.send -> seller_client.send"
 DELETE_CONTENT = "engine.Engine._save_fact -> store.load_job"
 LOAD_REQUEST = "job_context.JobContext.load_order_documents -> store.load_documents"
 NO_DISTURBANCE = DisturbancePlan(by_effect_number={}, by_periodic_number={})
+NO_DELAY = Disturbance(DisturbanceKind.DELAY_BEFORE)
 
 
 def run_calmly(first_seller: str, image_count: int, plan: DisturbancePlan = NO_DISTURBANCE) -> str:
@@ -106,3 +108,48 @@ def test_images_that_a_paused_replica_stores_late_are_deleted_with_their_job(del
     lines = ["has deleted the job", "ResultFetcher._store_one -> storage.put"]
     assert sorted(lines, key=result.story.index) == lines[:: -1 if delay else 1]
     assert not result.violations, result.story
+
+
+@pytest.mark.parametrize("seed", range(1, 7))
+def test_lost_order_of_a_cancelled_job_is_not_sent_again(seed: int) -> None:
+    """A replica sends a lost order of another one again, and its job is cancelled. Before, it continued to do so while
+    it waited for the other replica."""
+    client = replace(CALM.clients[0], policy=find_policy("runs-with-replay"), cancels_after=LEASE_SECONDS + 2)
+    scenario = replace(CALM, clients=(client,), replica_count=2, is_calm=False, mood=SellerMood.LOSING)
+    disturbances = {SEND_ORDER: (Disturbance(DisturbanceKind.KILL_BEFORE),)}
+    result = explore(seed, scenario, replace(NO_DISTURBANCE, by_failpoint=disturbances))
+    assert "is cancelled" in result.story
+    assert not result.violations, result.story
+
+
+@pytest.mark.parametrize("seed", range(1, 8))
+def test_order_whose_ticket_is_saved_meanwhile_is_not_abandoned(seed: int) -> None:
+    """A replica abandons the lost order of a paused one, and its commit is slow. The paused replica saves the ticket.
+    Before, the first one then applied its decision to the order that was found."""
+    client = replace(CALM.clients[0], policy=find_policy("tasks-without-replay"))
+    scenario = replace(CALM, clients=(client,), replica_count=2, has_callbacks=False)
+    disturbances = {
+        SEND_ORDER: (Disturbance(DisturbanceKind.PAUSE_AFTER, 15.0),),
+        WORKER_COMMIT: (NO_DELAY, NO_DELAY, Disturbance(DisturbanceKind.DELAY_BEFORE, 7.0)),
+    }
+    result = explore(seed, scenario, replace(NO_DISTURBANCE, by_failpoint=disturbances))
+    assert "VersionConflict" in result.story
+    assert not result.violations, result.story
+
+
+@pytest.mark.parametrize("seed", range(5, 12))
+def test_worker_that_regains_its_lease_awaits_the_one_that_had_it(seed: int) -> None:
+    """Two replicas are paused in turn. Before, the first one abandoned an order whose response only the second one
+    could receive."""
+    client = replace(CALM.clients[0], policy=find_policy("openai"))
+    pauses = (0.3, 8.0), (8.5, 12.0), (16.0, 8.0)
+    scenario = replace(CALM, clients=(client,), replica_count=2, is_calm=False, mood=SellerMood.SLOW, pauses=pauses)
+    result = explore(seed, scenario, NO_DISTURBANCE)
+    assert not result.violations, result.story
+
+
+def test_order_whose_ticket_is_saved_late_is_polled_before_it_is_abandoned() -> None:
+    """The commit of the ticket takes longer than the job may. Before, the job expired without its images."""
+    disturbances = {WORKER_COMMIT: (NO_DELAY, Disturbance(DisturbanceKind.DELAY_BEFORE, 32.0))}
+    story = run_calmly("runs", 1, replace(NO_DISTURBANCE, by_failpoint=disturbances))
+    assert "is completed: 1 of 1 images" in story
