@@ -125,6 +125,12 @@ def delay_first_answer(plan: DisturbancePlan, random: Random) -> DisturbancePlan
     return replace(plan, by_failpoint={SEND_ORDER: (delay,)})
 
 
+def pause_first_sender(random: Random) -> DisturbancePlan:
+    """Pauses the replica that sends the first order until another one has abandoned that order."""
+    pause = Disturbance(DisturbanceKind.PAUSE_AFTER, random.uniform(15.0, 20.0))
+    return DisturbancePlan(by_effect_number={}, by_periodic_number={}, by_failpoint={SEND_ORDER: (pause,)})
+
+
 def _draw_effect_number(random: Random) -> int:
     """Draws small numbers more often: every run has first effects, and few have many."""
     return random.randint(1, random.choice((6, 15, MAX_EFFECT_NUMBER)))

@@ -19,11 +19,19 @@ from tests.explore.disturbances import (
     delay_first_answer,
     draw_disturbances,
     draw_failpoint_disturbances,
+    pause_first_sender,
 )
 from tests.explore.final_audit import list_remains, list_violations
 from tests.explore.operations import AccountChange, AccountState, Drain
 from tests.explore.replica import BASE_URL, CLEANUP_INTERVAL_SECONDS, Replica, World
-from tests.explore.scenario import Scenario, add_variations, draw_mood, draw_scenario
+from tests.explore.scenario import (
+    LATE_IMAGES_SHARE,
+    Scenario,
+    add_variations,
+    delete_before_late_images,
+    draw_mood,
+    draw_scenario,
+)
 from tests.explore.scripted_moderation import ScriptedHooks, list_moderation_violations
 from tests.explore.scripted_sellers import ScriptedSellers
 from tests.explore.scripted_webhooks import are_webhooks_pending, list_webhook_violations
@@ -67,12 +75,7 @@ def explore(
     loop, random = VirtualTimeLoop(), Random(seed)
     drawn = scenario or draw_scenario(random), plan or draw_disturbances(random)
     if has_variations and scenario is None:
-        drawn = _add_variations(*drawn, Random(f"variations of {seed}"))
-        drawn = _split_requests(drawn[0], Random(f"splits of {seed}")), drawn[1]
-        has_moderation = Random(f"moderation of {seed}").random() < MODERATION_SHARE
-        drawn = replace(drawn[0], has_moderation=has_moderation), drawn[1]
-        drawn = _add_mood(*drawn, Random(f"mood of {seed}"))
-        drawn = drawn[0], add_unknown_failures(drawn[1], Random(f"unknown failures of {seed}"))
+        drawn = _add_all_variations(*drawn, seed)
     exploration = Exploration(seed, loop, random, *drawn)
     try:
         return loop.run_until_complete(exploration.run())
@@ -82,6 +85,20 @@ def explore(
         exploration.end()
         loop.end_all_tasks()
         loop.close()
+
+
+def _add_all_variations(scenario: Scenario, plan: DisturbancePlan, seed: int) -> tuple[Scenario, DisturbancePlan]:
+    """Adds each kind of variation from random numbers of its own, so that a new kind changes no other one."""
+    scenario, plan = _add_variations(scenario, plan, Random(f"variations of {seed}"))
+    scenario = _split_requests(scenario, Random(f"splits of {seed}"))
+    has_moderation = Random(f"moderation of {seed}").random() < MODERATION_SHARE
+    scenario = replace(scenario, has_moderation=has_moderation)
+    scenario, plan = _add_mood(scenario, plan, Random(f"mood of {seed}"))
+    plan = add_unknown_failures(plan, Random(f"unknown failures of {seed}"))
+    random = Random(f"late images of {seed}")
+    if random.random() < LATE_IMAGES_SHARE:
+        return delete_before_late_images(scenario, random), pause_first_sender(random)
+    return scenario, plan
 
 
 def _add_variations(scenario: Scenario, plan: DisturbancePlan, random: Random) -> tuple[Scenario, DisturbancePlan]:

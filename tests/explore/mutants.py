@@ -34,7 +34,7 @@ from gateway.jobs.job_update_types import AttemptStarted, ImagesStored
 from gateway.store.base import StoreOutcomeUnknown
 from providers.faults import VERDICTS, FaultKind, PartConsequence
 from tests.explore.explorer import explore
-from tests.explore.mutant import MAX_RUNS, AttributePatch, Mutant
+from tests.explore.mutant import AttributePatch, Mutant
 from tests.explore.recovery_mutants import RECOVERY_MUTANTS
 from tests.harness.memory_store import job_leases
 
@@ -386,8 +386,6 @@ MUTANTS = (
     Mutant(
         "late images of a deleted job kept",
         (AttributePatch(ResultFetcher, "_discard_if_deleted", _keep_late_images),),
-        # One run in 1,500 deletes a job while a paused replica is about to store its images.
-        max_runs=2 * MAX_RUNS,
     ),
     *RECOVERY_MUTANTS,
 )

@@ -11,7 +11,7 @@ from tests.explore.sellers_config import POLICY_COUNT, find_policy
 
 # Some are longer than a lease: meanwhile another replica claims the jobs.
 PAUSES_SECONDS = (1.0, 8.0, 12.0, 20.0)
-MOOD_SHARE = 0.3
+MOOD_SHARE, LATE_IMAGES_SHARE = 0.3, 0.015
 
 
 class ClientPlan(Struct, frozen=True, kw_only=True):
@@ -133,3 +133,25 @@ def _exchange_lease(scenario: Scenario, random: Random) -> Scenario:
     clients = tuple(replace(client, policy=policy) for client in scenario.clients)
     pauses = (0.3, 8.0), (random.uniform(8.2, 9.5), 12.0)
     return replace(scenario, clients=clients, replica_count=2, kill_times=(), pauses=pauses)
+
+
+def delete_before_late_images(scenario: Scenario, random: Random) -> Scenario:
+    """Lets a client delete its job while a paused replica may still receive images. The last client keeps the run
+    going."""
+    client = replace(
+        _draw_client(random),
+        starts_at=0.0,
+        policy=find_policy("openai"),
+        deletes_after=random.uniform(8.0, 14.0),
+        cancels_after=None,
+        disconnects_after=None,
+    )
+    last_client = replace(client, starts_at=24.0, deletes_after=None)
+    return Scenario(
+        clients=(client, last_client),
+        replica_count=2,
+        kill_times=(),
+        restart_seconds=scenario.restart_seconds,
+        has_callbacks=scenario.has_callbacks,
+        is_calm=True,
+    )
