@@ -81,6 +81,7 @@ class ResultFetcher:
                 return True
             await self._record_ready(order)
             if not self._job_context.get_attempt(attempt_number).state.is_open:
+                await self._discard_if_deleted(order)
                 return True
             await asyncio.sleep(next(self._backoffs[attempt_number]))
             if self._job_context.job.can_poll(self._job_context.get_attempt(attempt_number)):

@@ -154,6 +154,9 @@ class RecoveryAudit:
         order = self._orders.get(order_reference(job_id, attempt.number))
         if claim is None or order is None or not self._has_keys or attempt.number > claim.attempt_count:
             return
+        if self._beginners.get((job_id, attempt.number)) == applied.replica_id:
+            # It may still await the answer to this order.
+            return
         if not any(asked_at >= claim.claimed_at for asked_at, _ in order.queries):
             yield f"not polled: {order.id} of {job_id} was abandoned by {applied.replica_id}, which had just claimed it"
 

@@ -106,7 +106,7 @@ class FetcherFakes:
         self.outcomes: list[OrderOutcome] = []
         context: Any = SimpleNamespace(
             store=SimpleNamespace(load_documents=self._load_documents),
-            storage=SimpleNamespace(put=self._put_image),
+            storage=SimpleNamespace(put=self._put_image, delete_prefix=self._delete_images),
             seller_client=SimpleNamespace(download=self._download),
             is_traced=False,
             unread_images=UnreadImages(),
@@ -137,6 +137,9 @@ class FetcherFakes:
         if self.storage_errors:
             raise self.storage_errors.pop(0)
         self.stored_keys.append(key)
+
+    async def _delete_images(self, prefix: str) -> None:
+        self.stored_keys = [key for key in self.stored_keys if not key.startswith(prefix)]
 
     async def _download(self, url: str, private: bool, proxy: object, account: str) -> bytes:
         self.downloaded_urls.append(url)

@@ -167,6 +167,18 @@ def test_images_of_expired_job_are_not_retried() -> None:
     assert fakes.job_context.get_attempt(1).orphaned_amount == 7
 
 
+def test_deleted_job_keeps_no_image_although_another_one_cannot_be_fetched() -> None:
+    """The replica was paused. Meanwhile another one ended the job, and its client deleted it."""
+    fakes = make_fakes(n=2)
+    fakes.now = fakes.job_context.job.deadline + 1
+    deleted_parts = tuple(replace(part, attempt=None) for part in fakes.job_context.job.parts)
+    fakes.job_context.job = replace(fakes.job_context.job, is_overdue=True, is_deleted=True, parts=deleted_parts)
+    fakes.answer_download = fail_url(make_image_url(1), DownloadError("status 503"))
+    assert fakes.fetch_and_store(make_image_url(0), make_image_url(1))
+    assert len(fakes.downloaded_urls) == 2
+    assert not fakes.stored_keys
+
+
 def test_stored_image_describes_its_bytes() -> None:
     fakes = make_fakes(n=1)
     assert fakes.fetch_and_store(make_inline_image())
