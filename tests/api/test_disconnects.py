@@ -70,9 +70,10 @@ def wait_for_running_jobs(gateway: RunningGateway, count: int) -> None:
 
 
 def wait_for_disconnects(gateway: RunningGateway, count: int) -> None:
+    """Waits for so many. One of an earlier test may be counted meanwhile."""
     wait_for_value(
         lambda: count_disconnects(gateway),
-        lambda value: value == count,
+        lambda value: value >= count,
         f"{count} disconnects are counted",
     )
 
