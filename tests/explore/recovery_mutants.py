@@ -11,7 +11,7 @@ from gateway.engine.result_fetcher import ResultFetcher
 from gateway.jobs import job_update_types, next_actions, transitions
 from gateway.jobs.job import Attempt, Job, RecoveryMethod
 from gateway.jobs.job_update_types import Decision
-from gateway.jobs.next_actions import AbandonAttempt, AwaitCallback
+from gateway.jobs.next_actions import AbandonAttempt, AbandonLostImages, AwaitCallback
 from gateway.store.base import Applied, StoreOutcomeUnknown
 from providers.faults import ChargeStatus, FaultKind
 from tests.explore.mutant import MAX_RUNS, AttributePatch, Mutant
@@ -128,6 +128,14 @@ def _count_as_created_here(initialize: Any) -> Any:
     return initialize_worker
 
 
+def _ignore_pending_polls(is_premature: Any) -> Any:
+    return lambda self, action: isinstance(action, AbandonLostImages) and is_premature(self, action)
+
+
+def _ignore_fetches(is_premature: Any) -> Any:
+    return lambda self, action: not isinstance(action, AbandonLostImages) and is_premature(self, action)
+
+
 def _take_unknown_outcome_for_applied(retry_until_available: Any) -> Any:
     async def retry(self: JobWorker, operation: Any) -> Any:
         async def perform() -> Any:
@@ -191,7 +199,10 @@ RECOVERY_MUTANTS = (
     Mutant("missing order abandoned at once", (AttributePatch(UnansweredPolls, "__init__", _skip_grace_period),)),
     Mutant("unconfirmed job bought by a rescuer", (AttributePatch(JobWorker, "__init__", _count_as_created_here),)),
     Mutant("previous worker not awaited", (AttributePatch(next_actions, "_is_premature", _never),)),
-    Mutant("overdue order not polled by a new worker", (AttributePatch(JobWorker, "_is_premature", _never),)),
+    Mutant(
+        "overdue order not polled by a new worker", (AttributePatch(JobWorker, "_is_premature", _ignore_pending_polls),)
+    ),
+    Mutant("images abandoned while they are fetched", (AttributePatch(JobWorker, "_is_premature", _ignore_fetches),)),
     Mutant(
         "commit of unknown outcome taken for applied",
         (AttributePatch(JobWorker, "_retry_until_available", _take_unknown_outcome_for_applied),),
