@@ -63,6 +63,8 @@ class World(Struct, kw_only=True):
     is_over: bool = False
     skipped_seconds: float = 0.0
     disturbance_count: int = 0
+    # Whether a replica was killed that had stored images, and discarded none since.
+    has_killed_storing_replica: bool = False
     effect_count: int = 0
     periodic_count: int = 0
     reached: Counter[str] = field(default_factory=Counter)
@@ -86,6 +88,7 @@ class Replica:
         # The requests that are being served.
         self.requests: set[asyncio.Future[Any]] = set()
         self._claim_drain: Drain | None = None
+        self._has_stored_images = False
         self._drain_task: asyncio.Task[None] | None = None
         self._store = MemoryStore(world.state, replica_id=self.name, lease=LEASE_SECONDS, clock=world.read_store_clock)
         self.components = self._build_components()
@@ -153,6 +156,7 @@ class Replica:
         if not self.is_killed:
             self.world.story.tell(self.name, "is killed")
             self.killed.set()
+            self.world.has_killed_storing_replica |= self._has_stored_images
             self._store.kill()
 
     def pause(self, seconds: float) -> None:
@@ -228,7 +232,9 @@ class Replica:
         try:
             await self._disturb(disturbance, effect, is_before_effect=True)
             await self._stand_still()
+            self._has_stored_images |= effect == "storage.put"
             result = await self._perform(effect, perform)
+            self._has_stored_images &= effect != "storage.delete_prefix"
             if effect == "store.claim_jobs" and result and self._claim_drain is not None:
                 self.start_drain(self._claim_drain)
                 await asyncio.sleep(SLOW_CLAIM_SECONDS)
