@@ -64,6 +64,7 @@ All errors of `gateway` and `providers`. `tests/test_layers.py` checks that the 
     ├── InvalidKey                        not a key of an image
     ├── InvalidKeyOption                  an invalid option of a key, budget override or webhook target, with its name
     ├── InvalidInvoice                    a seller's invoice cannot be read
+    │   └── UnknownSeller                 the invoice is to be compared with an unknown seller
     ├── InvalidReportOption               an invalid option of a report of the ledger, with its name
     └── SettingsError                     invalid environment variables
     OSError                               aiohttp wraps only these

@@ -19,7 +19,7 @@ from gateway.commands.text_tables import print_table
 from gateway.config.default_config import find_config_folder
 from gateway.ledger.charge_list_reader import list_charges
 from gateway.ledger.invoice_file import FIELDS, InvalidInvoice, SellerCharge, merge_charges, read_invoices
-from gateway.ledger.invoice_sellers import InvoiceSellers, select_sellers
+from gateway.ledger.invoice_sellers import InvoiceSellers, UnknownSeller, select_sellers
 from gateway.ledger.reconciliation import (
     OrderFinding,
     Period,
@@ -35,6 +35,7 @@ from gateway.ledger.reconciliation_runner import (
 )
 from gateway.money import format_usd
 from gateway.store.base import DAY_SECONDS
+from gateway.suggestions import did_you_mean
 from gateway.upstream.seller_client import SellerClient
 
 COLUMNS = ("outcome", "order", "charged", "booked", "suspected", "job")
@@ -129,6 +130,8 @@ def reconcile(
         period = select_period(charges, time.time(), options["since"], last_at)
         sellers = select_sellers(seller, _list_accounts(options))
         findings, booked = asyncio.run(_compare_and_book(sellers, charges, period, wants_apply, options))
+    except UnknownSeller as error:
+        raise click.UsageError(str(error)) from None
     except InvalidInvoice as error:
         raise click.ClickException(str(error)) from None
     if wants_json:
@@ -155,10 +158,13 @@ def _read_from_seller(seller: str, options: dict[str, Any]) -> tuple[SellerCharg
     if options["since"] is None:
         raise click.UsageError("--from-seller needs --since: the day from which charges are listed")
     catalogue = load_config(find_config_folder(options["config"])).catalogue
-    offers = catalogue.iter_offers() if catalogue else ()
-    named = [offer.seller for offer in offers if seller in (offer.seller.name, offer.seller.account.name)]
+    if catalogue is None:
+        raise click.ClickException("The configuration is invalid. Run image-gateway check")
+    sellers = [offer.seller for offer in catalogue.iter_offers()]
+    named = [other for other in sellers if seller in (other.name, other.account.name)]
     if not named:
-        raise click.ClickException(f"'{seller}' is not a configured seller or account. Run image-gateway check")
+        known = sorted({name for other in sellers for name in (other.name, other.account.name)})
+        raise click.UsageError(f"'{seller}' is not a configured seller or account{did_you_mean(seller, known)}")
     found = next((other for other in named if other.adapter.list_charges is not None), None)
     if found is None or (endpoint := found.adapter.list_charges) is None:
         raise click.ClickException(f"{seller} has no route that lists charges. Use --invoice.")

@@ -22,7 +22,7 @@ _COLUMNS = {
     "time": ("chargedat", "completedat", "createdat", "time", "timestamp", "date", "at"),
     "currency": ("currency", "currencycode"),
 }
-_TOTAL_NAMES = {"total", "totals", "grandtotal", "sum"}
+_TOTAL_NAMES = {"total", "totals", "grandtotal", "invoicetotal", "totalusd", "totaldue", "amountdue", "sum"}
 FIELDS = ("order", "reference", "amount", "images", "time")
 _UNITS_PER_USD = {"micros": 1_000_000, "cents": 100, "amount": 1}
 MICROS_PER_USD, MAX_MICROS = 1_000_000, 10**13

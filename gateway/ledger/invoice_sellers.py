@@ -11,6 +11,10 @@ from gateway.ledger.invoice_file import InvalidInvoice, SellerCharge
 from gateway.suggestions import did_you_mean
 
 
+class UnknownSeller(InvalidInvoice):
+    """Nothing that is configured has this name, and the ledger has no order of it."""
+
+
 class InvoiceSellers(Struct, frozen=True):
     """The sellers whose orders may be on an invoice. Charges that the ledger does not have belong to the first one.
 
@@ -34,6 +38,7 @@ def add_former_sellers(
 ) -> tuple[str, ...]:
     """Returns the sellers, and those of earlier configurations whose orders are charged. Raises InvalidInvoice for an
     unknown seller, and for an invoice of another account."""
+    charges = list(charges)
     charged = {text for charge in charges for text in (charge.order_id, charge.reference) if text}
     orders_by_seller = defaultdict[str, set[str]](set)
     has_entries = False
@@ -44,12 +49,12 @@ def add_former_sellers(
         elif charged.intersection((entry.ticket, reference)):
             orders_by_seller[entry.seller].add(reference if entry.attempt else entry.ticket)
     if sellers.names[0] not in sellers.accounts and not has_entries:
-        raise InvalidInvoice(_describe_unknown_seller(sellers))
+        raise UnknownSeller(_describe_unknown_seller(sellers))
     for seller, orders in sorted(orders_by_seller.items()):
         if seller in sellers.accounts:
             raise InvalidInvoice(
-                f"{len(orders)} orders of the invoice are of the seller {seller}, which has another account. Nothing "
-                f"was booked: image-gateway reconcile {seller} compares this invoice."
+                f"{len(orders)} of {len(charges)} orders on the invoice are of the seller {seller}, which has another "
+                f"account. Nothing was booked: image-gateway reconcile {seller} compares this invoice."
             )
     return (*sellers.names, *sorted(orders_by_seller))
 

@@ -61,12 +61,11 @@ class ReconciliationOutcome(StrEnum):
     OUTSIDE_PERIOD = "outside of the period"
 
 
-# The outcomes of charges whose order is known.
-_CHARGED_OUTCOMES = {
+# The outcomes of charges whose order is known. An incomplete invoice may be of an unknown one.
+_MATCHING_OUTCOMES = {
     ReconciliationOutcome.MATCHED,
     ReconciliationOutcome.SUSPECTED_CHARGED,
     ReconciliationOutcome.PRICE_DIFFERS,
-    ReconciliationOutcome.INVOICE_INCOMPLETE,
     ReconciliationOutcome.IN_PROGRESS,
 }
 
@@ -390,8 +389,11 @@ def _reverse_suspected(order: LedgerOrder, reason: str) -> LedgerEntry:
 
 def has_no_match(findings: Collection[OrderFinding]) -> bool:
     """Returns whether there are charges, and the ledger has an order of none of them."""
-    outcomes = {finding.outcome for finding in findings}
-    return ReconciliationOutcome.MISSING_HERE in outcomes and not outcomes & _CHARGED_OUTCOMES
+    is_missing = any(finding.outcome is ReconciliationOutcome.MISSING_HERE for finding in findings)
+    return is_missing and not any(
+        finding.outcome in _MATCHING_OUTCOMES or (finding.charged and (finding.booked or finding.suspected))
+        for finding in findings
+    )
 
 
 def count_outcomes(findings: Iterable[OrderFinding]) -> Mapping[ReconciliationOutcome, int]:

@@ -80,14 +80,15 @@ def reconcile(folder: Path, *arguments: str, key: str = "rf_sandbox") -> Result:
     return CliRunner().invoke(main, ["reconcile", *options], env=environ)
 
 
-def test_charges_of_the_seller_are_booked(folder: Path, sandbox: RunningSandbox) -> None:
+@pytest.mark.parametrize("name", [SELLER, "runflow"])
+def test_charges_of_the_seller_or_account_are_booked(folder: Path, sandbox: RunningSandbox, name: str) -> None:
     charged = {charge["id"]: charge["usd"] for charge in sandbox.list_charges()}
-    result = reconcile(folder, SELLER, *PERIOD, "--apply", "--json")
+    result = reconcile(folder, name, *PERIOD, "--apply", "--json")
     findings = {finding["order"]: finding for finding in json.loads(result.stdout)}
     assert {order: finding["charged"] for order, finding in findings.items()} == charged
     assert sorted(finding["outcome"] for finding in findings.values()) == ["missing here", "suspected, charged"]
     assert "booked 2 corrections" in result.stderr
-    assert "2 matched" in reconcile(folder, SELLER, *PERIOD, "--apply").stderr
+    assert "2 matched" in reconcile(folder, name, *PERIOD, "--apply").stderr
     assert len(sandbox.list_charges()) == 2, "listing charges is free"
 
 
@@ -96,7 +97,11 @@ def test_charges_of_the_seller_are_booked(folder: Path, sandbox: RunningSandbox)
     [
         ((SELLER, *PERIOD), "wrong", "by-pixel did not list its charges (invalid_key). Use --invoice."),
         (("by-shape", *PERIOD), "rf_sandbox", "by-shape has no route that lists charges. Use --invoice."),
-        (("unknown", *PERIOD), "rf_sandbox", "'unknown' is not a configured seller"),
+        (
+            ("by-pixle", *PERIOD),
+            "rf_sandbox",
+            "'by-pixle' is not a configured seller or account; did you mean 'by-pixel'",
+        ),
         ((SELLER,), "rf_sandbox", "--from-seller needs --since"),
         ((SELLER, "--invoice", __file__, *PERIOD), "rf_sandbox", "choose --invoice FILE or --from-seller"),
     ],

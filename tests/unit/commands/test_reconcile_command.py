@@ -155,7 +155,7 @@ def test_invoice_without_a_match_is_booked_only_on_request(folder: Path) -> None
 
 def test_unknown_seller_is_refused(folder: Path) -> None:
     result = run_command(folder, "reconcile", "runflwo", "--invoice", str(folder / "invoice.csv"), "--apply")
-    assert (result.exit_code, "did you mean 'runflow'" in result.output) == (1, True), result.output
+    assert (result.exit_code, "did you mean 'runflow'" in result.output) == (2, True), result.output
     assert read_spend(folder) == ("0.04", "0.00", "0.04")
 
 

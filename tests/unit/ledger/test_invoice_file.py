@@ -61,7 +61,7 @@ def test_unknown_chosen_column_is_refused_with_a_suggestion() -> None:
         read_invoices([("invoice", "Task,amount\na,1")], {"order": "Tsk"})
 
 
-@pytest.mark.parametrize("name", ["Total", "TOTALS:", "Grand total", "sum"])
+@pytest.mark.parametrize("name", ["Total", "TOTALS:", "Grand total", "sum", "Total (USD)", "Total due"])
 def test_last_line_may_be_the_total(name: str) -> None:
     text = f"order_id,amount\na,0.10\nb,0.20\n{name},0.30\n"
     assert [charge.order_id for charge in read_invoices([("invoice", text)])] == ["a", "b"]

@@ -4,7 +4,7 @@ import pytest
 from msgspec.structs import replace
 
 from gateway.ledger.invoice_file import InvalidInvoice, SellerCharge
-from gateway.ledger.invoice_sellers import add_former_sellers, select_sellers
+from gateway.ledger.invoice_sellers import UnknownSeller, add_former_sellers, select_sellers
 from tests.unit.ledger.sample_entry import ENTRY, JOB_ID
 
 ACCOUNTS = {"runflow-runs": "runflow", "runflow-run": "runflow", "runapi": "runapi"}
@@ -36,11 +36,12 @@ def test_seller_of_an_earlier_configuration_is_compared() -> None:
 
 
 def test_unknown_name_is_refused() -> None:
-    with pytest.raises(InvalidInvoice, match=r"neither a configured seller nor an account.*did you mean 'runapi'"):
+    with pytest.raises(UnknownSeller, match=r"neither a configured seller nor an account.*did you mean 'runapi'"):
         add_former_sellers(select_sellers("runapii", ACCOUNTS), [CHARGE], [ENTRY])
 
 
 @pytest.mark.parametrize("charge", [CHARGE, SellerCharge(order_id="", reference=f"{JOB_ID}-1", amount=1)])
 def test_invoice_of_another_account_is_refused(charge: SellerCharge) -> None:
-    with pytest.raises(InvalidInvoice, match="1 orders of the invoice are of the seller runapi"):
-        add_former_sellers(select_sellers("runflow", ACCOUNTS), [charge], [ENTRY])
+    other = replace(charge, order_id="ticket-2", reference="")
+    with pytest.raises(InvalidInvoice, match="1 of 2 orders on the invoice are of the seller runapi"):
+        add_former_sellers(select_sellers("runflow", ACCOUNTS), [charge, other], [ENTRY])

@@ -290,7 +290,14 @@ def test_refund_with_an_id_of_its_own_belongs_to_its_order() -> None:
 
 @pytest.mark.parametrize(
     ("charges", "expected"),
-    [([], False), ([make_charge(1)], False), ([make_charge(2)], True), ([make_charge(1), make_charge(2)], False)],
+    [
+        ([], False),
+        ([make_charge(1)], False),
+        ([make_charge(2)], True),
+        ([make_charge(1), make_charge(2)], False),
+        ([make_charge(2), make_charge(3, amount=-40_000)], True),
+        ([make_charge(1, amount=30_000, charged_at=NOON - 2 * DAY_SECONDS), make_charge(2)], False),
+    ],
 )
 def test_invoice_of_unknown_orders_alone_has_no_match(charges: list[SellerCharge], expected: bool) -> None:
     assert has_no_match(compare([make_order(1)], *charges)) is expected
