@@ -18,15 +18,10 @@ from gateway.commands.option_types import parse_pairs
 from gateway.commands.text_tables import print_table
 from gateway.config.default_config import find_config_folder
 from gateway.ledger.charge_list_reader import list_charges
+from gateway.ledger.finding_summary import count_outcomes, has_no_match
 from gateway.ledger.invoice_file import FIELDS, InvalidInvoice, SellerCharge, merge_charges, read_invoices
 from gateway.ledger.invoice_sellers import InvoiceSellers, UnknownSeller, select_sellers
-from gateway.ledger.reconciliation import (
-    OrderFinding,
-    Period,
-    ReconciliationOutcome,
-    count_outcomes,
-    has_no_match,
-)
+from gateway.ledger.reconciliation import OrderFinding, Period, ReconciliationOutcome
 from gateway.ledger.reconciliation_runner import (
     Auditor,
     book_corrections,

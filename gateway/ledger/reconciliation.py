@@ -61,15 +61,6 @@ class ReconciliationOutcome(StrEnum):
     OUTSIDE_PERIOD = "outside of the period"
 
 
-# The outcomes of charges whose order is known. An incomplete invoice may be of an unknown one.
-_MATCHING_OUTCOMES = {
-    ReconciliationOutcome.MATCHED,
-    ReconciliationOutcome.SUSPECTED_CHARGED,
-    ReconciliationOutcome.PRICE_DIFFERS,
-    ReconciliationOutcome.IN_PROGRESS,
-}
-
-
 class LedgerOrder(Struct, kw_only=True):
     """The entries of one order. `first`: its first entry. `last_posted_at`: of its last one besides corrections.
     `corrected_until`: the time of the last charge that a correction was made from."""
@@ -104,6 +95,9 @@ class LedgerOrder(Struct, kw_only=True):
     def is_within(self, period: Period) -> bool:
         """Whether the seller can have charged it neither before nor after the period."""
         return period.first_at <= self.first_charge_at and self.last_charge_at <= period.last_at
+
+    def overlaps(self, period: Period) -> bool:
+        return self.first_charge_at <= period.last_at and period.first_at <= self.last_charge_at
 
     @property
     def reference(self) -> str:
@@ -183,16 +177,22 @@ class Reconciliation:
                 yield self._report_uncharged(order)
 
     def require_comparable(self, charges: Collection[SellerCharge], period: Period) -> None:
-        """Raises InvalidInvoice if the ledger has no id of the seller for an order of the period, and the invoice has
-        no reference of the gateway: then the order would be missing there, and its charge missing here."""
-        if not charges or any(parse_reference(charge.reference)[0] for charge in charges):
-            return
-        nameless = [order for order in self._orders if order.booked and not order.ticket and order.is_within(period)]
-        if nameless:
+        """Raises InvalidInvoice if orders without an id of the seller may be those of charges without a reference of
+        the gateway: each order would be missing there, and its charge missing here."""
+        references = {charge.reference for charge in charges} - {""}
+        is_unclear = any(
+            charge.amount > 0
+            and (charge.order_id or charge.reference) not in self._by_ticket
+            and not parse_reference(charge.reference)[0]
+            for charge in charges
+        )
+        nameless = [order for order in self._orders if order.booked and not order.ticket and order.overlaps(period)]
+        unmatched = [order for order in nameless if order.reference not in references]
+        if is_unclear and unmatched:
             raise InvalidInvoice(
-                f"{len(nameless)} orders of {nameless[0].first.seller} have no id of the seller in the ledger, and the "
-                "invoice has no references of the gateway, so orders cannot be compared. Nothing was booked. Compare "
-                "the sums of days: image-gateway ledger --group-by day,seller."
+                f"{len(unmatched)} orders of {unmatched[0].first.seller} have no id of the seller in the ledger, and "
+                "charges have no reference of the gateway, so they cannot be compared. Nothing was booked. Compare the "
+                "sums of days: image-gateway ledger --group-by day,seller."
             )
 
     def _assign_charges(self, charges: list[SellerCharge], period: Period) -> Iterable[SellerCharge]:
@@ -385,16 +385,3 @@ def _reverse_suspected(order: LedgerOrder, reason: str) -> LedgerEntry:
         images=-order.images[LedgerLine.SUSPECTED],
         reason=reason,
     )
-
-
-def has_no_match(findings: Collection[OrderFinding]) -> bool:
-    """Returns whether there are charges, and the ledger has an order of none of them."""
-    is_missing = any(finding.outcome is ReconciliationOutcome.MISSING_HERE for finding in findings)
-    return is_missing and not any(
-        finding.outcome in _MATCHING_OUTCOMES or (finding.charged and (finding.booked or finding.suspected))
-        for finding in findings
-    )
-
-
-def count_outcomes(findings: Iterable[OrderFinding]) -> Mapping[ReconciliationOutcome, int]:
-    return Counter(finding.outcome for finding in findings)

@@ -17,9 +17,10 @@ from click.testing import CliRunner
 from gateway.cli import main
 from gateway.jobs.commit import LedgerEntry
 from gateway.jobs.transition_tables import LedgerLine
+from gateway.ledger.finding_summary import count_outcomes
 from gateway.ledger.invoice_file import SellerCharge, read_invoices
 from gateway.ledger.invoice_sellers import select_sellers
-from gateway.ledger.reconciliation import UNKNOWN, OrderFinding, ReconciliationOutcome, count_outcomes
+from gateway.ledger.reconciliation import UNKNOWN, OrderFinding, ReconciliationOutcome
 from gateway.ledger.reconciliation_runner import Auditor, book_corrections, compare_charges, select_period
 from gateway.ledger.report_json import serialize_report
 from gateway.ledger.report_options import ReportOptions

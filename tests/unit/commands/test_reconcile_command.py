@@ -153,6 +153,16 @@ def test_invoice_without_a_match_is_booked_only_on_request(folder: Path) -> None
     assert read_spend(folder) == ("0.04", "0.12", "0.04")
 
 
+def test_charges_that_may_be_of_orders_without_ids_are_refused(folder: Path) -> None:
+    """The delivered order has no ticket. Without its reference it would be booked again."""
+    header, first, *others = (folder / "invoice.csv").read_text().splitlines()
+    order_id, _, *rest = first.split(",")
+    (folder / "invoice.csv").write_text("\n".join([header, ",".join([order_id, "", *rest]), *others]))
+    refused = reconcile(folder, "--apply", "--since", DAY, "--until", DAY)
+    assert (refused.exit_code, "1 orders of runapi have no id of the seller" in refused.stderr) == (1, True)
+    assert read_spend(folder) == ("0.04", "0.00", "0.04")
+
+
 def test_unknown_seller_is_refused(folder: Path) -> None:
     result = run_command(folder, "reconcile", "runflwo", "--invoice", str(folder / "invoice.csv"), "--apply")
     assert (result.exit_code, "did you mean 'runflow'" in result.output) == (2, True), result.output

@@ -6,15 +6,9 @@ from msgspec.structs import replace
 from gateway.jobs.commit import LedgerEntry
 from gateway.jobs.job import Job
 from gateway.jobs.transition_tables import LedgerLine
+from gateway.ledger.finding_summary import has_no_match
 from gateway.ledger.invoice_file import InvalidInvoice, SellerCharge
-from gateway.ledger.reconciliation import (
-    OrderFinding,
-    Period,
-    Reconciliation,
-    ReconciliationOutcome,
-    group_orders,
-    has_no_match,
-)
+from gateway.ledger.reconciliation import OrderFinding, Period, Reconciliation, ReconciliationOutcome, group_orders
 from gateway.store.base import DAY_SECONDS
 from tests.store import job_factory
 from tests.store.job_factory import DAY, NOON
@@ -303,11 +297,12 @@ def test_invoice_of_unknown_orders_alone_has_no_match(charges: list[SellerCharge
     assert has_no_match(compare([make_order(1)], *charges)) is expected
 
 
-def test_orders_without_names_are_not_compared_with_an_invoice_without_references() -> None:
-    """Each would be missing there, and its charge missing here."""
+def test_orders_without_names_are_not_compared_with_charges_without_references() -> None:
+    """Each would be missing there, and its charge missing here, also if other charges have references."""
     orders = group_orders([make_order(1, posted_at=NOON), replace(ENTRY, ticket="")])
     reconciliation = Reconciliation("runapi", orders, {}, PERIOD.last_at + DAY_SECONDS)
     with pytest.raises(InvalidInvoice, match="1 orders of runapi have no id of the seller"):
-        reconciliation.require_comparable([make_charge(1, reference="")], PERIOD)
-    reconciliation.require_comparable([make_charge(1)], PERIOD)
+        reconciliation.require_comparable([make_charge(1), make_charge(2, reference="")], PERIOD)
+    reconciliation.require_comparable([make_charge(1, reference=""), make_charge(2)], PERIOD)
+    reconciliation.require_comparable([CHARGE, make_charge(2, reference="")], PERIOD)
     reconciliation.require_comparable([], PERIOD)
