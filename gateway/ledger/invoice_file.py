@@ -62,7 +62,7 @@ def read_invoices(
         if (other := names_by_text.get(text)) is not None:
             raise InvalidInvoice(f"{other} and {name} have the same content: name each invoice once.")
         names_by_text[text] = name
-        added = list(_read_lines(text, columns or {}))
+        added = _read_lines(text, columns or {})
         for charge in added:
             if charge.charged_at is not None and (other := names_by_charge.get(charge)) is not None:
                 raise InvalidInvoice(
