@@ -12,6 +12,7 @@ from tests.flow.gateway_on_store import GatewayAndStore, make_fixture_on_each_st
 from tests.flow.order_flow import FlowGateway
 from tests.harness.cli_runner import run_command
 from tests.harness.gateway_runner import ADMIN_KEY, make_client
+from tests.harness.sandbox_runner import RunningSandbox
 from tests.harness.wait import wait_until
 
 TEAM = "other-team"
@@ -28,7 +29,8 @@ gateway_and_store = make_fixture_on_each_store(SETUP)
 
 
 @pytest.fixture
-def gateway(gateway_and_store: GatewayAndStore) -> FlowGateway:
+def gateway(gateway_and_store: GatewayAndStore, sandbox: RunningSandbox) -> FlowGateway:
+    """The gateway, with a sandbox in which no fault of an earlier test is left."""
     return gateway_and_store[0]
 
 
@@ -38,6 +40,11 @@ def open_client(gateway: FlowGateway, reference: str) -> httpx.Client:
 
 def order(client: httpx.Client) -> httpx.Response:
     return client.post("/v1/jobs", json=BODY, headers={"prefer": "wait=30"})
+
+
+def buy_image(client: httpx.Client) -> None:
+    answer = order(client)
+    assert (answer.status_code, answer.json()["status"]) == (200, "completed"), answer.text
 
 
 def get_refusal(client: httpx.Client) -> str:
@@ -68,9 +75,9 @@ def test_key_beyond_its_budget_is_refused_and_its_team_is_not(gateway: FlowGatew
         open_client(gateway, PLAIN) as other,
         make_client(gateway.url, ADMIN_KEY) as admin,
     ):
-        assert order(client).status_code == 200
+        buy_image(client)
         assert "this API key has $0.001 of $0.01 left for the day" in get_refusal(client)
-        assert order(other).status_code == 200
+        buy_image(other)
         budgets = client.post("/v1/quotes", json=BODY).json()["budgets"]
         assert {(budget["owner"], budget["kind"], budget["spent"]) for budget in budgets} == {
             ("key", "day", 0.009),
@@ -98,7 +105,7 @@ def check_override(gateway: FlowGateway, client: httpx.Client) -> None:
     assert raised.returncode == 0, raised.stderr
     override = json.loads(raised.stdout)
     assert (override["key_id"], override["configured"]) == (LIMITED, 0.01)
-    assert order(client).status_code == 200
+    buy_image(client)
     assert LIMITED in run_command("budgets", "--team", TEAM, *options).stdout
     assert run_command("budgets", "end", override["id"], *options).returncode == 0
     assert "this API key has $0.00 of $0.01 left" in get_refusal(client)
@@ -106,10 +113,10 @@ def check_override(gateway: FlowGateway, client: httpx.Client) -> None:
 
 def test_budget_of_a_reload_applies_to_what_was_spent_before(gateway: FlowGateway) -> None:
     with open_client(gateway, RELOADED) as client:
-        assert order(client).status_code == 200
+        buy_image(client)
         with set_budget(gateway, RELOADED, lifetime="0.009"):
             assert "this API key has $0.00 of $0.009 left" in get_refusal(client)
         with set_budget(gateway, RELOADED, lifetime="0.018"):
-            assert order(client).status_code == 200
+            buy_image(client)
             get_refusal(client)
-        assert order(client).status_code == 200
+        buy_image(client)
