@@ -21,7 +21,7 @@ from gateway.jobs.job import Job
 from gateway.store.base import DAY_SECONDS, ClaimedDelivery, StoreUnavailable
 from gateway.store.team_records import RecordKind, TeamRecord
 from gateway.task_supervisor import SupervisedTask
-from gateway.webhooks.send_slots import Group, SendSlots
+from gateway.webhooks.send_slots import MAX_QUEUE_SECONDS, Group, SendSlots
 from gateway.webhooks.webhook_attempt import WebhookContext, make_attempt
 from gateway.webhooks.webhook_events import WebhookAttempted
 from gateway.webhooks.webhook_records import (
@@ -74,9 +74,10 @@ class WebhookSender:
             await self._context.refresh_targets()
         await self._gather(self._hand_over(delivery) for delivery in claimed)
         page = await self._records.list_due(RecordKind.DELIVERY, PAGE_RECORDS)
-        waiting = await self._clear_page(list(self._decode_page(page)))
+        due = [record for record in self._decode_page(page) if record.id not in self._sends]
+        waiting = await self._clear_page(due)
         # Those behind may be of other teams and targets. Without progress, the same page would be read at once again.
-        is_more_behind = len(claimed) == MAX_HANDED_OVER or len(page) == PAGE_RECORDS > len(waiting)
+        is_more_behind = len(claimed) == MAX_HANDED_OVER or (len(page) == PAGE_RECORDS and len(waiting) < len(due))
         are_waiting = await self._start_attempts(waiting, 0.0 if is_more_behind else timing.interval_seconds)
         return are_waiting or len(page) == PAGE_RECORDS or is_more_behind
 
@@ -89,21 +90,20 @@ class WebhookSender:
                 self._report(error)
 
     async def _clear_page(self, page: Sequence[WebhookRecord]) -> list[WebhookRecord]:
-        """Returns the webhooks to send within the interval. A webhook whose target or team is busy for longer is put
+        """Returns the webhooks to send soon. A webhook whose target or team is busy for longer is put
         off, so that it does not stand before those of others; the record of an old one is deleted."""
-        timing, queue = self._context.timing, Counter[Group]()
+        queue = Counter[Group]()
         soon, steps = list[WebhookRecord](), list[Awaitable[object]]()
         now = self._context.wall_clock()
         self.lag_seconds = max((now - record.due_at for record in page if record.is_pending), default=0.0)
         for record in page:
             if not record.is_pending:
                 steps.append(self._records.delete(record.id))
-            elif record.id in self._sends:
-                continue
-            elif (wait_seconds := self._slots.estimate_wait(record, queue)) > timing.interval_seconds:
+            elif (wait_seconds := self._slots.estimate_wait(record, queue)) > MAX_QUEUE_SECONDS:
                 steps.append(self._put_off(record, wait_seconds))
             else:
                 soon.append(record)
+        self._slots.set_due(soon)
         await self._gather(steps)
         return soon
 

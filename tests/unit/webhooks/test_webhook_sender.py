@@ -6,7 +6,6 @@ import json
 import pytest
 
 from gateway.timeouts_and_intervals import WebhookTiming
-from gateway.webhooks.send_slots import MAX_TARGET_SENDS
 from gateway.webhooks.webhook_records import (
     DeliveryStatus,
     WebhookOutcome,
@@ -246,8 +245,7 @@ async def test_crash_at_any_call_of_the_store_loses_nothing(number: int, is_afte
 @pytest.mark.thorough
 @in_virtual_time
 async def test_thousand_webhooks_survive_a_day_without_their_target_and_crashes() -> None:
-    """All arrive, each with its one id. A crash repeats no webhook but those that were open at that moment, which are
-    at most those that one target gets at the same time."""
+    """All arrive, each with its one id. A crash repeats no webhook but the one that was open at that moment."""
     world = await open_world(crash_rate=0.05, interval_seconds=SLOW_INTERVAL_SECONDS)
     for _ in range(2):
         await world.start_replica()
@@ -267,7 +265,7 @@ async def test_thousand_webhooks_survive_a_day_without_their_target_and_crashes(
     assert {record.status for record in world.list_records()} == {DeliveryStatus.DELIVERED}
     duplicates = len(world.received) - 1_000
     assert world.crash_count >= 20
-    assert duplicates <= world.interrupted_count <= world.crash_count * MAX_TARGET_SENDS
+    assert duplicates <= world.interrupted_count <= world.crash_count
     print(f"{world.crash_count} crashes, {world.interrupted_count} open webhooks, {duplicates} duplicates")
     assert world.state.outbox == {}
 
