@@ -10,6 +10,7 @@ import secrets
 import time
 from collections.abc import Awaitable, Callable
 from functools import partial
+from operator import attrgetter
 
 from msgspec import Struct
 
@@ -29,6 +30,7 @@ from gateway.assets.signed_urls import UrlSigner
 from gateway.assets.storage import ImageStorage
 from gateway.assets.thumbnails import ThumbnailMaker
 from gateway.catalogue import Catalogue, CatalogueInForce
+from gateway.config.retention_schema import TeamRetentionConfig
 from gateway.config.schema import GatewayFile
 from gateway.engine.callback_handler import CallbackHandler
 from gateway.engine.callback_urls import CallbackUrls
@@ -41,10 +43,10 @@ from gateway.health.health_tracker import HealthTracker
 from gateway.health.retry_budget import RetryBudget
 from gateway.settings import Settings
 from gateway.store.base import DAY_SECONDS, Retention, Store
-from gateway.store.decision_record_retention import OldDecisionRecords
 from gateway.store.job_watch import JobWatchers
 from gateway.store.redis import RedisStore
 from gateway.store.sqlite import SqliteStore
+from gateway.store.team_retention import make_expired_decision_records, make_expired_ledger_entries
 from gateway.task_supervisor import TaskSupervisor
 from gateway.telemetry.spans import DropCounter
 from gateway.telemetry.tracing import Tracer, make_tracer
@@ -203,16 +205,21 @@ def list_administration_tasks(
         retention_seconds = catalogue().gateway.retention.admin_events_days * DAY_SECONDS
         await context.key_administration.delete_old_keys(retention_seconds)
 
-    def list_team_retentions() -> dict[str, float]:
-        days_by_team = {name: team.retention.decisions_days for name, team in catalogue().teams.items()}
+    def list_team_retentions(get_days: Callable[[TeamRetentionConfig], float | None]) -> dict[str, float]:
+        days_by_team = {name: get_days(team.retention) for name, team in catalogue().teams.items()}
         return {name: days * DAY_SECONDS for name, days in days_by_team.items() if days is not None}
 
-    decision_records = OldDecisionRecords(
-        components.engine.context.store, list_team_retentions, components.engine.context.wall_clock
+    store, wall_clock = components.engine.context.store, components.engine.context.wall_clock
+    decision_records = make_expired_decision_records(
+        store, partial(list_team_retentions, attrgetter("decisions_days")), wall_clock
+    )
+    ledger_entries = make_expired_ledger_entries(
+        store, partial(list_team_retentions, attrgetter("ledger_days")), wall_clock
     )
     return {
         "access.delete_old_keys": (timing.cleanup_interval_seconds, delete_old_keys),
         "decisions.delete_old_records": (timing.cleanup_interval_seconds, decision_records.delete),
+        "ledger.delete_old_entries": (timing.cleanup_interval_seconds, ledger_entries.delete),
         "webhooks.refresh_targets": (timing.key_refresh_interval_seconds, context.stored_targets.refresh),
         "budgets.expire_overrides": (
             timing.override_check_interval_seconds,

@@ -41,6 +41,9 @@ def _find_retention_problems(config: RetentionConfig, team: TeamRetentionConfig 
     if decisions_days > config.decisions_days:
         days = f"decisions_days ({decisions_days:g}) exceeds that of gateway.yaml ({config.decisions_days:g})"
         yield f"{days}, after which the records of all teams are deleted"
+    if team is not None and team.ledger_days is not None and team.ledger_days > config.ledger_days:
+        days = f"ledger_days ({team.ledger_days:g}) exceeds that of gateway.yaml ({config.ledger_days:g})"
+        yield f"{days}, after which the entries of all teams are deleted"
     if decisions_days < jobs_days:
         days = f"decisions_days ({decisions_days:g}) is less than jobs_days ({jobs_days:g})"
         yield f"{days}, but jobs show their plan from their decision records"

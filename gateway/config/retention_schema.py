@@ -61,10 +61,10 @@ class RetentionConfig(ConfigStruct, frozen=True, kw_only=True):
 
 
 class TeamRetentionConfig(ConfigStruct, frozen=True, kw_only=True):
-    """How long content and decision records of a team are kept. Each option replaces that of `gateway.yaml`."""
+    """How long content, ledger entries and decision records of a team are kept, in place of `gateway.yaml`."""
 
     MISPLACED_OPTIONS: ClassVar[dict[str, str]] = dict.fromkeys(
-        ("ledger_days", "totals_months", "admin_events_days"),
+        ("totals_months", "admin_events_days"),
         "There is one for all teams: write it in gateway.yaml, below 'retention'",
     )
     jobs_days: Annotated[
@@ -78,6 +78,13 @@ class TeamRetentionConfig(ConfigStruct, frozen=True, kw_only=True):
     prompts_days: Annotated[
         Annotated[float, Meta(ge=0, le=3_650)] | None,
         option_help("Days for which prompts of settled jobs are kept; 0 for none. Default as in gateway.yaml."),
+    ] = None
+    ledger_days: Annotated[
+        Annotated[float, Meta(ge=32, le=3_650)] | None,
+        option_help(
+            "Days for which ledger entries are kept, also earlier ones; totals stay. At most, and by default, as in "
+            "gateway.yaml."
+        ),
     ] = None
     decisions_days: Annotated[
         Annotated[float, Meta(ge=0.01, le=3_650)] | None,

@@ -26,6 +26,8 @@ from gateway.store.partitions import is_job_id
 
 # Entries and the ids of corrections are deleted by the day. Those of the first kept day may be deleted meanwhile.
 RETENTION_MARGIN_SECONDS = DAY_SECONDS
+# Entries of older days do not change, unless they are deleted because their team keeps them for a shorter time.
+UNCHANGED_AFTER_SECONDS = SETTLING_SECONDS + MAX_ORDER_AGE_SECONDS
 MAX_TRIES = 10
 
 
@@ -64,6 +66,7 @@ async def compare_charges(
     charges = list(charges)
     entries = await _list_entries(store, period, charges, now)
     names = add_former_sellers(sellers, charges, entries)
+    await _require_complete_days(store, [entry for entry in entries if entry.seller in names], names, period, now)
     orders = group_orders([entry for entry in entries if entry.seller in names])
     jobs = await _load_jobs(store, filter(period.contains, charges))
     reconciliation = Reconciliation(names[0], orders, jobs, now)
@@ -72,13 +75,37 @@ async def compare_charges(
 
 
 def _require_kept_entries(store: Store, period: Period, now: float) -> None:
-    first_kept_day = _to_day(now - store.retention.ledger)
+    first_kept_day = _to_day(now - min(store.retention.ledger, store.retention.totals))
     margin = timedelta(seconds=MAX_ORDER_AGE_SECONDS + RETENTION_MARGIN_SECONDS)
     first_comparable_day = (date.fromisoformat(first_kept_day) + margin).isoformat()
     if _to_day(period.first_at) < first_comparable_day:
         raise InvalidInvoice(
             f"The period begins on {_to_day(period.first_at)}, and the ledger has its entries since {first_kept_day}"
-            f" (retention.ledger_days). Nothing was booked: choose --since {first_comparable_day} or later."
+            " (retention.ledger_days, totals_months)."
+            f" Nothing was booked: choose --since {first_comparable_day} or later."
+        )
+
+
+async def _require_complete_days(
+    store: Store, entries: Iterable[LedgerEntry], sellers: Collection[str], period: Period, now: float
+) -> None:
+    """Compares the entries with the totals, which stay when entries of a team are deleted before those of others."""
+    last_at = min(period.last_at, now - UNCHANGED_AFTER_SECONDS)
+    if last_at < period.first_order_at:
+        return
+    first_day, last_day = _to_day(period.first_order_at), _to_day(last_at)
+    missing: Counter[tuple[str, str]] = Counter()
+    for total in await store.list_day_totals(first_day, last_day):
+        if total.account.seller in sellers:
+            missing[total.day, total.account.team] += total.amount
+    for entry in entries:
+        missing[entry.day, entry.team] -= entry.amount
+    if incomplete := sorted(key for key, amount in missing.items() if amount and first_day <= key[0] <= last_day):
+        day, team = incomplete[-1]
+        margin = timedelta(seconds=MAX_ORDER_AGE_SECONDS + DAY_SECONDS)
+        raise InvalidInvoice(
+            f"The ledger no longer has all entries of team '{team}' of {day} (teams.{team}.retention.ledger_days)."
+            f" Nothing was booked: choose --since {(date.fromisoformat(day) + margin).isoformat()} or later."
         )
 
 

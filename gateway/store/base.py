@@ -303,6 +303,10 @@ class Store(Protocol):
         """Lists all entries of a day, in the order of their creation within each partition. `is_irregular`: only those
         of other lines than captures, which are few."""
 
+    async def delete_ledger_entries(self, day: str, team: str) -> None:
+        """Deletes the ledger entries of a team on a day that is not audited any more (`list_audit_days`). Their totals
+        are kept. Safe to repeat."""
+
     async def list_day_totals(self, first_day: str, last_day: str, team: str | None = None) -> tuple[LedgerTotal, ...]:
         """Lists the totals of these days, both included. Raises ValueError if a date is invalid or there are more than
         MAX_DAYS."""

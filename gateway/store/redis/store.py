@@ -36,6 +36,7 @@ from gateway.store.redis.correction_writer import post_correction
 from gateway.store.redis.keys import AUDIT_CLAIM, SIGNALS, KeySpace, PartitionKeys
 from gateway.store.redis.killed_replica_detector import KilledReplicaDetector, ReconnectionGrace, mark_replica_closed
 from gateway.store.redis.lease_manager import RedisLeaseManager, gather_available
+from gateway.store.redis.ledger_entries import delete_entries, list_entries
 from gateway.store.redis.partition_auditor import PartitionAuditor
 from gateway.store.redis.server_monitor import ServerMonitor
 from gateway.store.redis.server_url import parse_server_url
@@ -284,10 +285,10 @@ class RedisStore:
         self, day: str, team: str | None = None, *, is_irregular: bool = False
     ) -> tuple[LedgerEntry, ...]:
         partitions = [self._key_space[partition] for partition in self._select_partitions(team)]
-        lists = [keys.irregular_entries(day) if is_irregular else keys.ledger(day) for keys in partitions]
-        calls = [self._client.execute("LRANGE", key, 0, -1) for key in lists]
-        entries = (entry for lines in await asyncio.gather(*calls) for entry in codec.decode_entries(lines))
-        return tuple(entry for entry in entries if team in (None, entry.team))
+        return await list_entries(self._client, partitions, day, team, is_irregular=is_irregular)
+
+    async def delete_ledger_entries(self, day: str, team: str) -> None:
+        await delete_entries(self._client, self._key_space[team_partition(team)], day, team)
 
     async def list_day_totals(self, first_day: str, last_day: str, team: str | None = None) -> tuple[LedgerTotal, ...]:
         totals: list[LedgerTotal] = []

@@ -13,6 +13,10 @@ ENTRY_DECODER = msgspec.json.Decoder(LedgerEntry)
 ACCOUNT_DECODER = msgspec.json.Decoder(LedgerAccount)
 
 _INSERT_ENTRY = "INSERT INTO ledger (day, team, entry, is_irregular) VALUES (?, ?, ?, ?)"
+_SELECT_PAGE = "SELECT number, team FROM ledger WHERE day = ? AND number > ? ORDER BY number LIMIT ?"
+_DELETE_ENTRY = "DELETE FROM ledger WHERE number = ?"
+# The number of entries to look at in one transaction. That takes a few milliseconds, during which other writes wait.
+DELETION_PAGE_ENTRIES = 1_000
 _INSERT_CORRECTION = "INSERT OR IGNORE INTO corrections (id, day) VALUES (?, ?)"
 _ADD_DAY_TOTAL = """INSERT INTO totals (day, account, key_id, team, amount, images) VALUES (?, ?, ?, ?, ?, ?)
 ON CONFLICT (day, account, key_id) DO UPDATE
@@ -29,6 +33,14 @@ _SELECT_BALANCE = "SELECT held, spent FROM budgets WHERE window = ? AND owner = 
 def insert_entries(db: Connection, entries: Iterable[LedgerEntry]) -> None:
     rows = [(entry.day, entry.team, JSON_ENCODER.encode(entry), entry.is_irregular) for entry in entries]
     db.executemany(_INSERT_ENTRY, rows)
+
+
+def delete_entries(db: Connection, day: str, team: str, after: int) -> int | None:
+    """Deletes the entries of a team among the next ones of a day. Returns the number of the last entry of the page, or
+    None at the end of the day."""
+    page = db.execute(_SELECT_PAGE, (day, after, DELETION_PAGE_ENTRIES)).fetchall()
+    db.executemany(_DELETE_ENTRY, [(number,) for number, owner in page if owner == team])
+    return page[-1][0] if len(page) == DELETION_PAGE_ENTRIES else None
 
 
 def insert_correction(db: Connection, correction: Correction) -> bool:

@@ -52,7 +52,7 @@ from gateway.store.sqlite.commit_writer import CommitWriter
 from gateway.store.sqlite.database import DatabaseLock, acquire_lock, is_exclusive, open_reader, open_writer
 from gateway.store.sqlite.database_threads import ReaderThread, WriterThread, translate_error
 from gateway.store.sqlite.leases import SqliteLeaseManager
-from gateway.store.sqlite.ledger_rows import insert_correction
+from gateway.store.sqlite.ledger_rows import delete_entries, insert_correction
 from gateway.store.sqlite.repeated_request_rows import (
     BodyKey,
     attach_caller,
@@ -261,6 +261,11 @@ class SqliteStore:
         self, day: str, team: str | None = None, *, is_irregular: bool = False
     ) -> tuple[LedgerEntry, ...]:
         return await self._run_read(lambda db: read_queries.list_ledger_entries(db, day, team, is_irregular))
+
+    async def delete_ledger_entries(self, day: str, team: str) -> None:
+        last: int | None = 0
+        while last is not None:
+            last = await self._run_write(partial(delete_entries, day=day, team=team, after=last))
 
     async def list_day_totals(self, first_day: str, last_day: str, team: str | None = None) -> tuple[LedgerTotal, ...]:
         return await self._run_read(lambda db: read_queries.list_day_totals(db, first_day, last_day, team))

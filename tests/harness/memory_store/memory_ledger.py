@@ -51,6 +51,9 @@ class MemoryLedger:
             self.entries += commit.ledger_entries
             self.add_totals(sum_entries(commit.ledger_entries).values())
 
+    def delete_entries(self, day: str, team: str) -> None:
+        self.entries = [entry for entry in self.entries if (entry.day, entry.team) != (day, team)]
+
     def post_correction(self, correction: Correction) -> bool:
         if correction.id in self.corrections:
             return False

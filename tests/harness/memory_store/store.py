@@ -243,6 +243,9 @@ class MemoryStore:
 
         return await self._run("list_ledger_entries", (day, team, is_irregular), list_entries)
 
+    async def delete_ledger_entries(self, day: str, team: str) -> None:
+        await self._run("delete_ledger_entries", (day, team), lambda _: self.state.ledger.delete_entries(day, team))
+
     async def sum_totals(self, query: TotalsQuery) -> tuple[LineSum, ...]:
         query.list_periods()
         return await self._run("sum_totals", (query,), lambda _: self.state.ledger.sum_totals(query))

@@ -3,10 +3,10 @@
 import pytest
 
 from gateway.jobs.job_update_types import CancelRequested
-from gateway.store import decision_record_retention
+from gateway.store import team_retention
 from gateway.store.base import DAY_SECONDS, Retention
-from gateway.store.decision_record_retention import OldDecisionRecords
 from gateway.store.partitions import new_job_id
+from gateway.store.team_retention import ExpiredTeamDays, make_expired_decision_records
 from tests.store import job_factory
 from tests.store.store_harness import StoreHarness
 
@@ -15,9 +15,9 @@ ACME, NEIGHBOUR = job_factory.pick_teams_of_one_partition(2)
 SHORTLY_BEFORE_THE_END, SHORTLY_AFTER_THE_END = 0.4 * DAY_SECONDS, 0.6 * DAY_SECONDS
 
 
-def make_old_records(harness: StoreHarness, days: dict[str, float]) -> OldDecisionRecords:
+def make_old_records(harness: StoreHarness, days: dict[str, float]) -> ExpiredTeamDays:
     """`days` are those of the configuration, and may change."""
-    return OldDecisionRecords(
+    return make_expired_decision_records(
         harness.store, lambda: {team: count * DAY_SECONDS for team, count in days.items()}, lambda: harness.now
     )
 
@@ -73,7 +73,7 @@ async def test_only_old_records_of_the_team_are_deleted(harness: StoreHarness) -
 async def test_many_records_of_a_day_are_deleted_in_batches(
     harness: StoreHarness, batch_size: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(decision_record_retention, "DELETE_BATCH_RECORDS", batch_size)
+    monkeypatch.setattr(team_retention, "DELETE_BATCH_RECORDS", batch_size)
     # Too large for the compact form in which Redis returns a small hash as a whole.
     jobs = {
         team: [

@@ -47,6 +47,27 @@ async def test_period_whose_entries_have_expired_is_refused(harness: StoreHarnes
     assert await harness.store.list_day_totals(DAY, DAY) == totals
 
 
+async def test_period_whose_entries_one_team_no_longer_keeps_is_refused(harness: StoreHarness) -> None:
+    """Totals stay, so it is known that entries are missing. Otherwise their charges would be booked again."""
+    kept, deleted = [await harness.create_settled_job(team) for team in ("acme", "globex")]
+    charges = [
+        SellerCharge(order_id="", reference=f"{job.id}-1", amount=PRICE, images=1, charged_at=harness.now)
+        for job in (kept, deleted)
+    ]
+    harness.advance_time(40 * DAY_SECONDS)
+    later = await harness.create_settled_job("globex")
+    charges.append(SellerCharge(order_id="", reference=f"{later.id}-1", amount=PRICE, images=1, charged_at=harness.now))
+    harness.advance_time(2 * DAY_SECONDS)
+    assert [finding.outcome for finding in await compare(harness, *charges)] == ["matched"] * 3
+    await harness.store.delete_job(deleted.id)
+    await harness.store.delete_ledger_entries(DAY, "globex")
+    with pytest.raises(InvalidInvoice, match=rf"team 'globex' of {DAY} .* choose --since 2040-05-14 or later"):
+        await compare(harness, *charges)
+    first_at = job_factory.parse_utc_time("2040-05-14T00:00:00")
+    findings = await compare(harness, charges[-1], first_at=first_at)
+    assert [finding.outcome for finding in findings] == ["matched"]
+
+
 async def test_charge_without_a_time_is_booked_once(harness: StoreHarness) -> None:
     first_at, last_at = harness.now - DAY_SECONDS, harness.now
     charge = SellerCharge(order_id="run-9", amount=7)
