@@ -109,8 +109,11 @@ def _redact_prompt(text: str, prompt: str, is_refusal: bool) -> str:
     sources = list(dict.fromkeys((_flatten(prompt), _flatten(unescaped))))
     words = _list_private_words(sources, is_refusal)
     while True:
-        redacted = _redact_runs(text, sources, MIN_PROMPT_RUN, PROMPT_REDACTED)
-        redacted = _redact_words(_redact_quotations(redacted, sources), words)
+        marks = _mark_shared_runs(text, sources, MIN_PROMPT_RUN)
+        # A run may begin or end within a word or a quotation, so all are searched in the same text.
+        for start, end in (*_find_words(text, words), *_find_quotations(text, sources)):
+            _mark(marks, start, end)
+        redacted = _replace_marked(text, marks, PROMPT_REDACTED)
         if redacted == text:
             return text
         text = redacted
@@ -126,50 +129,54 @@ def _list_private_words(sources: Iterable[str], is_refusal: bool) -> set[str]:
     }
 
 
-def _redact_words(text: str, words: set[str]) -> str:
-    return _WORD.sub(lambda word: PROMPT_REDACTED if word[0].casefold() in words else word[0], text)
+def _find_words(text: str, words: set[str]) -> Iterator[tuple[int, int]]:
+    return (word.span() for word in _WORD.finditer(text) if word[0].casefold() in words)
 
 
-def _redact_quotations(text: str, sources: Iterable[str]) -> str:
-    """Redacts words in quotation marks that the prompt contains, however short."""
+def _find_quotations(text: str, sources: Iterable[str]) -> Iterator[tuple[int, int]]:
+    """Yields start and end of words in quotation marks that the prompt contains, however short."""
     folded_sources = [source.casefold() for source in sources]
-
-    def redact_quotation(match: re.Match[str]) -> str:
-        quotation = re.compile(rf"(?<![a-z0-9]){re.escape(match[1].strip().casefold())}(?![a-z0-9])")
-        is_of_prompt = _WORD.search(match[1]) and any(quotation.search(source) for source in folded_sources)
-        return match[0].replace(match[1], PROMPT_REDACTED) if is_of_prompt else match[0]
-
     for pattern in _QUOTATIONS:
-        text = pattern.sub(redact_quotation, text)
-    return text
+        for match in pattern.finditer(text):
+            quotation = re.compile(rf"(?<![a-z0-9]){re.escape(match[1].strip().casefold())}(?![a-z0-9])")
+            if _WORD.search(match[1]) and any(quotation.search(source) for source in folded_sources):
+                yield match.span(1)
 
 
 # --- common runs
 
 
 def _redact_runs(text: str, sources: Iterable[str], min_run: int, replacement: str) -> str:
-    """Redacts all runs of at least `min_run` characters that the text has in common with a source.
+    return _replace_marked(text, _mark_shared_runs(text, sources, min_run), replacement)
 
-    A shorter source is redacted where it appears as a whole. Compared are the characters, and the letters and digits
+
+def _mark_shared_runs(text: str, sources: Iterable[str], min_run: int) -> bytearray:
+    """Marks the characters of all runs of at least `min_run` characters that the text has in common with a source.
+
+    A shorter source is marked where it appears as a whole. Compared are the characters, and the letters and digits
     alone, so that neither case, accents nor punctuation hide a run.
     """
     marks = bytearray(len(text))
     characters, letters = _project_characters(text), _project_letters(text)
     for source in sources:
-        _mark_runs(marks, text, characters, source.casefold(), min_run)
-        _mark_runs(marks, text, letters, _keep_letters(source), min_run)
+        for projection, compared in ((characters, source.casefold()), (letters, _keep_letters(source))):
+            if _WORD.search(compared):
+                for start, end in _find_runs(text, projection, compared, min_run):
+                    _mark(marks, start, end)
+    return marks
+
+
+def _mark(marks: bytearray, start: int, end: int) -> None:
+    marks[start:end] = b"\1" * (end - start)
+
+
+def _replace_marked(text: str, marks: bytearray, replacement: str) -> str:
     pieces, end = [], 0
     for marked in _MARKED.finditer(marks):
         run = text[marked.start() : marked.end()]
         pieces += [text[end : marked.start()], run.replace(run.strip(), replacement)]
         end = marked.end()
     return "".join((*pieces, text[end:]))
-
-
-def _mark_runs(marks: bytearray, text: str, projection: Projection, source: str, min_run: int) -> None:
-    if _WORD.search(source):
-        for start, end in _find_runs(text, projection, source, min_run):
-            marks[start:end] = b"\1" * (end - start)
 
 
 def _find_runs(text: str, projection: Projection, source: str, min_run: int) -> Iterator[tuple[int, int]]:

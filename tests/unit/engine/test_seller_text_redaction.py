@@ -155,6 +155,18 @@ def test_refusal_keeps_no_word_of_prompt() -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "is_refusal", "expected"),
+    [
+        ("flagged: example, Café Größe, order", True, "flagged: […]"),
+        ("flagged: 'Example', 'Café Größe, order'", False, "flagged: '[…]'"),
+        ("flagged: simple, Café Größe, order", True, "flagged: simpl[…]"),
+    ],
+)
+def test_word_that_a_run_begins_in_is_redacted_as_a_whole(text: str, is_refusal: bool, expected: str) -> None:
+    assert redact_seller_text(text, PROMPT, is_refusal=is_refusal) == expected
+
+
+@pytest.mark.parametrize(
     ("prompt", "text", "expected"),
     [
         ("cat", "cat is not a category: Cat", "[…] is not a category: […]"),
