@@ -3,6 +3,7 @@
 import binascii
 import json
 import re
+import unicodedata
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from decimal import Decimal, InvalidOperation
@@ -22,7 +23,8 @@ MAX_IMAGES = 16
 MICROS_PER_USD = 1_000_000
 # No order of at most ten images costs more than this: a larger amount is in cents, or wrong.
 MAX_PLAUSIBLE_USD = 100
-MAX_TEXT_CHARACTERS = 500
+# More than is shown, so that the word that is cut for that can be recognised as incomplete.
+MAX_TEXT_CHARACTERS = 2_000
 MAX_COUNT = 10**9
 
 _ORDER_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,199}", re.ASCII)
@@ -156,11 +158,11 @@ def parse_text(value: object) -> str | None:
 
 
 def sanitize_text(value: object) -> str:
-    """Returns a seller's text for operators: short, one line, printable."""
-    raw_text = parse_text(value) or ""
-    printable = "".join(
-        character if character.isprintable() else " " for character in raw_text[: 2 * MAX_TEXT_CHARACTERS]
-    )
+    """Returns a seller's text: bounded, one line, printable. Nothing invisible is left inside a word, where it would
+    hide a key from redaction."""
+    raw_text = (parse_text(value) or "")[: 2 * MAX_TEXT_CHARACTERS]
+    visible = (character for character in raw_text if unicodedata.category(character) != "Cf")
+    printable = "".join(character if character.isprintable() else " " for character in visible)
     return " ".join(printable.split())[:MAX_TEXT_CHARACTERS]
 
 

@@ -57,7 +57,7 @@ CONTRACT_MODULES = {
 SANDBOX_SELLERS = {path.parent.name for path in (ROOT / "sandbox").glob("*/__init__.py")}
 MODULES_ALLOWED_IN_PROVIDERS = {
     *("base64", "binascii", "collections", "datetime", "decimal", "email", "enum", "fractions", "functools", "urllib"),
-    *("hashlib", "hmac", "json", "re", "typing", "msgspec"),
+    *("hashlib", "hmac", "json", "re", "typing", "unicodedata", "msgspec"),
 }
 
 IMPURE_NAMES = {

@@ -12,8 +12,8 @@ from gateway.config.redaction import REDACTED
 from gateway.engine.credential_redaction import redact_credentials
 
 MAX_TEXT_CHARACTERS = 500
-# The rest is not read: a redacted text is rarely shorter than a quarter.
-MAX_RAW_CHARACTERS = 2_000
+# The rest is not read: a redacted text is rarely shorter than half.
+MAX_RAW_CHARACTERS = 1_000
 # Services quote each other, so that a text may be escaped a few times. One that is escaped more often is hidden.
 MAX_ESCAPES = 4
 # A run that the text has in common with the prompt, or with an API key, is redacted from this length on.
@@ -23,6 +23,7 @@ MIN_WORD_CHARACTERS = 4
 # Contains no letter or digit, so that it cannot be a word of the prompt.
 PROMPT_REDACTED = "[…]"
 
+_MARKS_BETWEEN_WORDS = " \"',;(){}[]<>。、"
 _PERCENT_ESCAPES = re.compile(r"(?:%[0-9a-f]{2})+", re.IGNORECASE)
 _CODE_ESCAPE = re.compile(r"(?:\\|%)u\{?([0-9a-f]{4})\}?|\\x([0-9a-f]{2})", re.IGNORECASE)
 # Becomes a space at the end.
@@ -57,8 +58,14 @@ def redact_seller_text(text: str, prompt: str, secrets: Iterable[str] = (), *, i
 
 
 def _cut(text: str) -> str:
-    """Returns at most MAX_RAW_CHARACTERS, without the word that is cut: a part of a key is not recognised."""
-    return text if len(text) <= MAX_RAW_CHARACTERS else text[: text.rfind(" ", 0, MAX_RAW_CHARACTERS + 1) + 1].rstrip()
+    """Returns at most MAX_RAW_CHARACTERS, without the word that is cut: a part of a key is not recognised.
+
+    JSON may have no spaces, so a word ends at marks that no key contains, too.
+    """
+    if len(text) <= MAX_RAW_CHARACTERS:
+        return text
+    end = max(text.rfind(mark, 0, MAX_RAW_CHARACTERS + 1) for mark in _MARKS_BETWEEN_WORDS)
+    return text[: end + 1].rstrip() or REDACTED
 
 
 def _flatten(text: str) -> str:

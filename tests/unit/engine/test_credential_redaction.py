@@ -102,7 +102,7 @@ def test_explanation_stays_readable(text: str) -> None:
     "piece", ["key", "key=", "key-", "a.", "//", ":/", "%25", "&amp;", "\\\\", "'", "x-", "Aa1", "token "]
 )
 def test_only_the_beginning_of_a_long_text_is_read(piece: str) -> None:
-    """So the time for 100 kB is that for 2,000 characters."""
+    """So the time for 100 kB is that for MAX_RAW_CHARACTERS."""
     text = piece * (100_000 // len(piece))
     assert redact(text) == redact(text[: 2 * MAX_RAW_CHARACTERS])
     assert len(redact(text)) <= MAX_TEXT_CHARACTERS

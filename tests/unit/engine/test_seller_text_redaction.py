@@ -11,6 +11,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from gateway.engine.seller_text_redaction import MAX_TEXT_CHARACTERS, redact_seller_text
+from providers.parsing import sanitize_text
 
 PROMPT = "Portrait of Angela Example in front of the Café Größe, order A7-x99, oil on canvas"
 KEY = "rfk_live_9f8e7d6c5b4a3210"
@@ -178,6 +179,22 @@ def test_word_that_a_run_begins_in_is_redacted_as_a_whole(text: str, is_refusal:
 )
 def test_short_prompt_is_redacted_as_a_whole(prompt: str, text: str, expected: str) -> None:
     assert redact_seller_text(text, prompt) == expected
+
+
+@pytest.mark.parametrize("hidden_start", [480, 490, 495, 980, 990, 995])
+@pytest.mark.parametrize("filler", ["w ", "'w',", "。"], ids=["sentence", "list", "Chinese"])
+@pytest.mark.parametrize("word", ["gpu-03.render.internal.seller.com", "Angela", "quartz-vessel-17"])
+def test_long_text_of_adapter_shows_no_part_of_a_word(word: str, filler: str, hidden_start: int) -> None:
+    text = (filler * 1_000)[:hidden_start] + " " + word + " w" * 200
+    redacted = redact_seller_text(sanitize_text(text), PROMPT, [PLAIN_KEY], is_refusal=True)
+    assert word[:3] not in redacted
+    assert len(redacted) > MAX_TEXT_CHARACTERS - 10
+
+
+def test_end_of_a_long_text_is_omitted_and_not_all_of_it() -> None:
+    upstream_error = json.dumps({"error": [f"edge{number}" for number in range(1_000)]}, separators=(",", ":"))
+    assert redact_seller_text(upstream_error, PROMPT).startswith('{"error":["edge0","edge1",')
+    assert redact_seller_text("x" * 10_000, PROMPT) == "(hidden)"
 
 
 def test_nothing_of_the_longest_prompt_remains() -> None:

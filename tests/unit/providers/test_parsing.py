@@ -144,7 +144,8 @@ def test_base64_longer_than_one_slice_is_decoded(extra_bytes: int) -> None:
 
 def test_text_is_sanitized_and_shortened() -> None:
     assert parsing.sanitize_text("a\r\nb\0c\u202e d") == "a b c d"
-    assert len(parsing.sanitize_text("x" * 10_000)) == 500
+    assert parsing.sanitize_text("k\u200be\u2060y\u00ad-1") == "key-1"
+    assert len(parsing.sanitize_text("x" * 10_000)) == parsing.MAX_TEXT_CHARACTERS
     assert parsing.sanitize_text({"a": 1}) == parsing.sanitize_text(None) == ""
 
 
