@@ -133,16 +133,15 @@ def from_check(answer: Answer) -> AccountStatus:
 
 
 def parse_error(answer: Answer) -> Fault:
-    try:
-        envelope = get_object(parsing.parse_json_object(answer.body), "error")
-    except ParseError:
-        envelope = {}
-    code, message = parsing.parse_code(envelope.get("code")), parsing.sanitize_text(envelope.get("message"))
+    """Parses `{error: {code, message}}`, and the errors of other servers, which have no such envelope."""
+    body = parsing.parse_error_body(answer)
+    code = parsing.parse_code(get_object(body, "error").get("code") or body.get("code"))
+    messages = parsing.list_error_messages(body)
     return Fault(
-        kind=detect_content_refusal(FAULTS_BY_CODE.get(code or "", fault_kind_from_status(answer.status)), message),
+        kind=detect_content_refusal(FAULTS_BY_CODE.get(code or "", fault_kind_from_status(answer.status)), *messages),
         status=answer.status,
         code=code,
-        message=message,
+        message=parsing.join_messages(messages, answer),
         retry_after=parsing.parse_retry_after(answer.headers),
     )
 

@@ -4,7 +4,7 @@ import binascii
 import json
 import re
 import unicodedata
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
 from decimal import Decimal, InvalidOperation
 from email.utils import parsedate_to_datetime
@@ -25,6 +25,8 @@ MICROS_PER_USD = 1_000_000
 MAX_PLAUSIBLE_USD = 100
 # More than is shown, so that the word that is cut for that can be recognised as incomplete.
 MAX_TEXT_CHARACTERS = 2_000
+MAX_PLAIN_TEXT_BYTES = 8_000
+MAX_MESSAGES = 8
 MAX_COUNT = 10**9
 
 _ORDER_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,199}", re.ASCII)
@@ -107,6 +109,14 @@ def _parse_with_stdlib(body: bytes) -> object:
         raise ParseError(FaultKind.UNREADABLE, message="the body is not JSON") from None
 
 
+def parse_error_body(answer: Answer) -> JsonObject:
+    """Returns the body of an error, or an empty object if it is not a JSON object."""
+    try:
+        return parse_json_object(answer.body)
+    except ParseError:
+        return {}
+
+
 def get_object(body: object, *names: str) -> JsonObject:
     """Returns the nested object at the path of `names`, or an empty one."""
     for name in names:
@@ -164,6 +174,32 @@ def sanitize_text(value: object) -> str:
     visible = (character for character in raw_text if unicodedata.category(character) != "Cf")
     printable = "".join(character if character.isprintable() else " " for character in visible)
     return " ".join(printable.split())[:MAX_TEXT_CHARACTERS]
+
+
+def list_error_messages(body: JsonObject) -> list[str]:
+    """Returns the different texts of an error, wherever it has them: in its object `error`, in itself, and in lists by
+    field. Names of fields are omitted, since they may contain anything."""
+    parts = (get_object(body, "error"), body)
+    members = [part.get(name) for part in parts for name in ("message", "detail", "error", "errors")]
+    by_field = [texts for part in parts for texts in get_object(part, "errors").values()]
+    return list(dict.fromkeys(text for member in members + by_field for text in _list_texts(member)))
+
+
+def _list_texts(value: object) -> Iterator[str]:
+    """Yields the texts of a member: a text, an object with a message, or a list of both."""
+    for entry in value[:MAX_MESSAGES] if isinstance(value, list) else [value]:
+        text = (entry.get("message") or entry.get("msg")) if isinstance(entry, dict) else entry
+        if sanitized := sanitize_text(text):
+            yield sanitized
+
+
+def join_messages(messages: list[str], answer: Answer) -> str:
+    """Joins the texts of an error. Without any, returns a body of plain text. That may be of a proxy, so it decides
+    nothing."""
+    is_plain_text = answer.headers.get("content-type", "").strip().lower().startswith("text/plain")
+    return sanitize_text("; ".join(messages)) or (
+        sanitize_text(answer.body[:MAX_PLAIN_TEXT_BYTES].decode(errors="replace")) if is_plain_text else ""
+    )
 
 
 def parse_code(value: object) -> str | None:

@@ -103,29 +103,18 @@ def to_model_path(order: Order) -> str:
 
 def parse_error(answer: Answer) -> Fault:
     """Parses errors: flat `{code, message, errors}` as documented, nested, or FastAPI's `detail` as clients saw it."""
-    try:
-        body = parsing.parse_json_object(answer.body)
-    except ParseError:
-        body = {}
+    body = parsing.parse_error_body(answer)
     envelope = body if "code" in body else get_object(body, "error") or body
-    code, messages = parsing.parse_code(envelope.get("code")), _list_messages(body, envelope)
+    code, messages = parsing.parse_code(envelope.get("code")), parsing.list_error_messages(body)
     return Fault(
         kind=detect_content_refusal(
             FAULTS_BY_CODE.get(code or "", fault_kind_from_status(answer.status)), code, *messages
         ),
         status=answer.status,
         code=code,
-        message=parsing.sanitize_text("; ".join(messages)),
+        message=parsing.join_messages(messages, answer),
         retry_after=parsing.parse_retry_after(answer.headers),
     )
-
-
-def _list_messages(body: JsonObject, envelope: JsonObject) -> list[str]:
-    """Lists all messages, without field names, which may contain anything."""
-    lists = [value for name in ("errors", "detail") if isinstance(value := envelope.get(name), list)]
-    field_messages = [entry.get("msg") for entries in lists for entry in entries[:8] if isinstance(entry, dict)]
-    candidates = [envelope.get("message"), envelope.get("detail"), body.get("error"), *field_messages]
-    return [message for value in candidates if (message := parsing.sanitize_text(value))]
 
 
 def from_run(run: JsonObject, *, is_new: bool) -> Progress:

@@ -78,6 +78,55 @@ def test_code_and_message_of_failed_order_are_read(adapter: Adapter, case: dict[
     check_fault(case, read_fault(adapter, "poll", case))
 
 
+# Shapes of errors that no documentation of these sellers shows: of proxies, of other servers with the same API, and of
+# validation in other frameworks.
+OTHER_ERROR_BODIES = (
+    *({"error": "too small"}, {"message": "too small", "object": "error"}, {"detail": "too small"}),
+    *({"error": {"message": "too small"}}, {"error": {"message": None}, "message": "too small"}),
+    *({"detail": [{"loc": ["body", "size"], "msg": "too small"}]}, {"detail": {"message": "too small"}}),
+    *({"errors": [{"message": "too small"}]}, {"errors": ["too small"]}, {"errors": {"size": "too small"}}),
+    *({"error": "invalid", "errors": {"size": ["too small"]}}, {"message": "invalid", "errors": ["too small"]}),
+)
+
+
+@fixture_cases.EACH_ADAPTER
+@pytest.mark.parametrize("body", OTHER_ERROR_BODIES, ids=json.dumps)
+def test_message_is_read_wherever_it_is(adapter: Adapter, body: dict[str, Any]) -> None:
+    fault = read_fault(adapter, "submit", {"status": 422, "body": body})
+    assert fault.message.endswith("too small")
+    assert "size" not in fault.message
+
+
+@fixture_cases.EACH_ADAPTER
+def test_plain_text_is_the_message_and_a_page_is_not(adapter: Adapter) -> None:
+    plain, page = (
+        read_fault(adapter, "submit", {"status": 503, "headers": {"content-type": media_type}, "text": text})
+        for media_type, text in (("text/plain; charset=utf-8", "no healthy upstream"), ("text/html", "<p>no</p>"))
+    )
+    assert (plain.message, page.message) == ("no healthy upstream", "")
+    assert plain.kind == page.kind
+
+
+@fixture_cases.EACH_ADAPTER
+def test_plain_text_does_not_decide_what_happened(adapter: Adapter) -> None:
+    """It may be of a proxy, so that nothing is known about the order."""
+    headers, text = {"content-type": "text/plain"}, "No active channel available: content policy violation"
+    fault = read_fault(adapter, "submit", {"status": 503, "headers": headers, "text": text})
+    assert (fault.kind, fault.message) == ("overloaded", text)
+
+
+@fixture_cases.EACH_ADAPTER
+def test_other_members_of_an_error_are_not_read(adapter: Adapter) -> None:
+    body = {"error": {"code": "E1", "param": "size", "input": "a kite"}, "request": "r1"}
+    assert read_fault(adapter, "submit", {"status": 422, "body": body}).message == ""
+
+
+@fixture_cases.EACH_ADAPTER
+def test_equal_messages_are_read_once(adapter: Adapter) -> None:
+    body = {"message": "too small", "detail": "too small", "error": "too small", "errors": ["too small"]}
+    assert read_fault(adapter, "submit", {"status": 422, "body": body}).message == "too small"
+
+
 @fixture_cases.EACH_ADAPTER
 def test_fixtures_contain_codes_and_messages(adapter: Adapter) -> None:
     bodies = [parse_body(case) for case in fixture_cases.list_cases(adapter.name, "submit") if "fault" in case["means"]]
