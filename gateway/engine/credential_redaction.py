@@ -24,10 +24,17 @@ _URL = re.compile(
 # A name with a port or a path is a host, whatever its last part is. Without them it may be the name of a field.
 _HOST = re.compile(
     r"(?<![^\s@])[^\s@]+@[^\s@]\S*"
-    r"|(?<![\w.-])(?:[a-z0-9-]+\.)+(?:com|net|org|io|ai|dev|app|cloud|co|example|internal|local)\b\S*"
+    r"|(?<![\w.-])(?:[a-z0-9-]+\.)+(?:com|net|org|io|ai|dev|app|cloud|co|example|internal|local"
+    r"|localdomain|lan|corp|intranet|svc|eu|xyz)\b\S*"
     r"|(?<![\w.-])(?:(?:[a-z0-9-]+\.)+[a-z]{2,}|localhost)(?::\d+\b|/)\S*"
     r"|(?<![\w.])(?:\d{1,3}\.){3}\d{1,3}\b\S*"
     r"|(?<![\w:])\[?(?=[0-9a-f:]*\d)(?=[0-9a-f:]*::|(?:[0-9a-f]{1,4}:){7})[0-9a-f]{1,4}(?::{1,2}[0-9a-f]{1,4})+\S*",
+    re.IGNORECASE,
+)
+# A name that could not be resolved is a host, also without a domain.
+_UNRESOLVED_HOST = re.compile(
+    r"\b(ENOTFOUND|EAI_AGAIN|lookup|resolve(?: host(?:name)?)?|unknown host|not known)([:\s'\"]+)"
+    r"(?:(?:[a-z0-9]+[.-])+[a-z0-9]+|[a-z]+\d+)\b",
     re.IGNORECASE,
 )
 _PRIVATE_KEY = re.compile(r"-{4,} ?BEGIN.*")
@@ -50,7 +57,7 @@ def _list_words(text: str) -> frozenset[str]:
 # Their values have several words or are chosen by people, so that everything after them is hidden.
 _LONG_CREDENTIALS = _list_words(
     """auth authorization authentication authenticate cookie cookies password passwords passwd passphrase
-    passcode pwd credentials keys secrets"""
+    passcode pwd pw credentials keys secrets"""
 )
 _CREDENTIALS = _LONG_CREDENTIALS | _list_words(
     """key apikey authkey accesskey secretkey privatekey token authtoken accesstoken secret credential bearer
@@ -58,7 +65,7 @@ _CREDENTIALS = _LONG_CREDENTIALS | _list_words(
 )
 # These words have one meaning, so that any value after them is hidden, with or without marks between.
 _CERTAIN_CREDENTIALS = _list_words(
-    """password passwords passwd passphrase passcode pwd cookie cookies apikey authkey accesskey secretkey
+    """password passwords passwd passphrase passcode pwd pw cookie cookies apikey authkey accesskey secretkey
     privatekey authtoken accesstoken bearer jwt"""
 )
 # Such a name is hidden with its value, as each name of several parts.
@@ -118,6 +125,7 @@ def redact_credentials(text: str) -> str:
     text = _VALUE_BEFORE_NAME.sub(_redact_value_before_name, _redact_named_credentials(text))
     for pattern in (_HEADER, _HOST):
         text = pattern.sub(REDACTED, text)
+    text = _UNRESOLVED_HOST.sub(rf"\1\2{REDACTED}", text)
     return redact(_TOKEN.sub(lambda token: REDACTED if _looks_generated(token[0]) else token[0], text))
 
 

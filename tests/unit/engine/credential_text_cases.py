@@ -18,6 +18,19 @@ password - abcdefgh
 password: correct abcdefgh battery
 passwd=abcdefgh
 pwd abcdefgh1
+pw: abcdefgh
+db_pw=abcdefgh
+getaddrinfo ENOTFOUND abcdefgh.render.lan
+getaddrinfo ENOTFOUND abcdefgh-12
+getaddrinfo EAI_AGAIN abcdefgh7
+dial tcp: lookup abcdefgh.prod.svc: no such host
+dial tcp: lookup abcdefgh-7f9c on 10.96.0.10:53: no such host
+Failed to resolve 'abcdefgh.render' ([Errno -2] Name or service not known)
+Could not resolve host: abcdefgh-17
+Name or service not known: abcdefgh12
+no route to abcdefgh.dc1.corp
+see help.abcdefgh.eu
+HTTPConnectionPool(host='abcdefgh', port=8080): Max retries exceeded
 pass phrase: abcdefgh
 https:\\/\\/abcdefgh.seller.zone\\/a
 https:\/\/abcdefgh.zone\/a

@@ -104,6 +104,11 @@ Too many keys in metadata: 17
 Each key is limited to 64 characters
 The key must be a string
 Key 'name' is required
+could not resolve the size
+lookup failed, try again
+failed to resolve 3 of 4 images
+unknown host
+cannot resolve quality to one of low, medium, high
 10% of images failed; 3 of 4 are ready
 Images (2/4) generated
 see section 4.2, table 3
