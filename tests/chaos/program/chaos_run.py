@@ -13,6 +13,7 @@ from msgspec import Struct
 from tests.chaos.program.gateway_life import AFTER, KILLS_FILE, REACHED_FILE, read_points
 from tests.chaos.program.load_clients import LoadRecord, LoadThread
 from tests.chaos.program.load_plan import draw_clients
+from tests.chaos.program.phase_clock import PhaseClock
 from tests.chaos.program.replica_pool import ReplicaPool
 from tests.chaos.program.run_audit import Audit, audit_run
 from tests.chaos.program.run_config import WEBHOOK_TARGETS, RunConfig
@@ -49,6 +50,7 @@ class ChaosRun:
     def __init__(self, options: RunOptions, say: Callable[[str], None]) -> None:
         self._options, self._say = options, say
         self._started_at = time.monotonic()
+        self._phases = PhaseClock("start")
 
     @property
     def _seconds(self) -> float:
@@ -76,10 +78,12 @@ class ChaosRun:
         troubles = Troubles(self._options, pool, surroundings)
         pool.wait_until_listening()
         self._started_at = time.monotonic()
+        self._phases.begin("kills")
         troubles.begin()
         load.start()
         self._make_trouble(pool, troubles, load)
         self._say(f"{self._seconds:4.0f} s  calm: the store and the sellers work, gateways are not killed any more")
+        self._phases.begin("calm start")
         troubles.end(self._seconds)
         pool.calm_down()
         return self._finish(pool, troubles, load, surroundings)
@@ -93,6 +97,8 @@ class ChaosRun:
                     "the machine is too slow for this run: not all clients could order, or too few kills were made"
                 )
                 break
+            if pool.has_enough_kills:
+                self._phases.begin("orders and other troubles after the last kill")
             pool.step(time.monotonic())
             troubles.step(self._seconds)
             if self._seconds >= next_progress_at:
@@ -114,8 +120,11 @@ class ChaosRun:
         self, pool: ReplicaPool, troubles: Troubles, load: LoadThread, surroundings: Surroundings
     ) -> ChaosResult:
         self._wait_for_ends(pool.replicas[0].gateway, load, surroundings.receiver)
+        self._phases.begin("images")
         image_problems = fetch_images(pool.replicas[0].gateway, load.record)
+        self._phases.begin("stop")
         pool.stop()
+        self._phases.begin("audit")
         image_problems += list_left_images(self._options.folder, load.record)
         state, audit, outcomes = asyncio.run(audit_surroundings(surroundings, load.record))
         audit.other += [*image_problems, *pool.unexpected_exits]
@@ -128,6 +137,7 @@ class ChaosRun:
     def _wait_for_ends(self, gateway: GatewayProcess, load: LoadThread, receiver: WebhookReceiver) -> None:
         began_at, next_progress_at = self._seconds, self._seconds + PROGRESS_SECONDS
         while (waited := self._seconds - began_at) < CALM_SECONDS:
+            self._phases.begin("waiting for jobs and webhooks" if load.is_done else "waiting for clients")
             unfinished = "clients" if not load.is_done else find_unfinished(gateway, load.record, receiver)
             if not unfinished:
                 self._say(f"{self._seconds:4.0f} s  all jobs have ended")
@@ -152,9 +162,11 @@ class ChaosRun:
     ) -> Iterator[str]:
         counts, record = pool.counts, load.record
         yield f"{self._seconds:.0f} s with {len(pool.replicas)} gateways on {self._options.store}"
+        yield f"phases: {self._phases.describe()}"
         yield (
             f"gateways: {counts.lives} lives, {counts.kills} kills ({counts.failpoint_kills} at failpoints), "
-            f"{counts.drains} drains, {counts.freezes} freezes, {counts.failed_starts} starts that failed"
+            f"{counts.drains} drains, {counts.freezes} freezes, {counts.failed_starts} starts that failed, "
+            f"{counts.spared_lives} lives that were spared"
         )
         yield "troubles: " + ", ".join(f"{number} {name}" for name, number in sorted(troubles.counts.items()))
         yield (

@@ -26,6 +26,8 @@ from gateway.engine.job_context import JobContext
 from gateway.gateway_lifecycle import DEFAULT_FACTORIES, Gateway
 from gateway.jobs.commit import Commit
 from gateway.jobs.job import Job
+from gateway.store.base import Applied
+from tests.chaos.program.spared_jobs import SparedJobs
 from tests.explore.failpoints import Interceptor
 from tests.harness.child_spec import Hook
 
@@ -36,11 +38,14 @@ BEFORE, AFTER = "before", "after"
 
 class GatewayLife(Struct, frozen=True, kw_only=True):
     """`folder`: for the records of all lives. `failpoints`: of the engine. `is_armed`: whether the process kills itself
-    at the first failpoint and adapter where no process was killed yet. `seed`: of the run. `clock_offset`: how far its
-    clock is wrong from the start; `clock_steps`: at which age it is set, and by how much."""
+    at the first failpoint and adapter where no process was killed yet. `spared_path`, `lease_seconds`: of its
+    `SparedJobs`. `seed`: of the run. `clock_offset`: how far its clock is wrong from the start; `clock_steps`: at which
+    age it is set, and by how much."""
 
     folder: str
     name: str
+    spared_path: str
+    lease_seconds: float
     failpoints: frozenset[str]
     is_armed: bool = False
     seed: int = 0
@@ -99,28 +104,41 @@ def make_clock(life: GatewayLife) -> Callable[[], float]:
 
 
 class FailpointKiller:
-    """Records each failpoint that this process passes, and kills it where no process was killed yet."""
+    """Records each failpoint that this process passes, and kills it where no process was killed yet. While one of its
+    jobs is spared, it does neither."""
 
     def __init__(self, life: GatewayLife) -> None:
         self._life = life
         self._kills_path, self._reached_path = (Path(life.folder) / name for name in (KILLS_FILE, REACHED_FILE))
+        self._spared_jobs = SparedJobs(Path(life.spared_path), life.lease_seconds)
         self._passed: set[FailpointPass] = set()
         self._killed_places: set[tuple[str, str]] = set()
 
     def run_effect(self, failpoint: str, effect: str, perform: Callable[[], Awaitable[Any]]) -> Awaitable[Any]:
         """Returns the effect, with both of its moments. The caller's stack is only there until this returns."""
-        return self._run(failpoint, find_adapter(sys._getframe(2)), perform)
+        job = find_job(sys._getframe(2))
+        return self._run(failpoint, job, partial(self._perform, effect, job, perform))
 
-    async def _run(self, failpoint: str, adapter: str, perform: Callable[[], Awaitable[Any]]) -> Any:
+    async def _run(self, failpoint: str, job: Job | None, perform: Callable[[], Awaitable[Any]]) -> Any:
+        if not self._life.is_armed or self._spared_jobs.has_any:
+            return await perform()
+        adapter = get_adapter(job)
         self._pass(FailpointPass(failpoint, adapter, BEFORE))
         try:
             return await perform()
         finally:
-            self._pass(FailpointPass(failpoint, adapter, AFTER))
+            if not self._spared_jobs.has_any:
+                self._pass(FailpointPass(failpoint, adapter, AFTER))
+
+    async def _perform(self, effect: str, job: Job | None, perform: Callable[[], Awaitable[Any]]) -> Any:
+        result = await perform()
+        if effect == "store.claim_jobs":
+            self._spared_jobs.add_claimed(result)
+        elif effect == "store.commit" and job is not None and isinstance(result, Applied):
+            self._spared_jobs.remove(job.id)
+        return result
 
     def _pass(self, point: FailpointPass) -> None:
-        if not self._life.is_armed:
-            return
         if point not in self._passed:
             self._passed.add(point)
             append_point(self._reached_path, point, self._life.name)
@@ -153,8 +171,8 @@ def read_points(path: Path) -> set[FailpointPass]:
     return {FailpointPass(*line.split("\t")[:3]) for line in lines}
 
 
-def find_adapter(frame: FrameType | None) -> str:
-    """Returns the adapter of the job that the innermost function of the engine works on."""
+def find_job(frame: FrameType | None) -> Job | None:
+    """Returns the job that the innermost function of the engine works on."""
     while frame is not None and frame.f_globals.get("__name__", "").startswith("gateway"):
         values = frame.f_locals
         owner, commit = values.get("self"), values.get("commit")
@@ -165,6 +183,12 @@ def find_adapter(frame: FrameType | None) -> str:
         elif isinstance(commit, Commit):
             job = commit.job
         if isinstance(job, Job):
-            return job.route_entry(job.attempts[-1]).adapter if job.attempts else job.route[0].adapter
+            return job
         frame = frame.f_back
-    return NO_ADAPTER
+    return None
+
+
+def get_adapter(job: Job | None) -> str:
+    if job is None:
+        return NO_ADAPTER
+    return job.route_entry(job.attempts[-1]).adapter if job.attempts else job.route[0].adapter

@@ -10,8 +10,9 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from tests.chaos.program.gateway_life import KILLS_FILE, GatewayLife, read_points
-from tests.chaos.program.run_config import TIMING
+from tests.chaos.program.run_config import LEASE_SECONDS, TIMING
 from tests.chaos.program.run_options import RunOptions
+from tests.chaos.program.spared_jobs import read_spared_until
 from tests.explore.failpoints import list_failpoints
 from tests.harness.child_spec import ChildSpec, Hook
 from tests.harness.gateway_process import GatewayProcess
@@ -32,7 +33,8 @@ RESTART_SECONDS = 0.4
 
 
 class PoolCounts(Struct):
-    """`failed_starts`: since the store or the configuration was not there. `failpoint_kills` are among `kills`."""
+    """`failed_starts`: since the store or the configuration was not there. `failpoint_kills` are among `kills`.
+    `spared_lives`: that were killed later than planned, so that the store does not double a lease again."""
 
     lives: int = 0
     kills: int = 0
@@ -40,6 +42,7 @@ class PoolCounts(Struct):
     drains: int = 0
     freezes: int = 0
     failed_starts: int = 0
+    spared_lives: int = 0
 
 
 class PooledReplica:
@@ -51,8 +54,13 @@ class PooledReplica:
         self.life_number = 0
         self.life_seconds = self.start_at = 0.0
         self.end_at: float | None = None
-        self.is_drained = self.is_draining = self.is_frozen = self.is_killed = False
+        self.is_drained = self.is_draining = self.is_frozen = self.is_killed = self.is_spared = False
         self.thaw_at = 0.0
+
+    @property
+    def spared_path(self) -> Path:
+        """Where the process of the present life writes until when it is spared."""
+        return self.gateway.folder / f"spared-{self.life_number}"
 
 
 class ReplicaPool:
@@ -119,14 +127,20 @@ class ReplicaPool:
                 replica.is_draining = True
                 self.counts.drains += 1
                 replica.gateway.send_signal(signal.SIGTERM)
-        elif not self.has_enough_kills:
+        elif not self.has_enough_kills and not self._check_spared(replica):
             replica.is_killed = True
             replica.gateway.send_signal(signal.SIGKILL)
+
+    def _check_spared(self, replica: PooledReplica) -> bool:
+        is_spared = time.monotonic() < read_spared_until(replica.spared_path)
+        self.counts.spared_lives += is_spared and not replica.is_spared
+        replica.is_spared = replica.is_spared or is_spared
+        return is_spared
 
     def _start_life(self, replica: PooledReplica, now: float) -> None:
         replica.life_number += 1
         self.counts.lives += 1
-        replica.is_draining = replica.is_frozen = replica.is_killed = False
+        replica.is_draining = replica.is_frozen = replica.is_killed = replica.is_spared = False
         replica.is_drained = not self._is_calm and self._random.random() < DRAINED_SHARE
         replica.life_seconds = self._random.uniform(0.1, 1.9) * self._mean_life_seconds
         replica.end_at = now + self._random.random() if self._random.random() < UNBORN_SHARE else None
@@ -138,6 +152,8 @@ class ReplicaPool:
         life = GatewayLife(
             folder=str(self._options.folder),
             name=f"replica-{replica.number} life {replica.life_number}",
+            spared_path=str(replica.spared_path),
+            lease_seconds=LEASE_SECONDS,
             failpoints=list_failpoints(),
         )
         if self._is_calm:
@@ -200,11 +216,17 @@ class ReplicaPool:
         return len(read_points(self._options.folder / KILLS_FILE))
 
     def calm_down(self) -> None:
-        """Starts a process of each replica that nothing disturbs any more."""
+        """Starts a process of each replica that nothing disturbs any more, once no process is spared."""
         self._is_calm = True
         for replica in self.replicas:
             if replica.is_frozen:
                 self._thaw(replica)
+        wait_until(
+            lambda: not any(self._check_spared(replica) for replica in self.replicas),
+            "no process is spared",
+            lambda: self.step(time.monotonic()),
+        )
+        for replica in self.replicas:
             if replica.gateway.is_running:
                 replica.gateway.kill()
             self._start_life(replica, time.monotonic())
