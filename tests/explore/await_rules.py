@@ -7,6 +7,7 @@ import ast
 import asyncio
 import inspect
 from collections.abc import Iterator
+from functools import cache
 from importlib import import_module
 
 from gateway.engine.engine import Engine
@@ -23,12 +24,14 @@ from gateway.engine.seen_callbacks import SeenCallbacks
 from gateway.health.account_limiters import AccountLimiters
 from gateway.store.job_watch import JobWatch
 from gateway.task_supervisor import SupervisedTask
-from tests.explore.failpoints import get_effect, iterate_functions, iterate_own_nodes
+from tests.explore.failpoints import ENGINE_FOLDER, get_effect, iterate_functions, iterate_own_nodes
 
 # Functions of asyncio that only wait for time, or for tasks of this process. Others may open a connection or a file.
 WAITING_FUNCTIONS = {"gather", "shield", "sleep", "timeout", "wait"}
 # They run their arguments, which are judged like what is awaited.
 RUNNING_FUNCTIONS = {"gather", "shield", "wait", "create_task"}
+# They start a task for their first argument, at any receiver: asyncio, a loop or a task group.
+TASK_STARTERS = {"create_task", "ensure_future", "run_coroutine_threadsafe"}
 # The components of the engine, by the names of variables and attributes. Their methods are judged themselves.
 ENGINE_COMPONENTS = {
     "engine": Engine,
@@ -72,6 +75,8 @@ class AwaitRules:
 
     def __init__(self, source: str) -> None:
         self._tree = ast.parse(source)
+        # A function of the module hides one of the same name in another module.
+        self._awaited_positions = _list_public_awaited_positions() | _list_awaited_positions(self._tree)
         functions = dict(iterate_functions(self._tree))
         self._async_functions = {name for name, node in functions.items() if isinstance(node, ast.AsyncFunctionDef)}
         self._imports = {
@@ -88,13 +93,24 @@ class AwaitRules:
         }
 
     def list_unknown_awaits(self) -> list[str]:
-        """Lists the awaits that are neither failpoints nor harmless."""
+        """Lists the awaits that are neither failpoints nor harmless, and what is passed on to be awaited."""
         return [
             f"{name}: await {ast.unparse(expression)}"
             for name, function in iterate_functions(self._tree)
-            for expression in _iterate_awaited(function)
+            for expression in (*_iterate_awaited(function), *self._iterate_passed(function))
             if not self._is_known(expression, name, function)
         ]
+
+    def _iterate_passed(self, function: ast.AST) -> Iterator[ast.expr]:
+        """Yields the awaits of operations that are passed to a function of the engine, which awaits them."""
+        for node in iterate_own_nodes(function):
+            if not isinstance(node, ast.Call):
+                continue
+            for position, parameter in self._awaited_positions.get(
+                ast.unparse(node.func).rpartition(".")[2], {}
+            ).items():
+                passed = [*node.args[position : position + 1], *_get_keyword_values(node, parameter)]
+                yield from (_make_call(operation) for operation in passed)
 
     def list_outside_functions(self) -> list[str]:
         """Lists the asynchronous functions of other packages and of asyncio that the module uses, even if it does not
@@ -198,8 +214,53 @@ def _iterate_awaited(function: ast.AST) -> Iterator[ast.expr]:
                 yield from (item.context_expr for item in items)
             case ast.AsyncFor(iter=iterator) | ast.comprehension(is_async=1, iter=iterator):
                 yield iterator
+            case ast.Call(func=ast.Attribute(attr=name), args=[started, *_]) if name in TASK_STARTERS:
+                yield started
             case ast.Call(func=ast.Attribute(value=ast.Name(id="asyncio"), attr=name), args=arguments):
                 yield from arguments if name in RUNNING_FUNCTIONS else ()
+
+
+@cache
+def _list_public_awaited_positions() -> dict[str, dict[int, str]]:
+    """Lists the functions of the engine that await their parameters, and that other modules may call."""
+    positions: dict[str, dict[int, str]] = {}
+    for path in sorted(ENGINE_FOLDER.glob("*.py")):
+        positions |= _list_awaited_positions(ast.parse(path.read_text()))
+    return {name: parameters for name, parameters in positions.items() if not name.startswith("_")}
+
+
+def _list_awaited_positions(tree: ast.AST) -> dict[str, dict[int, str]]:
+    """Lists the positions and names of the parameters that the functions of a module await."""
+    positions: dict[str, dict[int, str]] = {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            parameters = [parameter for parameter in node.args.args if parameter.arg != "self"]
+            if awaited := {
+                position: parameter.arg for position, parameter in enumerate(parameters) if _is_awaited(parameter)
+            }:
+                positions[node.name] = awaited
+    return positions
+
+
+def _is_awaited(parameter: ast.arg) -> bool:
+    """Returns whether the source says that a parameter is an operation that the engine awaits."""
+    annotation = ast.unparse(parameter.annotation) if parameter.annotation else ""
+    return parameter.arg in AWAITED_PARAMETERS and ("Awaitable[" in annotation or "Coroutine[" in annotation)
+
+
+def _get_keyword_values(call: ast.Call, name: str) -> list[ast.expr]:
+    return [keyword.value for keyword in call.keywords if keyword.arg == name]
+
+
+def _make_call(operation: ast.expr) -> ast.expr:
+    """Returns what is awaited when a passed operation is called."""
+    match operation:
+        case ast.Lambda(body=body):
+            return body
+        case ast.Attribute():
+            return ast.Call(func=operation, args=[], keywords=[])
+        case _:
+            return operation
 
 
 def _list_values(variable: str, function: ast.AST) -> list[ast.expr]:

@@ -22,6 +22,9 @@ class Worker:
         {statement}
 
     async def continue_run(self): ...
+
+    async def retry(self, operation: Callable[[], Awaitable[Any]]):
+        await operation()
 """
 
 
@@ -62,6 +65,9 @@ def test_engine_uses_no_asynchronous_function_of_other_packages() -> None:
         "await self._wake_event.wait()",
         "await self._job_context.mailbox.post(1)",
         "post = self._job_context.mailbox.post; await post(1)",
+        "await self.retry(partial(context.store.load_job, 1))",
+        "await self.retry(self.continue_run)",
+        "self._job_context.start_task('run', self.continue_run)",
     ],
 )
 def test_known_await_is_accepted(statement: str) -> None:
@@ -92,6 +98,15 @@ def test_known_await_is_accepted(statement: str) -> None:
         "await asyncio.wait_for(helper(), 1)",
         "asyncio.create_task(helper())",
         "checks = [helper()]; await asyncio.gather(*checks)",
+        "asyncio.ensure_future(helper())",
+        "loop.create_task(helper())",
+        "asyncio.run_coroutine_threadsafe(helper(), loop)",
+        # An operation that another function of the engine awaits.
+        "await self.retry(lambda: client.send(1))",
+        "await self.retry(partial(client.send, 1))",
+        "await self.retry(operation=client.send)",
+        "self._job_context.start_task('send', lambda: client.send(1))",
+        "self._job_context.start_task('send', client.send)",
         "check = helper(); await check",
         "check = helper; await check()",
         "await helper(context.store.load_job(1))",
