@@ -114,6 +114,7 @@ def _check_history(world: World) -> Iterator[str]:
         if job.id in previous and grown > 0:
             yield f"budget exceeded: {job.id} takes {grown} more than was held for it"
         yield from _check_new_attempts(previous.get(job.id), applied)
+        yield from _check_expiry(previous.get(job.id), job)
         previous[job.id] = job
         price = sum(_get_price(job, attempt) for attempt in job.attempts if attempt.state.is_open)
         if not job.state.is_terminal and not job.is_overdue and held[job.id] < price:
@@ -131,6 +132,16 @@ def _check_new_attempts(before: Job | None, applied: AppliedCommit) -> Iterator[
             count = sum(image in other.images for other in job.attempts)
             if count > job.max_attempts:
                 yield f"ordered too often: image {image} of {job.id} was ordered {count} times"
+
+
+def _check_expiry(before: Job | None, job: Job) -> Iterator[str]:
+    """The deadline does not end the wait for images that are ready: they are paid for."""
+    if before is None or before.is_overdue or not job.is_overdue:
+        return
+    for attempt in before.attempts:
+        is_ready = attempt.state.is_open and attempt.images_ready and before.find_part(attempt.number)
+        if is_ready and job.attempts[attempt.number - 1].state.is_open and not job.find_part(attempt.number):
+            yield f"images dropped: {job.id} expired while images of attempt {attempt.number} were ready"
 
 
 def _get_price(job: Job, attempt: Attempt) -> int:

@@ -56,6 +56,17 @@ def _capture_excess(apply: Any) -> Any:
     return store
 
 
+def _expire_ready_images(apply: Any) -> Any:
+    """The deadline also ends the wait for images that are ready."""
+
+    def expire(job: Job, decision: Any, now: float) -> Any:
+        attempts = tuple(replace(attempt, images_ready=False) for attempt in job.attempts)
+        expired = apply(replace(job, attempts=attempts), decision, now)
+        return replace(expired, attempts=job.attempts) if isinstance(expired, Job) else expired
+
+    return expire
+
+
 def _never(_: Any) -> Any:
     return lambda *_: False
 
@@ -166,6 +177,10 @@ RECOVERY_MUTANTS = (
     Mutant(
         "team pays more than was held",
         (AttributePatch(transitions._TRANSITIONS, job_update_types.ImagesStored, _capture_excess),),
+    ),
+    Mutant(
+        "ready images dropped at the deadline",
+        (AttributePatch(transitions._TRANSITIONS, job_update_types.JobExpired, _expire_ready_images),),
     ),
     Mutant("images fetched only once", (AttributePatch(ResultFetcher, "_should_retry_fetch", _never),)),
     Mutant("URLs of images not saved", (AttributePatch(ResultFetcher, "_is_early_record_needed", _never),)),
