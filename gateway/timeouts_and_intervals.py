@@ -321,7 +321,10 @@ class WebhookTiming(Struct, frozen=True, kw_only=True):
     request_timeout_seconds: float = 10.0
     # After a crash, another replica sends the webhook again when this has passed. Longer than an attempt takes.
     lease_seconds: float = 60.0
-    # How long a webhook is put off because its host is busy with others.
+    # How long the webhooks that are due at a target may take with its slots. It gets more slots for more of them, and
+    # those for which the slots do not suffice are put off.
+    max_queue_seconds: float = 2.0
+    # How long a webhook is put off because its target is busy with others.
     max_wait_seconds: float = 300.0
     # The delay before each further attempt. After the last one the webhook has failed.
     retry_delays_seconds: tuple[float, ...] = (5, 60, 300, 1_800, 7_200, 18_000, 36_000, 72_000, 86_400)

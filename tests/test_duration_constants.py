@@ -40,9 +40,10 @@ CONSTANTS = {
         api.idempotency_record_builder.IDEMPOTENCY_KEY_TTL_SECONDS api.webhooks.webhooks_api.CLOCK_MARGIN_SECONDS
         catalogue.DRAINING_TTL_SECONDS jobs.commit.BODY_KEY_TTL_SECONDS
         ledger.reconciliation.MAX_ORDER_AGE_SECONDS ledger.reconciliation.SETTLING_SECONDS
-        ledger.reconciliation_runner.RETENTION_MARGIN_SECONDS store.base.MIN_BUDGET_SECONDS
+        ledger.reconciliation_runner.RETENTION_MARGIN_SECONDS ledger.reconciliation_runner.UNCHANGED_AFTER_SECONDS
+        store.base.MIN_BUDGET_SECONDS
         store.base.SIGNAL_TTL_SECONDS store.base.CLOSED_MARK_TTL_SECONDS store.redis.partition_auditor.AUDIT_TTL_SECONDS
-        store.statistics.HEARTBEAT_TTL_SECONDS
+        store.statistics.HEARTBEAT_TTL_SECONDS store.team_retention._MONTH_SECONDS
     """,
     "windows and tolerances, compared between replicas": """
         access.rate_limiter.WINDOW_SECONDS access.rate_limiter.BUCKET_SECONDS

@@ -16,9 +16,6 @@ from gateway.webhooks.webhook_records import WebhookRecord
 MAX_SENDS, MAX_TEAM_SENDS, MAX_TARGET_SENDS = 64, 32, 8
 # To targets that fail: to all of them together, and to those of one team. Each of them has one slot.
 MAX_FAILING_SENDS, MAX_FAILING_TEAM_SENDS = 32, 16
-# How long the webhooks that are due at a target may take with its slots. It gets more slots for more of them, and those
-# for which the slots do not suffice are put off.
-MAX_QUEUE_SECONDS = 2.0
 MAX_KNOWN_TARGETS = 1_000
 # The weight of the newest attempt in the mean duration of a target's attempts.
 NEWEST_WEIGHT = 0.3
@@ -36,17 +33,18 @@ class _Target(Struct):
     mean_seconds: float = FIRST_SECONDS
     due_count: int = 0
 
-    def count_slots(self) -> int:
+    def count_slots(self, max_queue_seconds: float) -> int:
         if self.is_failing is not False:
             return 1
-        return min(MAX_TARGET_SENDS, max(1, math.ceil(self.due_count * self.mean_seconds / MAX_QUEUE_SECONDS)))
+        return min(MAX_TARGET_SENDS, max(1, math.ceil(self.due_count * self.mean_seconds / max_queue_seconds)))
 
 
 class SendSlots:
     """The slots of one process. Targets that fail share half of them, and a team gets half of each half: others always
     find free slots, also for targets that are not known yet."""
 
-    def __init__(self) -> None:
+    def __init__(self, max_queue_seconds: float) -> None:
+        self._max_queue_seconds = max_queue_seconds
         self._targets: dict[str, _Target] = {}
         self._sends = Counter[Group]()
 
@@ -59,7 +57,7 @@ class SendSlots:
     def try_acquire(self, record: WebhookRecord) -> tuple[Group, ...]:
         """Takes a slot if one is free. Returns the groups that share it, for its release; none if no slot is free."""
         limits = {ALL: MAX_SENDS, ("team", record.team): MAX_TEAM_SENDS, **self._get_own_limits(record)}
-        limits["target", _name_target(record)] = self._get_target(record).count_slots()
+        limits["target", _name_target(record)] = self._get_target(record).count_slots(self._max_queue_seconds)
         if self._is_failing(record):
             limits[ALL_FAILING] = MAX_FAILING_SENDS
         if any(self._sends[group] >= limit for group, limit in limits.items()):

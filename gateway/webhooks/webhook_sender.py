@@ -21,7 +21,7 @@ from gateway.jobs.job import Job
 from gateway.store.base import DAY_SECONDS, ClaimedDelivery, StoreUnavailable
 from gateway.store.team_records import RecordKind, TeamRecord
 from gateway.task_supervisor import SupervisedTask
-from gateway.webhooks.send_slots import MAX_QUEUE_SECONDS, Group, SendSlots
+from gateway.webhooks.send_slots import Group, SendSlots
 from gateway.webhooks.webhook_attempt import WebhookContext, make_attempt
 from gateway.webhooks.webhook_events import WebhookAttempted
 from gateway.webhooks.webhook_records import (
@@ -46,7 +46,7 @@ class WebhookSender:
         self.lag_seconds = 0.0
         self._context = context
         self._records = context.store.team_records
-        self._slots = SendSlots()
+        self._slots = SendSlots(context.timing.max_queue_seconds)
         self._sends: dict[str, asyncio.Task[None]] = {}
         self._slot_freed = asyncio.Event()
         self._is_stopped = False
@@ -92,14 +92,14 @@ class WebhookSender:
     async def _clear_page(self, page: Sequence[WebhookRecord]) -> list[WebhookRecord]:
         """Returns the webhooks to send soon. A webhook whose target or team is busy for longer is put
         off, so that it does not stand before those of others; the record of an old one is deleted."""
-        queue = Counter[Group]()
+        max_queue_seconds, queue = self._context.timing.max_queue_seconds, Counter[Group]()
         soon, steps = list[WebhookRecord](), list[Awaitable[object]]()
         now = self._context.wall_clock()
         self.lag_seconds = max((now - record.due_at for record in page if record.is_pending), default=0.0)
         for record in page:
             if not record.is_pending:
                 steps.append(self._records.delete(record.id))
-            elif (wait_seconds := self._slots.estimate_wait(record, queue)) > MAX_QUEUE_SECONDS:
+            elif (wait_seconds := self._slots.estimate_wait(record, queue)) > max_queue_seconds:
                 steps.append(self._put_off(record, wait_seconds))
             else:
                 soon.append(record)

@@ -4,11 +4,11 @@ from collections import Counter
 
 import pytest
 
+from gateway.timeouts_and_intervals import WebhookTiming
 from gateway.webhooks.send_slots import (
     MAX_FAILING_SENDS,
     MAX_FAILING_TEAM_SENDS,
     MAX_KNOWN_TARGETS,
-    MAX_QUEUE_SECONDS,
     MAX_SENDS,
     MAX_TARGET_SENDS,
     MAX_TEAM_SENDS,
@@ -16,6 +16,8 @@ from gateway.webhooks.send_slots import (
     SendSlots,
 )
 from gateway.webhooks.webhook_records import WebhookRecord, make_delivery_id
+
+MAX_QUEUE_SECONDS = WebhookTiming().max_queue_seconds
 
 
 def make_record(host: str, team: str = "acme", tries: int = 0, target: str = "") -> WebhookRecord:
@@ -41,7 +43,7 @@ def make_busy(slots: SendSlots, record: WebhookRecord) -> None:
 
 
 def test_target_gets_one_webhook_after_the_other() -> None:
-    slots = SendSlots()
+    slots = SendSlots(MAX_QUEUE_SECONDS)
     assert count_acquired(slots, "unknown") == 1
     for number in range(5):
         slots.record_attempt(make_record("fast"), 0.05, has_failed=False)
@@ -53,7 +55,7 @@ def test_target_gets_one_webhook_after_the_other() -> None:
     ("due_count", "slot_count"), [(1, 1), (4, 1), (5, 2), (8, 2), (20, 5), (32, 8), (500, MAX_TARGET_SENDS)]
 )
 def test_target_gets_more_slots_if_its_webhooks_would_take_long(due_count: int, slot_count: int) -> None:
-    slots = SendSlots()
+    slots = SendSlots(MAX_QUEUE_SECONDS)
     slow = make_record("slow")
     slots.record_attempt(slow, MAX_QUEUE_SECONDS / 4, has_failed=False)
     slots.set_due([slow] * due_count)
@@ -61,7 +63,7 @@ def test_target_gets_more_slots_if_its_webhooks_would_take_long(due_count: int, 
 
 
 def test_recovered_target_has_the_duration_of_its_new_attempts() -> None:
-    slots = SendSlots()
+    slots = SendSlots(MAX_QUEUE_SECONDS)
     target = make_record("recovered")
     slots.record_attempt(target, 10.0, has_failed=True)
     slots.record_attempt(target, 0.01, has_failed=False)
@@ -70,7 +72,7 @@ def test_recovered_target_has_the_duration_of_its_new_attempts() -> None:
 
 
 def test_failing_host_has_fewer_slots_than_a_healthy_one() -> None:
-    slots = SendSlots()
+    slots = SendSlots(MAX_QUEUE_SECONDS)
     make_busy(slots, make_record("dead"))
     slots.record_attempt(make_record("dead"), 10.0, has_failed=True)
     assert count_acquired(slots, "dead") == 1
@@ -79,7 +81,7 @@ def test_failing_host_has_fewer_slots_than_a_healthy_one() -> None:
 
 
 def test_targets_on_one_host_have_their_own_slots() -> None:
-    slots = SendSlots()
+    slots = SendSlots(MAX_QUEUE_SECONDS)
     dead, healthy = make_record("127.0.0.1", target="dead"), make_record("127.0.0.1", target="healthy")
     make_busy(slots, healthy)
     slots.record_attempt(dead, 10.0, has_failed=True)
@@ -90,7 +92,7 @@ def test_targets_on_one_host_have_their_own_slots() -> None:
 
 
 def test_unknown_host_of_a_failed_webhook_counts_as_failing() -> None:
-    slots = SendSlots()
+    slots = SendSlots(MAX_QUEUE_SECONDS)
     acquired = [slots.try_acquire(make_record("unknown", tries=1)) for _ in range(3)]
     assert [bool(groups) for groups in acquired] == [True, False, False]
     make_busy(slots, make_record("unknown"))
@@ -98,7 +100,7 @@ def test_unknown_host_of_a_failed_webhook_counts_as_failing() -> None:
 
 
 def test_process_has_a_total_of_slots() -> None:
-    slots = SendSlots()
+    slots = SendSlots(MAX_QUEUE_SECONDS)
     make_busy(slots, make_record("host-0", "team-0"))
     assert sum(count_acquired(slots, f"host-{number}", f"team-{number}") for number in range(100)) == MAX_SENDS
     first = make_record("host-0", "team-0")
@@ -108,14 +110,14 @@ def test_process_has_a_total_of_slots() -> None:
 
 
 def test_team_leaves_slots_to_others() -> None:
-    slots = SendSlots()
+    slots = SendSlots(MAX_QUEUE_SECONDS)
     assert sum(count_acquired(slots, f"host-{number}") for number in range(100)) == MAX_TEAM_SENDS
     make_busy(slots, make_record("host-0", "other"))
     assert count_acquired(slots, "host-0", "other") == MAX_TARGET_SENDS, "each team has its own slots of a host"
 
 
 def test_failing_hosts_leave_slots_to_healthy_ones() -> None:
-    slots = SendSlots()
+    slots = SendSlots(MAX_QUEUE_SECONDS)
     for number in range(100):
         team = "acme" if number < 50 else f"team-{number}"
         slots.record_attempt(make_record(f"dead-{number}", team), 10.0, has_failed=True)
@@ -127,7 +129,7 @@ def test_failing_hosts_leave_slots_to_healthy_ones() -> None:
 
 
 def test_released_slots_leave_nothing_behind() -> None:
-    slots = SendSlots()
+    slots = SendSlots(MAX_QUEUE_SECONDS)
     for number in range(10):
         slots.record_attempt(make_record(f"host-{number}"), 1.0, has_failed=number % 2 == 0)
         groups = slots.try_acquire(make_record(f"host-{number}"))
@@ -138,7 +140,7 @@ def test_released_slots_leave_nothing_behind() -> None:
 
 
 def test_wait_grows_with_the_duration_of_attempts() -> None:
-    slots = SendSlots()
+    slots = SendSlots(MAX_QUEUE_SECONDS)
     for _ in range(50):
         slots.record_attempt(make_record("dead"), 10.0, has_failed=True)
         slots.record_attempt(make_record("fast"), 0.01, has_failed=False)
@@ -149,7 +151,7 @@ def test_wait_grows_with_the_duration_of_attempts() -> None:
 
 
 def test_wait_grows_with_the_webhooks_of_the_team() -> None:
-    slots = SendSlots()
+    slots = SendSlots(MAX_QUEUE_SECONDS)
     for number in range(64):
         slots.record_attempt(make_record(f"dead-{number}"), 100.0, has_failed=True)
     queue = Counter[Group]()
@@ -162,7 +164,7 @@ def test_wait_grows_with_the_webhooks_of_the_team() -> None:
 
 
 def test_idle_hosts_are_forgotten() -> None:
-    slots = SendSlots()
+    slots = SendSlots(MAX_QUEUE_SECONDS)
     slots.try_acquire(make_record("busy"))
     for number in range(3 * MAX_KNOWN_TARGETS):
         slots.record_attempt(make_record(f"host-{number}"), 1.0, has_failed=True)
