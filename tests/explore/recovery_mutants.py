@@ -9,16 +9,30 @@ from gateway.engine.job_worker import JobWorker
 from gateway.engine.poll_schedule import UnansweredPolls
 from gateway.engine.result_fetcher import ResultFetcher
 from gateway.jobs import job_update_types, next_actions, transitions
-from gateway.jobs.job import Attempt, Job, RecoveryMethod
+from gateway.jobs.job import Attempt, Job, RecoveryMethod, order_reference
 from gateway.jobs.job_update_types import Decision
 from gateway.jobs.next_actions import AbandonAttempt, AbandonLostImages, AwaitCallback
 from gateway.store.base import Applied, StoreOutcomeUnknown
 from providers.faults import ChargeStatus, FaultKind
+from providers.order_status import SearchResult
 from tests.explore.mutant import MAX_RUNS, AttributePatch, Mutant
 
 
 def _want_every_image(recovery_action: Any) -> Any:
     return lambda attempt, method, until, is_wanted: recovery_action(attempt, method, until, True)
+
+
+def _trust_each_found_order(search_order: Any) -> Any:
+    """The reference of a found order is not compared with that of the lost one."""
+
+    async def search(context: Any, job: Job, attempt: Attempt, *arguments: Any) -> Any:
+        result = await search_order(context, job, attempt, *arguments)
+        if not isinstance(result, SearchResult):
+            return result
+        reference = order_reference(job.id, attempt.number)
+        return replace(result, orders=tuple(replace(order, reference=reference) for order in result.orders))
+
+    return search
 
 
 def _trust_fault_of_poll(record_poll: Any) -> Any:
@@ -198,6 +212,7 @@ RECOVERY_MUTANTS = (
         "lost order not sent again",
         (AttributePatch(next_actions, "_recovery_action", _await_callback(RecoveryMethod.REPLAY)),),
     ),
+    Mutant("first found order taken", (AttributePatch(order_tracker, "search_order", _trust_each_found_order),)),
     Mutant("lost order abandoned at once", (AttributePatch(next_actions, "_recovery_action", _give_up_at_once),)),
     Mutant(
         "lost order searched for too long",

@@ -181,18 +181,21 @@ class ScriptedSellers:
 
     def _answer_query(self, call: Call, seller: Seller, dialect: SellerDialect) -> Answer | NoAnswer:
         if reference := find_order_id(dialect.search_path, call.location):
-            return self._answer_search(reference, dialect)
+            return self._answer_search(reference, seller, dialect)
         order = self.orders.get(find_order_id(dialect.query_path, call.location) or "")
         if order is None or order.account != seller.account.name:
             return render_json(404, dialect.render_error(404, False))
         fault = self._take_query_fault(order, dialect)
         return fault or render_json(200, dialect.render_status(order, self._has_ended(order)))
 
-    def _answer_search(self, reference: str, dialect: SellerDialect) -> Answer | NoAnswer:
-        orders = [order for order in self.orders.values() if order.call.reference == reference]
-        if orders and (fault := self._take_query_fault(orders[0], dialect)):
+    def _answer_search(self, reference: str, seller: Seller, dialect: SellerDialect) -> Answer | NoAnswer:
+        """Lists another order of the account first: a search may find texts that are similar."""
+        own_orders = [order for order in self.orders.values() if order.account == seller.account.name]
+        found = [order for order in own_orders if order.call.reference == reference]
+        others = [order for order in own_orders if order.call.reference != reference]
+        if found and (fault := self._take_query_fault(found[0], dialect)):
             return fault
-        return render_json(200, {"items": [dialect.render_accepted(order) for order in orders]})
+        return render_json(200, {"items": [dialect.render_accepted(order) for order in (*others[:1], *found)]})
 
     def _take_query_fault(self, order: SellerOrder, dialect: SellerDialect) -> Answer | NoAnswer | None:
         fault = _get_fault(order.script.query_faults, len(order.queries))
