@@ -1,8 +1,7 @@
 """All timeouts, intervals and backoffs of the gateway, and the few limits that belong to them.
 
 The composition root builds one `Timing` and hands its parts to the components. Operators set some values in the section
-`timing` of gateway.yaml; tests pass a `Timing` with shorter ones.
-"""
+`timing` of gateway.yaml; tests pass a `Timing` with shorter ones."""
 
 from msgspec import Struct
 
@@ -86,8 +85,8 @@ class PollTiming(Struct, frozen=True, kw_only=True):
 class FetchTiming(Struct, frozen=True, kw_only=True):
     """Fetching and storing the images of finished orders."""
 
-    # After this many tries an image counts as gone or invalid: a host with a temporary problem may respond the same.
-    # With these backoffs the tries take half a minute. Other failures are retried as long as the image may exist.
+    # After these tries, in half a minute, an image counts as gone or invalid: a host with a temporary problem may respond
+    # the same. Other failures are retried as long as the image may exist.
     max_tries: int = 5
     min_backoff_seconds: float = 0.75
     max_backoff_seconds: float = 30.0
@@ -321,10 +320,8 @@ class WebhookTiming(Struct, frozen=True, kw_only=True):
     request_timeout_seconds: float = 10.0
     # After a crash, another replica sends the webhook again when this has passed. Longer than an attempt takes.
     lease_seconds: float = 60.0
-    # How long the webhooks that are due at a target may take with its slots. It gets more slots for more of them, and
-    # those for which the slots do not suffice are put off.
+    # How long a target's due webhooks may take until it gets more slots or they are put off, and for how long.
     max_queue_seconds: float = 2.0
-    # How long a webhook is put off because its target is busy with others.
     max_wait_seconds: float = 300.0
     # The delay before each further attempt. After the last one the webhook has failed.
     retry_delays_seconds: tuple[float, ...] = (5, 60, 300, 1_800, 7_200, 18_000, 36_000, 72_000, 86_400)
