@@ -85,8 +85,8 @@ class PollTiming(Struct, frozen=True, kw_only=True):
 class FetchTiming(Struct, frozen=True, kw_only=True):
     """Fetching and storing the images of finished orders."""
 
-    # After these tries, in half a minute, an image counts as gone or invalid: a host with a temporary problem may respond
-    # the same. Other failures are retried as long as the image may exist.
+    # After these tries, in half a minute, an image counts as gone or invalid: a host with a temporary problem may
+    # respond the same. Other failures are retried as long as the image may exist.
     max_tries: int = 5
     min_backoff_seconds: float = 0.75
     max_backoff_seconds: float = 30.0
