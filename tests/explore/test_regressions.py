@@ -153,3 +153,13 @@ def test_order_whose_ticket_is_saved_late_is_polled_before_it_is_abandoned() -> 
     disturbances = {WORKER_COMMIT: (NO_DELAY, Disturbance(DisturbanceKind.DELAY_BEFORE, 32.0))}
     story = run_calmly("runs", 1, replace(NO_DISTURBANCE, by_failpoint=disturbances))
     assert "is completed: 1 of 1 images" in story
+
+
+@pytest.mark.parametrize("seed", [21, 30, 35, 45, 50])
+def test_callback_of_a_lost_order_is_checked_again_after_no_answer(seed: int) -> None:
+    """Only the callback names the order. If its ticket were forgotten, a paid order would not be delivered."""
+    client = replace(CALM.clients[0], policy=find_policy("tasks-without-replay"))
+    scenario = replace(CALM, clients=(client,), is_calm=False, mood=SellerMood.LOSING)
+    result = explore(seed, scenario, NO_DISTURBANCE)
+    assert "is completed: 1 of 1 images" in result.story
+    assert not result.violations, result.story
