@@ -12,6 +12,7 @@ from gateway.engine.job_documents import SavedRequest, StoredInput
 from gateway.engine.seller_call_events import SellerCall, observe_seller_call
 from gateway.events import ErrorReported, SellerCallStep
 from gateway.jobs.job import Job
+from gateway.large_body_thread import BodyThread
 from gateway.upstream.seller_client import CallOptions
 from providers.adapter import (
     Answer,
@@ -28,6 +29,10 @@ from providers.call_builders import encode_data_uri
 from providers.faults import Fault, FaultKind
 from providers.order_status import NoAnswer
 from providers.orders import ImageBytes, ImageSource, ImageUrl
+
+# Some sellers require a checksum of the bytes. Computing it for this size takes about two milliseconds.
+MAX_INLINE_BYTES = 1 << 20
+_run_off_loop = BodyThread("upload-preparer", MAX_INLINE_BYTES).run
 
 
 class OrderNotSent(Exception):
@@ -82,7 +87,8 @@ class InputUploader:
         timing = self._context.timing.orders
         request_options = CallOptions(timeout_seconds=timing.upload_request_timeout_seconds)
         upload_options = CallOptions(timeout_seconds=timing.upload_timeout_seconds)
-        answer = await self._send(upload.prepare.build_call(image), seller, request_options)
+        prepare_call = await _run_off_loop(len(image.data), upload.prepare.build_call, image)
+        answer = await self._send(prepare_call, seller, request_options)
         grant = upload.prepare.read_answer(answer) if isinstance(answer, Answer) else answer
         if not isinstance(grant, UploadGrant):
             raise self._make_error(seller, grant)
