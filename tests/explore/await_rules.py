@@ -156,7 +156,7 @@ class AwaitRules:
                 return attribute.lstrip("_") in TASKS
             case _:
                 called = call.func
-        return get_effect(called) is not None or self._is_harmless(called, name, function)
+        return _is_effect(called, function) or self._is_harmless(called, name, function)
 
     def _is_known_variable(self, variable: str, name: str, function: ast.AST) -> bool:
         if _is_task(variable, function):
@@ -185,7 +185,7 @@ class AwaitRules:
             return all(
                 self._is_known(value, name, function)
                 if isinstance(value, ast.Call)
-                else get_effect(value) is not None or self._is_harmless(value, name, function)
+                else _is_effect(value, function) or self._is_harmless(value, name, function)
                 for value in values
             )
         if variable in _list_parameters(function):
@@ -196,6 +196,19 @@ class AwaitRules:
             or module.startswith("gateway.engine.")
             or (module != "" and HARMLESS_FUNCTIONS.get(imported_name) == module)
         )
+
+
+def _is_effect(called: ast.expr, function: ast.AST) -> bool:
+    """Returns whether a call is an effect of a dependency. A variable is one only if it was taken from an attribute of
+    that name: another object may have the same methods."""
+    if isinstance(called, ast.Attribute) and isinstance(called.value, ast.Name):
+        variable = called.value.id
+        values = _list_values(variable, function)
+        is_dependency = bool(values) and all(
+            isinstance(value, ast.Attribute) and value.attr.lstrip("_") == variable for value in values
+        )
+        return is_dependency and get_effect(called) is not None
+    return get_effect(called) is not None
 
 
 def _is_harmless_method(owner: str, method: str) -> bool:
@@ -270,6 +283,10 @@ def _list_values(variable: str, function: ast.AST) -> list[ast.expr]:
         match node:
             case ast.Assign(targets=targets, value=value) if variable in map(ast.unparse, targets):
                 values.append(value)
+            case ast.Assign(targets=[ast.Tuple(elts=targets)], value=ast.Tuple(elts=elements)):
+                values += [
+                    value for target, value in zip(targets, elements, strict=False) if ast.unparse(target) == variable
+                ]
             case ast.NamedExpr(target=ast.Name(id=name), value=value) if name == variable:
                 values.append(value)
     return values

@@ -56,6 +56,8 @@ def test_engine_uses_no_asynchronous_function_of_other_packages() -> None:
     [
         "await context.store.load_job(1)",
         "await self.context.store.load_job(1)",
+        "store = self.context.store; await store.load_job(1)",
+        "context, store = self.context, self.context.store; await store.load_job(1)",
         "await asyncio.sleep(1)",
         "await self.continue_run()",
         "await poll_order(context)",
@@ -110,6 +112,12 @@ def test_known_await_is_accepted(statement: str) -> None:
         "check = helper(); await check",
         "check = helper; await check()",
         "await helper(context.store.load_job(1))",
+        # Variables with the names of dependencies.
+        "store = helper(); await store.load_job(1)",
+        "client, store = client, helper(); await store.load_job(1)",
+        "with helper() as storage: await storage.put(1)",
+        "store = self.context.store; store = helper(); await store.load_job(1)",
+        "load = store.load_job; await load(1)",
         # Names of harmless methods, at other objects.
         "await client.slot()",
         "await process.wait()",
