@@ -65,6 +65,8 @@ class RecoveryAudit:
     def _check_change(self, applied: AppliedCommit, before: Job, attempt: Attempt, after: Attempt) -> Iterator[str]:
         if after.images_ready and not attempt.images_ready:
             self._ready_at[before.id, attempt.number] = applied.replica_id
+        if after.response_lost_at is not None and attempt.response_lost_at is None:
+            yield from self._check_answer(applied, before, attempt)
         if not after.state.is_open and self._has_one_clock:
             yield from self._check_end(applied, before, attempt, after)
 
@@ -88,6 +90,12 @@ class RecoveryAudit:
                 yield from self._check_search(applied, before, attempt)
 
     # --- orders without a ticket
+
+    def _check_answer(self, applied: AppliedCommit, before: Job, attempt: Attempt) -> Iterator[str]:
+        """A replica that has received the answer to an order saves it, whatever other replicas save meanwhile."""
+        reference = order_reference(before.id, attempt.number)
+        if self._world.answered_at.get((applied.replica_id, reference), float("inf")) < applied.applied_at:
+            yield f"answer dropped: {applied.replica_id} received that of {reference}, and then counted it as lost"
 
     def _check_lost_order(self, applied: AppliedCommit, before: Job, attempt: Attempt) -> Iterator[str]:
         name, now = _name(before, attempt), applied.commit.committed_at

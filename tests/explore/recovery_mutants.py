@@ -4,7 +4,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from gateway.engine import order_tracker, poll_schedule
+from gateway.engine import job_worker, order_tracker, poll_schedule
 from gateway.engine.job_worker import JobWorker
 from gateway.engine.poll_schedule import UnansweredPolls
 from gateway.engine.result_fetcher import ResultFetcher
@@ -12,7 +12,7 @@ from gateway.jobs import job_update_types, next_actions, transitions
 from gateway.jobs.job import Attempt, Job, RecoveryMethod, order_reference
 from gateway.jobs.job_update_types import Decision
 from gateway.jobs.next_actions import AbandonAttempt, AbandonLostImages, AwaitCallback
-from gateway.store.base import Applied, StoreOutcomeUnknown
+from gateway.store.base import Applied, StoreOutcomeUnknown, VersionConflict
 from providers.faults import ChargeStatus, FaultKind
 from providers.order_status import SearchResult
 from tests.explore.mutant import MAX_RUNS, AttributePatch, Mutant
@@ -174,6 +174,19 @@ def _take_unknown_outcome_for_applied(retry_until_available: Any) -> Any:
     return retry
 
 
+def _drop_refused_messages(on_commit_refused: Any) -> Any:
+    """Updates that conflict with a change by another replica are not applied again."""
+
+    async def drop(self: JobWorker, commit: Any, outcome: Any, messages: Any) -> Any:
+        remaining = await on_commit_refused(self, commit, outcome, messages)
+        if not isinstance(outcome, VersionConflict):
+            return remaining
+        job_worker._resolve_messages(remaining, [False] * len(remaining))
+        return []
+
+    return drop
+
+
 _SEARCH_DEADLINES = (*((next_actions, "attempt_deadline"), (order_tracker, "attempt_deadline")),)
 
 RECOVERY_MUTANTS = (
@@ -236,5 +249,11 @@ RECOVERY_MUTANTS = (
     Mutant(
         "commit of unknown outcome taken for applied",
         (AttributePatch(JobWorker, "_retry_until_available", _take_unknown_outcome_for_applied),),
+    ),
+    Mutant(
+        "answer dropped at a version conflict",
+        (AttributePatch(JobWorker, "_on_commit_refused", _drop_refused_messages),),
+        # In one run of 400 another replica saves a change while the answer to an order is saved.
+        max_runs=2 * MAX_RUNS,
     ),
 )

@@ -17,6 +17,7 @@ from gateway.events import ErrorReported, Event
 from gateway.slewing_clock import SlewingClock
 from gateway.store.base import StoreOutcomeUnknown, StoreUnavailable
 from gateway.task_supervisor import TaskSupervisor
+from tests.explore.answer_recorder import AnswerRecorder
 from tests.explore.disturbances import PERIODIC_EFFECTS, Disturbance, DisturbanceKind, DisturbancePlan
 from tests.explore.failpoints import Interceptor
 from tests.explore.operations import Drain, OperationsPlan
@@ -46,7 +47,8 @@ class World(Struct, kw_only=True):
     """The parts that the replicas of one run share. `is_over`: suspended tasks are being cancelled.
 
     `skipped_seconds`: how far the clock of the store is ahead, since days have passed in which nothing happened.
-    `violations`: what the replicas and clients have found wrong during the run.
+    `violations`: what the replicas and clients have found wrong during the run. `answered_at`: when a replica has
+    received the answer that an order was accepted.
     """
 
     random: Random
@@ -71,6 +73,7 @@ class World(Struct, kw_only=True):
     standing_still: list["asyncio.Future[None]"] = field(default_factory=list)
     errors: list[ErrorReported] = field(default_factory=list)
     violations: list[str] = field(default_factory=list)
+    answered_at: dict[tuple[str, str], float] = field(default_factory=dict)
 
     def read_store_clock(self) -> float:
         return self.clock() + self.skipped_seconds
@@ -109,7 +112,12 @@ class Replica:
                 store=Interceptor("store", self._store, self._run_effect),
                 storage=Interceptor("storage", ImageStorage(world.images), self._run_effect),
                 seller_client=ResendCheck(
-                    Interceptor("seller_client", world.sellers, self._run_effect),
+                    AnswerRecorder(
+                        Interceptor("seller_client", world.sellers, self._run_effect),
+                        self.name,
+                        world.clock,
+                        world.answered_at,
+                    ),
                     lambda: self.components.engine,
                     world.violations,
                 ),

@@ -163,3 +163,16 @@ def test_callback_of_a_lost_order_is_checked_again_after_no_answer(seed: int) ->
     result = explore(seed, scenario, NO_DISTURBANCE)
     assert "is completed: 1 of 1 images" in result.story
     assert not result.violations, result.story
+
+
+@pytest.mark.parametrize("seed", [2, 3, 7])
+def test_ticket_that_conflicts_with_a_change_by_another_replica_is_saved(seed: int) -> None:
+    """The commit of the ticket is slow, and another replica saves a cancellation meanwhile. No callback follows,
+    so that the order would be lost."""
+    client = replace(CALM.clients[0], policy=find_policy("tasks-without-replay"), cancels_after=3.0)
+    scenario = replace(CALM, clients=(client,), replica_count=2, has_callbacks=False)
+    disturbances = {WORKER_COMMIT: (NO_DELAY, Disturbance(DisturbanceKind.DELAY_BEFORE, 6.0))}
+    result = explore(seed, scenario, replace(NO_DISTURBANCE, by_failpoint=disturbances))
+    assert "VersionConflict" in result.story
+    assert "is cancelled: 1 of 1 images" in result.story
+    assert not result.violations, result.story
