@@ -9,6 +9,7 @@ from msgspec.structs import replace
 from gateway.api.callbacks import RetryLater
 from gateway.catalogue import Catalogue
 from gateway.store.base import DAY_SECONDS
+from gateway.timeouts_and_intervals import Timing
 from tests.explore.clients import Client
 from tests.explore.deletion_audit import list_deletion_violations
 from tests.explore.disturbances import (
@@ -23,7 +24,7 @@ from tests.explore.disturbances import (
 )
 from tests.explore.final_audit import list_remains, list_violations
 from tests.explore.operations import AccountChange, AccountState, Drain
-from tests.explore.replica import BASE_URL, CLEANUP_INTERVAL_SECONDS, Replica, World
+from tests.explore.replica import BASE_URL, Replica, World
 from tests.explore.scenario import (
     LATE_IMAGES_SHARE,
     Scenario,
@@ -36,10 +37,11 @@ from tests.explore.scripted_moderation import ScriptedHooks, list_moderation_vio
 from tests.explore.scripted_sellers import ScriptedSellers
 from tests.explore.scripted_webhooks import are_webhooks_pending, list_webhook_violations
 from tests.explore.seller_scripts import SellerMood
-from tests.explore.sellers_config import SPLIT_SUFFIX, load_catalogue
+from tests.explore.sellers_config import SPLIT_SUFFIX, TIMING, load_catalogue
 from tests.explore.story import Story
 from tests.harness.memory_storage import MemoryBackend
 from tests.harness.memory_store import MemoryState
+from tests.harness.timings import change_timing
 from tests.harness.virtual_time_loop import Deadlock, Livelock, VirtualTimeLoop
 
 # A job that is not settled by then is lost.
@@ -51,6 +53,7 @@ MAX_WEBHOOK_SECONDS = 600.0
 QUIET_SECONDS = 1.0
 # Jobs are deleted a week after their end. Images that a paused replica stores late come before that.
 LATE_STORING_SECONDS, RETENTION_SECONDS, MAX_CLEANUPS = 30.0, 8 * DAY_SECONDS, 10
+CLEANUP_INTERVAL_SECONDS, QUICK_FETCH_SECONDS = 5.0, 2.0
 SPLIT_SHARE, MODERATION_SHARE = 0.25, 0.2
 
 
@@ -97,7 +100,8 @@ def _add_all_variations(scenario: Scenario, plan: DisturbancePlan, seed: int) ->
     plan = add_unknown_failures(plan, Random(f"unknown failures of {seed}"))
     random = Random(f"late images of {seed}")
     if random.random() < LATE_IMAGES_SHARE:
-        return delete_before_late_images(scenario, random), pause_first_sender(random)
+        scenario, plan = delete_before_late_images(scenario, random), pause_first_sender(random)
+        scenario = replace(scenario, has_quick_fetches=random.random() < 0.5)
     return scenario, plan
 
 
@@ -146,6 +150,7 @@ class Exploration:
             sellers=ScriptedSellers(random, story, scenario.is_calm, scenario.mood),
             has_callbacks=self._scenario.has_callbacks,
             hooks=ScriptedHooks(seed),
+            timing=_choose_timing(scenario),
         )
         self._world.sellers.receive_callback = self._receive_callback
         self._replicas: list[Replica] = []
@@ -312,6 +317,15 @@ class Exploration:
             return answer.done() and answer.result()
         except Exception as error:  # noqa: BLE001  the API answers 503, so that the seller repeats the callback
             return _is_temporary(error, self._world)
+
+
+def _choose_timing(scenario: Scenario) -> Timing:
+    timing = TIMING
+    if scenario.operations.has_cleanup:
+        timing = change_timing(timing, maintenance={"cleanup_interval_seconds": CLEANUP_INTERVAL_SECONDS})
+    if scenario.has_quick_fetches:
+        timing = change_timing(timing, fetches={"max_fetch_seconds": QUICK_FETCH_SECONDS})
+    return timing
 
 
 def _concerns(change: AccountChange, number: int) -> bool:

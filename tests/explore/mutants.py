@@ -20,7 +20,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from gateway.assets.object_keys import make_object_prefix
-from gateway.engine import callback_handler, engine, job_creation, order_tracker, result_fetcher
+from gateway.engine import callback_handler, engine, job_creation, job_worker, order_tracker, result_fetcher
 from gateway.engine.engine import Engine
 from gateway.engine.input_uploader import InputUploader
 from gateway.engine.job_worker import JobWorker
@@ -386,6 +386,10 @@ MUTANTS = (
     Mutant(
         "late images of a deleted job kept",
         (AttributePatch(ResultFetcher, "_discard_if_deleted", _keep_late_images),),
+    ),
+    Mutant(
+        "documents of late images saved",
+        (AttributePatch(job_worker, "_is_late_delivery", lambda _: lambda update, job: False),),
     ),
     *RECOVERY_MUTANTS,
 )

@@ -7,7 +7,6 @@ from random import Random
 from typing import Any
 
 from msgspec import Struct, field
-from msgspec.structs import replace
 
 from gateway.assets.backend import StorageUnavailable
 from gateway.assets.storage import ImageStorage
@@ -17,6 +16,7 @@ from gateway.events import ErrorReported, Event
 from gateway.slewing_clock import SlewingClock
 from gateway.store.base import StoreOutcomeUnknown, StoreUnavailable
 from gateway.task_supervisor import TaskSupervisor
+from gateway.timeouts_and_intervals import Timing
 from tests.explore.answer_recorder import AnswerRecorder
 from tests.explore.disturbances import PERIODIC_EFFECTS, Disturbance, DisturbanceKind, DisturbancePlan
 from tests.explore.failpoints import Interceptor
@@ -25,7 +25,7 @@ from tests.explore.resend_check import ResendCheck
 from tests.explore.scripted_moderation import ScriptedHooks
 from tests.explore.scripted_sellers import ScriptedSellers
 from tests.explore.scripted_webhooks import ScriptedTarget, make_sender
-from tests.explore.sellers_config import LEASE_SECONDS, TIMING
+from tests.explore.sellers_config import LEASE_SECONDS
 from tests.explore.story import Story
 from tests.harness.memory_storage import MemoryBackend
 from tests.harness.memory_store import MemoryState, MemoryStore
@@ -33,12 +33,8 @@ from tests.harness.memory_store import MemoryState, MemoryStore
 BASE_URL = "https://gateway.test"
 SIGNING_SECRETS = (b"the signing secret of all replicas",)
 MAX_STORE_SECONDS = 0.004
-CLEANUP_INTERVAL_SECONDS = 5.0
 # How long a claim takes during which a drain begins.
 SLOW_CLAIM_SECONDS = 0.5
-CLEANUP_TIMING = replace(
-    TIMING, maintenance=replace(TIMING.maintenance, cleanup_interval_seconds=CLEANUP_INTERVAL_SECONDS)
-)
 # The monotonic clocks of two processes have nothing in common.
 MONOTONIC_OFFSET_SECONDS = 500.0
 
@@ -61,6 +57,7 @@ class World(Struct, kw_only=True):
     sellers: ScriptedSellers
     has_callbacks: bool
     hooks: ScriptedHooks
+    timing: Timing
     webhook_target: ScriptedTarget = field(default_factory=ScriptedTarget)
     is_over: bool = False
     skipped_seconds: float = 0.0
@@ -128,7 +125,7 @@ class Replica:
                 callback_url=BASE_URL if world.has_callbacks else None,
                 signing_secrets=SIGNING_SECRETS,
                 is_draining=lambda: self.is_draining,
-                timing=CLEANUP_TIMING if world.operations.has_cleanup else TIMING,
+                timing=world.timing,
             )
         )
 
@@ -213,7 +210,7 @@ class Replica:
     async def _finish_requests(self) -> None:
         """Waits for responses to clients, as the server does after the drain, and then cancels their requests."""
         if requests := set(self.requests):
-            _, unfinished = await asyncio.wait(requests, timeout=TIMING.api.shutdown_timeout_seconds)
+            _, unfinished = await asyncio.wait(requests, timeout=self.world.timing.api.shutdown_timeout_seconds)
             for request in unfinished:
                 request.cancel()
             await asyncio.wait(requests)

@@ -40,7 +40,8 @@ class ClientPlan(Struct, frozen=True, kw_only=True):
 
 class Scenario(Struct, frozen=True, kw_only=True):
     """One run. `kill_times`: when a replica is killed, at any point of its work. `pauses`: when one is paused, and how
-    long. `has_moderation`: the team has both hooks. `mood`: of all sellers."""
+    long. `has_moderation`: the team has both hooks. `mood`: of all sellers. `has_quick_fetches`: images are expected to
+    be fetched long before the deadline, so that workers do not first save that they are ready."""
 
     clients: tuple[ClientPlan, ...]
     replica_count: int
@@ -52,6 +53,7 @@ class Scenario(Struct, frozen=True, kw_only=True):
     operations: OperationsPlan = OperationsPlan()
     has_moderation: bool = False
     mood: SellerMood = SellerMood.USUAL
+    has_quick_fetches: bool = False
 
 
 def draw_scenario(random: Random) -> Scenario:

@@ -93,8 +93,11 @@ def test_rejection_at_a_former_owner_does_not_close_an_order_that_was_sent_again
     assert not result.violations, result.story
 
 
+@pytest.mark.parametrize("has_quick_fetches", [False, True], ids=["saved as ready before", "not saved before"])
 @pytest.mark.parametrize("delay", [0.0, 8.0], ids=["after the deletion", "during the deletion"])
-def test_images_that_a_paused_replica_stores_late_are_deleted_with_their_job(delay: float) -> None:
+def test_images_that_a_paused_replica_stores_late_are_deleted_with_their_job(
+    delay: float, has_quick_fetches: bool
+) -> None:
     """Another replica ended the job meanwhile, and its client deleted it. The images stayed in the storage."""
     disturbances = {
         SEND_ORDER: (Disturbance(DisturbanceKind.PAUSE_AFTER, 18.5),),
@@ -103,7 +106,7 @@ def test_images_that_a_paused_replica_stores_late_are_deleted_with_their_job(del
     client = replace(CALM.clients[0], policy=find_policy("openai"), deletes_after=14.0)
     # The run lasts until the last client has its images.
     last_client = replace(CALM.clients[0], starts_at=24.0)
-    scenario = replace(CALM, clients=(client, last_client), replica_count=2)
+    scenario = replace(CALM, clients=(client, last_client), replica_count=2, has_quick_fetches=has_quick_fetches)
     result = explore(1, scenario, replace(NO_DISTURBANCE, by_failpoint=disturbances))
     lines = ["has deleted the job", "ResultFetcher._store_one -> storage.put"]
     assert sorted(lines, key=result.story.index) == lines[:: -1 if delay else 1]
