@@ -9,17 +9,12 @@ from functools import partial
 
 from gateway.catalogue import Offer
 from gateway.engine.engine import Engine
-from gateway.engine.measured_commits import commit_job
 from gateway.engine.seen_callbacks import SeenCallbacks, compute_digest
 from gateway.engine.seller_queries import can_identify_orders, verify_ticket
 from gateway.events import CallbackHandled, CallbackOutcome
-from gateway.jobs.commit import build_update_commit
 from gateway.jobs.job import Attempt, Job
-from gateway.jobs.job_update_types import CallbackReceived, JobUpdate, TicketReceived
-from gateway.jobs.transitions import Ignored
-from gateway.store.base import VersionConflict
+from gateway.jobs.job_update_types import CallbackReceived, TicketReceived
 
-MAX_COMMIT_TRIES = 5
 # The number of attempts for which the time of the last ticket check is kept.
 MAX_TICKET_CHECKS = 10_000
 
@@ -98,14 +93,9 @@ class CallbackHandler:
         fence = self._engine.on_callback(job.id, attempt.number, ticket)
         if fence is not None and (not is_ticket_needed or await self._engine.has_lease(job.id, fence)):
             return fence
-        await self._commit_fact(job.id, CallbackReceived(attempt=attempt.number))
-        saved_job = await self._context.store.load_job(job.id) if is_ticket_needed else None
-        if (
-            saved_job
-            and ticket is not None
-            and (saved_attempt := saved_job.get_attempt(attempt.number))
-            and _is_missing_ticket(saved_attempt)
-        ):
+        saved_job = await self._engine.save_fact(job.id, CallbackReceived(attempt=attempt.number))
+        saved_attempt = saved_job.get_attempt(attempt.number) if saved_job else None
+        if saved_job and saved_attempt and ticket is not None and _is_missing_ticket(saved_attempt):
             await self._record_ticket(saved_job, saved_attempt, offer, ticket)
         return None
 
@@ -136,7 +126,7 @@ class CallbackHandler:
         if is_verified is None:
             raise RetryLater
         if is_verified:
-            await self._commit_fact(job.id, TicketReceived(attempt=attempt.number, ticket=ticket))
+            await self._engine.save_fact(job.id, TicketReceived(attempt=attempt.number, ticket=ticket))
 
     def _reject_frequent_ticket_checks(self, job_id: str, attempt_number: int) -> None:
         """Raises RetryLater if the last ticket check of this attempt was less than a second ago."""
@@ -148,18 +138,6 @@ class CallbackHandler:
         self._ticket_checked_at.move_to_end(key)
         if len(self._ticket_checked_at) > MAX_TICKET_CHECKS:
             self._ticket_checked_at.popitem(last=False)
-
-    async def _commit_fact(self, job_id: str, fact: JobUpdate) -> None:
-        """Commits a fact about a job of another replica, whose worker sees the change.
-
-        Raises RetryLater after MAX_COMMIT_TRIES version conflicts.
-        """
-        for _ in range(MAX_COMMIT_TRIES):
-            job = await self._context.store.load_job(job_id)
-            commit = build_update_commit(job, fact, self._context.wall_clock()) if job else Ignored("job was deleted")
-            if isinstance(commit, Ignored) or not isinstance(await commit_job(self._context, commit), VersionConflict):
-                return
-        raise RetryLater
 
 
 def _is_missing_ticket(attempt: Attempt) -> bool:

@@ -124,7 +124,7 @@ class Engine:
         with contextlib.suppress(StoreUnavailable):
             if worker.is_created_here and not worker.job.is_confirmed:
                 # The response to its clients says that another replica continues the job.
-                await self._save_fact(worker.job.id, JobConfirmed())
+                await self.save_fact(worker.job.id, JobConfirmed())
             await self.context.store.release_job(worker.job.id, worker.fence, 0.0)
 
     # --- jobs
@@ -146,7 +146,7 @@ class Engine:
             if worker.job.is_confirmed:
                 return worker.job
         # This process does not hold the lease, or lost it: another replica may hold it, and withdraw the job.
-        return await self._save_fact(job_id, JobConfirmed())
+        return await self.save_fact(job_id, JobConfirmed())
 
     async def cancel_job(self, job_id: str) -> Job | None:
         """Saves that the team cancels the job. Returns the job as saved; it is unchanged if it has ended before.
@@ -176,9 +176,9 @@ class Engine:
         if worker and await worker.job_context.mailbox.post(fact, removed_documents=removed_documents):
             return worker.job
         # This process has no worker of the job, or the worker could not change it any more.
-        return await self._save_fact(job_id, fact, removed_documents)
+        return await self.save_fact(job_id, fact, removed_documents)
 
-    async def _save_fact(self, job_id: str, fact: Fact, removed_documents: tuple[str, ...] = ()) -> Job | None:
+    async def save_fact(self, job_id: str, fact: Fact, removed_documents: tuple[str, ...] = ()) -> Job | None:
         """Saves a fact about a job whose worker may run in another replica. Returns the job as saved."""
         while job := await self.context.store.load_job(job_id):
             commit = build_update_commit(job, fact, self.context.wall_clock())
@@ -395,5 +395,5 @@ class Engine:
             self.context.emit(ErrorReported(component="audit", message=message))
 
     async def _delete_expired(self) -> None:
-        await delete_expired_content(self.context, self._save_fact)
+        await delete_expired_content(self.context, self.save_fact)
         await self.context.store.delete_expired()

@@ -57,7 +57,7 @@ PERIODIC_EFFECTS = frozenset(
 MAX_EFFECT_NUMBER, MAX_PERIODIC_NUMBER = 45, 60
 # Parts of the names of the failpoints of retention, and of a job that its client deletes.
 CLEANUP_FAILPOINTS = ("_delete_expired", "job_cleanup_runner")
-DELETION_FAILPOINTS = ("delete_job_content", "_save_fact")
+DELETION_FAILPOINTS = ("delete_job_content", "save_fact")
 SEND_ORDER = "order_submitter.OrderSubmitter.send -> seller_client.send"
 UNKNOWN_FAILURE_SHARE = 0.3
 DELAYS_SECONDS = (0.2, 1.0, 3.0, 10.0, 25.0)

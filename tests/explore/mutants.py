@@ -283,7 +283,7 @@ def _delete_job_before_its_images(delete_expired: Any) -> Any:
         )
         swapped_storage = SimpleNamespace(delete_prefix=lambda prefix: store.delete_job(prefix.split("/")[1]))
         context = SimpleNamespace(store=swapped_store, storage=swapped_storage)
-        await delete_expired(SimpleNamespace(context=context, _save_fact=self._save_fact))
+        await delete_expired(SimpleNamespace(context=context, save_fact=self.save_fact))
 
     return delete
 

@@ -33,7 +33,7 @@ CALM = Scenario(
 )
 WORKER_COMMIT = "job_worker.JobWorker._commit_messages -> store.commit"
 FIRST_COMMIT = "job_creation._save_job -> store.commit"
-DELETE_CONTENT = "engine.Engine._save_fact -> store.load_job"
+DELETE_CONTENT = "engine.Engine.save_fact -> store.load_job"
 LOAD_REQUEST = "job_context.JobContext.load_order_documents -> store.load_documents"
 NO_DISTURBANCE = DisturbancePlan(by_effect_number={}, by_periodic_number={})
 NO_DELAY = Disturbance(DisturbanceKind.DELAY_BEFORE)
