@@ -8,9 +8,11 @@ from msgspec.structs import replace
 
 from gateway.api.callbacks import RetryLater
 from gateway.catalogue import Catalogue
+from gateway.jobs.job import Attempt
 from gateway.store.base import DAY_SECONDS
 from gateway.timeouts_and_intervals import Timing
 from tests.explore.clients import Client
+from tests.explore.contradictions import Contradictions
 from tests.explore.deletion_audit import list_deletion_violations
 from tests.explore.disturbances import (
     CLEANUP_FAILPOINTS,
@@ -26,8 +28,10 @@ from tests.explore.final_audit import list_remains, list_violations
 from tests.explore.operations import AccountChange, AccountState, Drain
 from tests.explore.replica import BASE_URL, Replica, World
 from tests.explore.scenario import (
+    CONTRADICTION_SHARE,
     LATE_IMAGES_SHARE,
     Scenario,
+    add_contradictions,
     add_variations,
     delete_before_late_images,
     draw_mood,
@@ -98,6 +102,9 @@ def _add_all_variations(scenario: Scenario, plan: DisturbancePlan, seed: int) ->
     scenario = replace(scenario, has_moderation=has_moderation)
     scenario, plan = _add_mood(scenario, plan, Random(f"mood of {seed}"))
     plan = add_unknown_failures(plan, Random(f"unknown failures of {seed}"))
+    random = Random(f"contradictions of {seed}")
+    if random.random() < CONTRADICTION_SHARE:
+        scenario = add_contradictions(scenario, random)
     random = Random(f"late images of {seed}")
     if random.random() < LATE_IMAGES_SHARE:
         scenario, plan = delete_before_late_images(scenario, random), pause_first_sender(random)
@@ -153,6 +160,9 @@ class Exploration:
             timing=_choose_timing(scenario),
         )
         self._world.sellers.receive_callback = self._receive_callback
+        if scenario.has_contradictions:
+            contradictions = Contradictions(Random(f"contradictory answers of {seed}"), self._find_saved_attempt)
+            self._world.sellers.contradictions = contradictions
         self._replicas: list[Replica] = []
 
     async def run(self) -> RunResult:
@@ -233,6 +243,11 @@ class Exploration:
         open_tasks = [f"client: number {number} still waits" for number, task in enumerate(tasks, 1) if not task.done()]
         errors = [task.exception() for task in tasks if task.done() and not task.cancelled()]
         return open_tasks + [f"client: {error!r}" for error in errors if error is not None]
+
+    def _find_saved_attempt(self, reference: str) -> Attempt | None:
+        job_id, _, number = reference.rpartition("-")
+        stored = self._world.state.jobs.get(job_id)
+        return stored.job.get_attempt(int(number)) if stored else None
 
     # --- replicas
 

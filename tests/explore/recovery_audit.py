@@ -67,6 +67,8 @@ class RecoveryAudit:
             self._ready_at[before.id, attempt.number] = applied.replica_id
         if after.response_lost_at is not None and attempt.response_lost_at is None:
             yield from self._check_answer(applied, before, attempt)
+        if attempt.images_ready and not after.state.is_open:
+            yield from _check_ready_images(before, attempt, after)
         if not after.state.is_open and self._has_one_clock:
             yield from self._check_end(applied, before, attempt, after)
 
@@ -184,6 +186,12 @@ class RecoveryAudit:
         failed_count = sum(fault in COUNTED_FAULTS for _, fault in order.downloads)
         if failed_count < TIMING.fetches.max_tries:
             yield f"images lost: {_name(before, attempt)} was given up after {failed_count} failed downloads"
+
+
+def _check_ready_images(before: Job, attempt: Attempt, closed: Attempt) -> Iterator[str]:
+    """Once images are known to exist, they are charged, and a fault that leaves this open does not end their order."""
+    if closed.fault is not None and VERDICTS[closed.fault].charge_status is not ChargeStatus.CHARGED:
+        yield f"ready images given up: {_name(before, attempt)} ended with {closed.fault}, although its images exist"
 
 
 def list_unsaved_images(world: World) -> Iterator[str]:

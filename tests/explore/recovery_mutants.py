@@ -187,6 +187,23 @@ def _drop_refused_messages(on_commit_refused: Any) -> Any:
     return drop
 
 
+def _forget_rejection(apply: Any) -> Any:
+    """A rejection counts although another sending of the order was accepted."""
+    return lambda job, fact, now: apply(job, replace(fact, is_rejection=False), now)
+
+
+def _forget_ready_images(apply: Any) -> Any:
+    """An order can end without its images although they exist."""
+
+    def end_order(job: Job, update: Any, now: float) -> Any:
+        attempt = job.get_attempt(update.attempt)
+        if attempt is None or not attempt.images_ready:
+            return apply(job, update, now)
+        return apply(transitions.replace_attempt(job, replace(attempt, images_ready=False)), update, now)
+
+    return end_order
+
+
 _SEARCH_DEADLINES = (*((next_actions, "attempt_deadline"), (order_tracker, "attempt_deadline")),)
 
 RECOVERY_MUTANTS = (
@@ -249,6 +266,23 @@ RECOVERY_MUTANTS = (
     Mutant(
         "commit of unknown outcome taken for applied",
         (AttributePatch(JobWorker, "_retry_until_available", _take_unknown_outcome_for_applied),),
+    ),
+    Mutant(
+        "accepted order closed by a rejection",
+        (
+            AttributePatch(transitions, "_apply_order_failed", _forget_rejection),
+            AttributePatch(transitions._TRANSITIONS, job_update_types.OrderFailed, _forget_rejection),
+        ),
+        # In one run of 400 a seller rejects an order whose ticket another replica has saved.
+        max_runs=2 * MAX_RUNS,
+    ),
+    Mutant(
+        "ready images closed by a failure",
+        (AttributePatch(transitions._TRANSITIONS, job_update_types.OrderFailed, _forget_ready_images),),
+    ),
+    Mutant(
+        "ready images abandoned",
+        (AttributePatch(transitions._TRANSITIONS, job_update_types.AttemptAbandoned, _forget_ready_images),),
     ),
     Mutant(
         "answer dropped at a version conflict",

@@ -11,7 +11,7 @@ from tests.explore.sellers_config import POLICY_COUNT, find_policy
 
 # Some are longer than a lease: meanwhile another replica claims the jobs.
 PAUSES_SECONDS = (1.0, 8.0, 12.0, 20.0)
-MOOD_SHARE, LATE_IMAGES_SHARE = 0.3, 0.015
+MOOD_SHARE, LATE_IMAGES_SHARE, CONTRADICTION_SHARE = 0.3, 0.015, 0.03
 
 
 class ClientPlan(Struct, frozen=True, kw_only=True):
@@ -41,7 +41,8 @@ class ClientPlan(Struct, frozen=True, kw_only=True):
 class Scenario(Struct, frozen=True, kw_only=True):
     """One run. `kill_times`: when a replica is killed, at any point of its work. `pauses`: when one is paused, and how
     long. `has_moderation`: the team has both hooks. `mood`: of all sellers. `has_quick_fetches`: images are expected to
-    be fetched long before the deadline, so that workers do not first save that they are ready."""
+    be fetched long before the deadline, so that workers do not first save that they are ready. `has_contradictions`:
+    sellers contradict themselves."""
 
     clients: tuple[ClientPlan, ...]
     replica_count: int
@@ -54,6 +55,7 @@ class Scenario(Struct, frozen=True, kw_only=True):
     has_moderation: bool = False
     mood: SellerMood = SellerMood.USUAL
     has_quick_fetches: bool = False
+    has_contradictions: bool = False
 
 
 def draw_scenario(random: Random) -> Scenario:
@@ -135,6 +137,13 @@ def _exchange_lease(scenario: Scenario, random: Random) -> Scenario:
     clients = tuple(replace(client, policy=policy) for client in scenario.clients)
     pauses = (0.3, 8.0), (random.uniform(8.2, 9.5), 12.0)
     return replace(scenario, clients=clients, replica_count=2, kill_times=(), pauses=pauses)
+
+
+def add_contradictions(scenario: Scenario, random: Random) -> Scenario:
+    """Lets sellers contradict themselves. Callbacks often arrive at the replica that did not send the order."""
+    policy = find_policy(random.choice(("runs", "runs-with-replay", "tasks")))
+    clients = tuple(replace(client, policy=policy) for client in scenario.clients)
+    return replace(scenario, clients=clients, replica_count=2, has_callbacks=True, has_contradictions=True)
 
 
 def delete_before_late_images(scenario: Scenario, random: Random) -> Scenario:

@@ -12,6 +12,8 @@ from random import Random
 from types import SimpleNamespace
 from typing import Any
 
+from msgspec.structs import replace
+
 from gateway.catalogue import Seller
 from gateway.memory_budget import MemoryBudget
 from gateway.upstream.download import DownloadError
@@ -19,6 +21,7 @@ from gateway.upstream.seller_client import CallOptions
 from providers.adapter import Answer, Call
 from providers.faults import Fault, FaultKind
 from providers.order_status import NoAnswer
+from tests.explore.contradictions import Contradictions
 from tests.explore.scripted_uploads import ScriptedUploads
 from tests.explore.seller_dialects import DIALECTS, SellerDialect, SellerOrder, find_order_id, render_image, render_json
 from tests.explore.seller_scripts import (
@@ -43,7 +46,7 @@ CallbackReceiver = Callable[[str, dict[str, str], bytes], Awaitable[bool]]
 
 class ScriptedSellers:
     """The sellers. `orders`: the accepted orders by id, which are the invoice. `arrivals`: how often an order with each
-    reference was sent to them."""
+    reference was sent to them. `contradictions`: those of a run that has any."""
 
     transport_pool: Any = SimpleNamespace(get=lambda *_: None)
     memory_budget = url_memory_budget = MemoryBudget()
@@ -52,6 +55,7 @@ class ScriptedSellers:
         self.orders: dict[str, SellerOrder] = {}
         self.arrivals = Counter[str]()
         self.receive_callback: CallbackReceiver | None = None
+        self.contradictions: Contradictions | None = None
         self._random, self._story, self._is_calm, self._mood = random, story, is_calm, mood
         self._orders_by_key: dict[tuple[str, str], tuple[bytes, SellerOrder]] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -104,6 +108,8 @@ class ScriptedSellers:
 
     async def _handle_order(self, call: Call, seller: Seller, dialect: SellerDialect) -> Answer | NoAnswer:
         script = draw_order_script(self._random, self._is_calm, self._mood)
+        if self.contradictions is not None:
+            script = self.contradictions.adjust_script(script, dialect)
         reference = dialect.read_order(call).reference
         self.arrivals[reference] += 1
         self._story.tell(seller.account.name, f"gets order {reference}: {script.reaction}")
@@ -164,18 +170,9 @@ class ScriptedSellers:
         if dialect.is_synchronous and script.reaction is Reaction.ACCEPT:
             await asyncio.sleep(max(0.0, min(order.ends_at - asyncio.get_running_loop().time(), 86_400.0)))
         await asyncio.sleep(script.answer_seconds / 2)
-        match script.reaction:
-            case Reaction.LOSE_ANSWER:
-                return _build_no_answer(FaultKind.RESPONSE_LOST)
-            case Reaction.FAIL_AFTER:
-                return Answer(script.status, {}, b"<html>proxy error</html>")
-            case Reaction.GARBLE:
-                return Answer(200, {}, b'{"truncated')
-        if not dialect.is_synchronous:
-            return render_json(201, dialect.render_accepted(order))
-        if order.script.outcome in (ScriptedOutcome.FAIL, ScriptedOutcome.REFUSE_CONTENT):
-            return render_json(400, dialect.render_error(400, order.script.outcome is ScriptedOutcome.REFUSE_CONTENT))
-        return render_json(200, dialect.render_status(order, True))
+        if self.contradictions is not None and self.contradictions.is_rejected(order):
+            return render_json(429, dialect.render_error(429, False))
+        return _render_answer(order, script, dialect)
 
     # --- queries
 
@@ -198,7 +195,9 @@ class ScriptedSellers:
         return render_json(200, {"items": [dialect.render_accepted(order) for order in (*others[:1], *found)]})
 
     def _take_query_fault(self, order: SellerOrder, dialect: SellerDialect) -> Answer | NoAnswer | None:
-        fault = _get_fault(order.script.query_faults, len(order.queries))
+        fault = self.contradictions.take_poll_fault(order) if self.contradictions is not None else QueryFault.NONE
+        if fault is QueryFault.NONE:
+            fault = _get_fault(order.script.query_faults, len(order.queries))
         order.queries.append((asyncio.get_running_loop().time(), fault))
         match fault:
             case QueryFault.LOST:
@@ -211,6 +210,8 @@ class ScriptedSellers:
                 return Answer(404, {}, b"")
             case QueryFault.REFUSED:
                 return render_json(400, dialect.render_error(400, True))
+            case QueryFault.FAILED:
+                return render_json(200, dialect.render_status(_make_failed(order), True))
         return None
 
     def _has_ended(self, order: SellerOrder) -> bool:
@@ -253,6 +254,25 @@ class ScriptedSellers:
             if is_accepted:
                 return
             await asyncio.sleep(CALLBACK_RETRY_SECONDS)
+
+
+def _render_answer(order: SellerOrder, script: OrderScript, dialect: SellerDialect) -> Answer | NoAnswer:
+    match script.reaction:
+        case Reaction.LOSE_ANSWER:
+            return _build_no_answer(FaultKind.RESPONSE_LOST)
+        case Reaction.FAIL_AFTER:
+            return Answer(script.status, {}, b"<html>proxy error</html>")
+        case Reaction.GARBLE:
+            return Answer(200, {}, b'{"truncated')
+    if not dialect.is_synchronous:
+        return render_json(201, dialect.render_accepted(order))
+    if order.script.outcome in (ScriptedOutcome.FAIL, ScriptedOutcome.REFUSE_CONTENT):
+        return render_json(400, dialect.render_error(400, order.script.outcome is ScriptedOutcome.REFUSE_CONTENT))
+    return render_json(200, dialect.render_status(order, True))
+
+
+def _make_failed(order: SellerOrder) -> SellerOrder:
+    return replace(order, script=replace(order.script, outcome=ScriptedOutcome.FAIL))
 
 
 def _digest_body(call: Call) -> bytes:

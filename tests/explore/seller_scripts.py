@@ -50,6 +50,7 @@ class QueryFault(StrEnum):
     GARBLED = "garbled"
     NOT_FOUND = "not found"
     REFUSED = "refused for its content"
+    FAILED = "failed"
 
 
 class SellerMood(StrEnum):
@@ -178,5 +179,5 @@ def _apply_mood(script: OrderScript, mood: SellerMood, random: Random) -> OrderS
 
 def _draw_persistent_faults(random: Random) -> tuple[QueryFault, ...]:
     """Draws the same fault several times, then others."""
-    faults = [fault for fault in QueryFault if fault is not QueryFault.NONE]
+    faults = [fault for fault in QueryFault if fault not in (QueryFault.NONE, QueryFault.FAILED)]
     return (random.choice(faults),) * random.randint(1, 3) + _draw_faults(random)
