@@ -1,5 +1,5 @@
 """Extends uvicorn's HTTP protocol: header and write timeouts, header size limits, JSON errors for malformed requests,
-half-closed connections.
+half-closed connections, responses to clients that still send.
 """
 
 import asyncio
@@ -16,6 +16,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from gateway.api.api_errors import ApiError
 from gateway.api.charge_sentences import NOT_CHARGED
 from gateway.api.http_1_0_responses import send_without_chunks
+from gateway.api.lingering_close import LingeringTransport
 from gateway.api.request_head_checks import find_head_error
 from gateway.api.request_ids import REQUEST_ID_HEADER, get_or_create_request_id
 from gateway.events import EventSink, RequestCompleted
@@ -102,6 +103,7 @@ class HttpProtocol(HttpToolsProtocol):
         self._header_timer: TimerHandle | None = None
         self._write_timer: TimerHandle | None = None
         self._probe_timer: TimerHandle | None = None
+        self._linger_timer: TimerHandle | None = None
         self.promised_cycle: RequestResponseCycle | None = None
         self.is_half_closed = self.is_disconnected = False
         self.disconnect_callbacks: list[Callable[[], object]] = []
@@ -117,7 +119,7 @@ class HttpProtocol(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.is_half_closed = self.is_disconnected = True
-        for timer in (self._header_timer, self._write_timer, self._probe_timer):
+        for timer in (self._header_timer, self._write_timer, self._probe_timer, self._linger_timer):
             if timer is not None:
                 timer.cancel()
         if self.promised_cycle is not None and not self.promised_cycle.response_complete:
@@ -178,6 +180,9 @@ class HttpProtocol(HttpToolsProtocol):
         # From now on the parser adds trailers. They must not reach the request's handler: neither this gateway nor a
         # proxy in front of it has validated them.
         self.headers = self.headers.copy()
+        self.cycle.transport = LingeringTransport(  # type: ignore[assignment]  # it delegates to a transport
+            self.transport, self.cycle, self._linger
+        )
         self.scope["state"]["client_connection"] = ClientConnection(self, self.cycle)
         if self.scope["http_version"] == "1.0":
             send_without_chunks(self.cycle)
@@ -224,19 +229,32 @@ class HttpProtocol(HttpToolsProtocol):
     def _send_error(self, error: ApiError) -> None:
         """Sends the error after the responses to earlier requests, never into one of them. Stops reading."""
         self._is_input_ignored = True
-        if self.transport.is_closing():
+        if self.transport.is_closing() or self._linger_timer is not None:
             return
         if self._is_responding() and not self.cycle.more_body:
             self._deferred_error = error
             return
         if not self._is_responding() or not self.cycle.response_started:
             self.transport.write(self._render_error(error))
-        self.transport.close()
+        if error is HEADER_TIMEOUT_ERROR:
+            self.transport.close()
+        else:
+            self._linger()
 
     def on_response_complete(self) -> None:
+        if self._linger_timer is not None:
+            return
         super().on_response_complete()
         if self._deferred_error is not None and not self._is_responding():
             self._send_error(self._deferred_error)
+
+    def _linger(self) -> None:
+        """Closes the sending side. Discards input until the client closes the connection, or a timeout."""
+        self._is_input_ignored = True
+        self._cancel_header_timer()
+        self.flow.resume_reading()
+        self.transport.write_eof()
+        self._linger_timer = self.loop.call_later(self.timing.header_timeout_seconds, self.transport.close)
 
     def _render_error(self, error: ApiError) -> bytes:
         request_id = get_or_create_request_id(self.headers)

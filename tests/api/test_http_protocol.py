@@ -139,16 +139,9 @@ def test_garbage_after_a_request_does_not_change_its_response(gateway: RunningGa
 def test_too_large_headers_are_rejected_with_431(gateway: RunningGateway, header: bytes) -> None:
     before = gateway.get_resident_bytes()
     with raw_http.connect(gateway) as connection:
-        try:
-            connection.sendall(b"GET /livez HTTP/1.1\r\n" + header)
-        except OSError:
-            pytest.skip("hung up on before it was said")
-        try:
-            answer = raw_http.RawResponse(read_until_closed(connection))
-        except ConnectionError:
-            answer = None
-    if answer is not None:
-        assert (answer.status, answer.error["code"]) == (431, "headers_too_large")
+        connection.sendall(b"GET /livez HTTP/1.1\r\n" + header)
+        answer = raw_http.RawResponse(read_until_closed(connection))
+    assert (answer.status, answer.error["code"]) == (431, "headers_too_large")
     assert gateway.get_resident_bytes() - before < 20 << 20
     assert gateway.http.get("/livez").status_code == 200
 

@@ -7,6 +7,7 @@ import pytest
 from tests.api.error_responses import IMAGES_PATH, JOBS_PATH, JSON_HEADERS, expect_final_error
 from tests.api.raw_http import connect
 from tests.harness.gateway_runner import RunningGateway
+from tests.harness.raw_sockets import read_until_closed
 from tests.harness.wait import wait_for_value, wait_until
 
 BODY = b'{"prompt": ""}'
@@ -77,6 +78,21 @@ def test_body_with_too_large_content_length_is_rejected_unread(
     received = send_raw(gateway, head)
     assert received.startswith(b"HTTP/1.1 413 ")
     assert words in received
+
+
+@pytest.mark.parametrize("version", [b"HTTP/1.0\r\n", b"HTTP/1.1\r\nConnection: close\r\n"])
+def test_client_that_still_sends_gets_the_whole_response_before_the_end_of_its_connection(
+    gateway: RunningGateway, version: bytes
+) -> None:
+    """Closing a connection with unread input would reset it, and the client could lose the response."""
+    head = HEADER_LINES.replace(b"HTTP/1.1\r\n", version) + b"Content-Length: %d\r\n\r\n" % (70 * MIB)
+    with connect(gateway) as connection:
+        connection.sendall(head)
+        for _ in range(70):
+            connection.sendall(b" " * MIB)
+        received = read_until_closed(connection)
+    assert received.startswith(b"HTTP/1.1 413 ")
+    assert b"larger than 64 MiB." in received
 
 
 @pytest.mark.parametrize("length", [b"14 ", b"14\t", b" \t14 \t ", b"14" + b" " * 1_000])
