@@ -4,7 +4,7 @@
 those of policies, `webhook_schema.py` those of webhooks, `retention_schema.py` those of retention.
 """
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from msgspec import Meta, Struct
 
@@ -173,7 +173,17 @@ class AccountConfig(ConfigStruct, frozen=True, kw_only=True):
     """One account at a seller: base URL, API key, proxy, callback secrets, limits and whether idempotency keys are
     trusted."""
 
-    base_url: Annotated[BaseUrl, option_help("Base URL of the seller's API, without credentials or a query.")]
+    EXTRA_CONSTRAINTS: ClassVar[dict[str, Any]] = {
+        "if": {"not": {"properties": {"private": {"const": True}}, "required": ["private"]}},
+        "then": {"properties": {"base_url": {"pattern": r"^(https:|http://([^/\[]+|\[[^\]]+\]):\d+(/|$))"}}},
+    }
+
+    base_url: Annotated[
+        BaseUrl,
+        option_help(
+            "Base URL of the seller's API, without credentials or a query. Plain http needs private: true, or a port."
+        ),
+    ]
     key: Annotated[
         SecretRef,
         option_help("Reference to the API key: env:NAME or file:/path. Without a key the account is disabled."),
@@ -205,6 +215,10 @@ class AccountConfig(ConfigStruct, frozen=True, kw_only=True):
     low_balance_usd: Annotated[
         Usd | None, option_help("An alert fires below this balance in USD, if the seller shows it. Default no alert.")
     ] = None
+
+    def check_consistency(self) -> str | None:
+        is_refused = self.base_url.is_plain_http and not self.private
+        return "base_url must be https, or have a port, unless private is true" if is_refused else None
 
 
 class AccountsFile(ConfigStruct, frozen=True, kw_only=True):

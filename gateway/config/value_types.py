@@ -17,7 +17,9 @@ MAX_SECRET_BYTES = 64 << 10
 HTTPS_PORT = 443
 MAX_WEBHOOK_URL_LENGTH = 2_048
 # Printable characters without those that start a fragment or end a user name, and without a backslash.
-_WEBHOOK_URL = re.compile(r"https?://([A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(:\d{1,5})?([/?][!-\"$-?A-\[\]-~]*)?", re.ASCII)
+_ORIGIN = r"https?://([A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(:\d{1,5})?"
+_WEBHOOK_URL = re.compile(_ORIGIN + r"([/?][!-\"$-?A-\[\]-~]*)?", re.ASCII)
+_BASE_URL = re.compile(_ORIGIN + r"(/[A-Za-z0-9._~\-/]*)?", re.ASCII)
 NOT_FOUND = "not found"
 UNSENDABLE = "contains a line break or another character that no HTTP header can carry"
 _HEADER_TEXT = re.compile(r"[\t\x20-\x7e]*", re.ASCII)
@@ -152,10 +154,15 @@ class BaseUrl(str):
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        if not re.fullmatch(r"https?://[A-Za-z0-9.\-\[\]:]+(/[A-Za-z0-9._~\-/]*)?", text, re.ASCII):
+        if not _BASE_URL.fullmatch(text) or not _has_valid_port(text):
             # The message does not repeat the text, which may contain credentials.
             raise ValueError("Invalid base URL. Write it like https://api.example.com, without credentials or a query")
         return cls(text.rstrip("/"))
+
+    @property
+    def is_plain_http(self) -> bool:
+        """Whether this is plain HTTP without a port, which is refused in the public internet."""
+        return urlsplit(self).scheme == "http" and urlsplit(self).port is None
 
 
 class WebOrigin(str):

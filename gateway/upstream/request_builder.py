@@ -9,6 +9,7 @@ from functools import lru_cache
 import httpx
 
 from gateway.catalogue import Seller, SellerAccount
+from gateway.config.value_types import BaseUrl
 from gateway.upstream.request_body_encoder import RequestBody, encode_multipart
 from gateway.upstream.transport import SendProgress
 from providers.adapter import Call
@@ -27,7 +28,6 @@ _METHODS_WITH_BODY = {"POST", "PUT", "PATCH"}
 # Printable characters without a backslash, which some URL parsers read as a slash.
 _ABSOLUTE_URL = re.compile(r"https?://[^\x00-\x20\\\x7f-\U0010ffff]+", re.ASCII | re.IGNORECASE)
 _SAFE_PATH = re.compile(r"(?!.*/\.{1,2}(?:[/?#]|$))/[^\x00-\x20\\\x7f-\U0010ffff]*", re.ASCII)
-_HAS_EXPLICIT_PORT = re.compile(r"https?://[^/]*:[0-9]+(?:/|$)", re.ASCII)
 
 
 class UnsendableRequest(ValueError):
@@ -83,7 +83,7 @@ def resolve_url(call: Call, account: SellerAccount) -> httpx.URL:
         return validate_external_url(call.location, account.allows_private_addresses)
     if not _SAFE_PATH.fullmatch(call.location):
         raise BadUrl
-    if not account.allows_private_addresses and _is_plain_http(account.base_url):
+    if not account.allows_private_addresses and BaseUrl(account.base_url).is_plain_http:
         raise BadUrl
     return _parse_url_cached(account.base_url + call.location)
 
@@ -104,12 +104,6 @@ def validate_external_url(url: str, private: bool) -> httpx.URL:
     if parsed.userinfo or not (private or is_public):
         raise BadUrl
     return parsed
-
-
-def _is_plain_http(base_url: str) -> bool:
-    """Returns whether the URL is plain HTTP without a port. In the public internet, plain HTTP is allowed only with an
-    explicit port."""
-    return base_url.startswith("http:") and not _HAS_EXPLICIT_PORT.match(base_url)
 
 
 def _parse_url(url: str) -> httpx.URL:
