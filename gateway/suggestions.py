@@ -15,6 +15,11 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     return f"; known: {', '.join(known)}" if known else ""
 
 
+def end_sentence(text: str) -> str:
+    """Ends a text, which may have a suggestion, as a sentence."""
+    return text if text.endswith("?") else f"{text.rstrip('.')}."
+
+
 def find_similar(name: str, known: Iterable[str], min_similarity: float = MIN_SIMILARITY) -> str | None:
     """Returns the most similar known name; None if none has the similarity, from 0 to 1."""
     return next(iter(difflib.get_close_matches(name, list(known), n=1, cutoff=min_similarity)), None)

@@ -40,6 +40,7 @@ from gateway.money import MICROS_PER_USD
 from gateway.store.api_keys import ApiKey
 from gateway.store.budget_balances import load_balance
 from gateway.store.ledger_totals import BudgetBalance
+from gateway.suggestions import end_sentence
 
 KEYS_PATH, EVENTS_PATH, TEAMS_PATH = "/v1/admin/keys", "/v1/admin/events", "/v1/admin/teams"
 MAX_SOURCE_LENGTH = 200
@@ -233,7 +234,7 @@ def translate_errors() -> Iterator[None]:
     try:
         yield
     except InvalidKeyOption as error:
-        message = f"Invalid value for '{error.option}': {str(error).rstrip('.?')}."
+        message = end_sentence(f"Invalid value for '{error.option}': {error}")
         raise ApiError(400, "invalid_value", message, param=error.option) from None
     except ApiKeyNotFound:
         raise ApiError(404, "api_key_not_found", "API key not found. List them with GET /v1/admin/keys.") from None

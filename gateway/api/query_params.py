@@ -6,7 +6,7 @@ from collections.abc import Collection
 from gateway.api.api_context import HttpRequest
 from gateway.api.api_errors import ApiError
 from gateway.api.request_body_reader import make_duplicate_error
-from gateway.suggestions import did_you_mean
+from gateway.suggestions import did_you_mean, end_sentence
 
 DEFAULT_LIMIT = 20
 # Azure's clients send it with every request.
@@ -29,7 +29,7 @@ def read_query_params(
         if name not in values:
             shown_name = name[:MAX_NAME_LENGTH]
             message = f"Unknown parameter: '{shown_name}'{did_you_mean(shown_name, known_names)}"
-            raise ApiError(400, "unknown_parameter", message.rstrip(".?") + ".", param=shown_name)
+            raise ApiError(400, "unknown_parameter", end_sentence(message), param=shown_name)
         if name in seen_names and name not in repeatable:
             raise make_duplicate_error(name)
         seen_names.add(name)

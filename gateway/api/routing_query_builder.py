@@ -9,7 +9,7 @@ from gateway.money import parse_usd
 from gateway.routing.plan import RoutingError, RoutingLimits, RoutingQuery
 from gateway.routing.requested_size import SizeRequest, describe_ratio_change, resolve_target
 from gateway.routing.routing_request import RoutingRequest
-from gateway.suggestions import did_you_mean
+from gateway.suggestions import did_you_mean, end_sentence
 from providers.orders import Format, Operation
 
 TRANSPARENT = "transparent"
@@ -128,7 +128,7 @@ def _require_known_sellers(catalogue: Catalogue, seller_filter: SellerFilter) ->
         for name in names:
             if name not in catalogue.sellers:
                 message = f"Seller '{name[:60]}' not found{did_you_mean(name, catalogue.sellers)}"
-                raise ApiError(400, "invalid_value", message.rstrip(".?") + ".", param=param)
+                raise ApiError(400, "invalid_value", end_sentence(message), param=param)
 
 
 def _count_prompt_bytes(text: str) -> int:

@@ -8,7 +8,7 @@ from msgspec import Struct, inspect
 
 from gateway.api.api_errors import ApiError
 from gateway.api.parameter_definition import Treatment, get_parameters
-from gateway.suggestions import did_you_mean
+from gateway.suggestions import did_you_mean, end_sentence
 
 MAX_NAME_LENGTH = 60
 _NAME = re.compile(r"[a-z_]\w*", re.IGNORECASE)
@@ -101,7 +101,7 @@ def _iterate_types(field_type: inspect.Type) -> Iterator[inspect.Type]:
 def make_unknown_param_error(parent: str, name: str, known_names: Iterable[str]) -> ApiError:
     param = join_param(parent, name)
     message = f"Unknown parameter: '{param}'{did_you_mean(name, known_names)}"
-    return ApiError(400, "unknown_parameter", message if message.endswith("?") else f"{message}.", param=param)
+    return ApiError(400, "unknown_parameter", end_sentence(message), param=param)
 
 
 def _format_allowed_values(path: str, struct_type: type[Struct]) -> str:

@@ -97,7 +97,7 @@ INVALID_FIELDS: dict[str, tuple[dict[str, Any], str, str]] = {
     "complexity": ({"complexity": "high"}, "complexity", "choose a quality"),
     "options of an SVG": ({"svg": {"model": "gpt-5", "reasoning": {"effort": "low"}}}, "svg", "use png, jpeg or webp"),
     "an unknown policy": ({"policy": "cheap"}, "policy", "cheapest"),
-    "an unknown seller": ({"provider": {"only": ["runapj"]}}, "provider.only", "did you mean 'runapi'"),
+    "an unknown seller": ({"provider": {"only": ["runapj"]}}, "provider.only", "did you mean 'runapi'?"),
     "an unknown seller to ignore": ({"provider": {"ignore": ["x"]}}, "provider.ignore", "Seller 'x' not found"),
     "an empty list of sellers": ({"provider": {"only": []}}, "provider.only", "Omit it"),
     "an invalid price": ({"max_price": "cheap"}, "max_price", "Invalid amount"),

@@ -26,7 +26,7 @@ from gateway.assets.image_header import ImageHeader
 from gateway.engine.job_creation import MAX_ROUTE_LENGTH, InputImage
 from gateway.jobs.commit import IdempotencyRecord
 from gateway.store.base import DAY_SECONDS
-from gateway.suggestions import did_you_mean
+from gateway.suggestions import did_you_mean, end_sentence
 from providers.orders import Format
 
 ENDPOINTS: dict[str, type[GenerationRequest] | type[EditRequest]] = {
@@ -102,8 +102,10 @@ def _require_fields(fields: dict[str, Any], batch: Batch) -> None:
     """Raises ApiError unless the line has exactly the fields of a line of this batch."""
     if (unknown := next((name for name in fields if name not in _FIELDS), None)) is not None:
         short_name = unknown[:MAX_NAME_LENGTH]
-        message = f"Unknown field: '{short_name}'{did_you_mean(short_name, _FIELDS)}".rstrip(".?")
-        raise ApiError(400, "unknown_parameter", f"{message}. A line has {', '.join(_FIELDS)}.", param=short_name)
+        message = f"Unknown field: '{short_name}'{did_you_mean(short_name, _FIELDS)}"
+        raise ApiError(
+            400, "unknown_parameter", f"{end_sentence(message)} A line has {', '.join(_FIELDS)}.", param=short_name
+        )
     if fields.get("method") != "POST":
         raise ApiError(400, "invalid_method", "Invalid method: it must be POST.", param="method")
     if fields.get("url") != batch.endpoint:

@@ -17,7 +17,7 @@ from gateway.api.webhooks.webhook_types import DeliveryBody, WebhookTestRequest
 from gateway.config.value_types import WebhookUrl
 from gateway.store.api_keys import Scope
 from gateway.store.team_records import MAX_PAGE_RECORDS, RecordKind, RecordPosition
-from gateway.suggestions import did_you_mean
+from gateway.suggestions import did_you_mean, end_sentence
 from gateway.webhooks.webhook_records import (
     TEST_EVENT,
     DeliveryStatus,
@@ -146,7 +146,7 @@ async def queue_target_test(context: ApiContext, team: str, name: str) -> Respon
     targets = context.catalogue().get_webhook_targets(team)
     if (target := targets.get(name)) is None:
         message = f"Invalid value for 'target': not a target of your team{did_you_mean(name, targets)}"
-        raise ApiError(400, "invalid_value", message.rstrip(".?") + ".", param="target")
+        raise ApiError(400, "invalid_value", end_sentence(message), param="target")
     require_signing_secret(context, team, target=name)
     return await _queue_test(context, team, target=name, host=target.config.url.host)
 
