@@ -139,3 +139,11 @@ def _occupy_default_port() -> socket.socket:
         return socket.create_server(("127.0.0.1", int(ENV_OPTIONS["port"].default or 0)))
     except OSError:
         return socket.socket()
+
+
+def test_numbers_of_dashboards_and_alerts_are_right() -> None:
+    names = {1: "one", 2: "two", 3: "three", 4: "four", 5: "five", 6: "six", 7: "seven", 8: "eight"}
+    dashboards = len(list((ROOT / "deploy/grafana/dashboards").glob("*.json")))
+    rules = "".join(path.read_text() for path in (ROOT / "deploy/prometheus/rules").glob("*.yaml"))
+    alerts = len(set(re.findall(r"- alert: (\w+)", rules)))
+    assert f"{names[dashboards]} Grafana dashboards and {alerts} alerts" in README
