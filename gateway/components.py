@@ -93,7 +93,7 @@ def make_store(options: StoreOptions) -> Store:
             timing=options.timing,
         )
     return SqliteStore(
-        options.settings.data / "gateway.db",
+        options.settings.database,
         lease=lease_seconds,
         retention=retention,
         clock=options.wall_clock,

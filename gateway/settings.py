@@ -41,6 +41,11 @@ class Settings(Struct, frozen=True, kw_only=True):
     log_format: str
     log_level: str
 
+    @property
+    def database(self) -> Path:
+        """The file of SQLite."""
+        return self.data / "gateway.db"
+
 
 class EnvOption(Struct, frozen=True):
     """One environment variable: its default, its parser and its help text."""

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from gateway.commands.config_helpers import CONFIG_HELP
-from gateway.commands.configured_store import load_valid_catalogue, make_configured_store
+from gateway.commands.configured_store import load_valid_catalogue, make_existing_store
 from gateway.settings import SettingsError, load_settings
 from gateway.store.audit import AuditReport
 from gateway.store.base import Store, StoreError
@@ -40,7 +40,7 @@ def audit(config: Path | None, data: Path | None, repair: bool) -> None:
 
 def _make_store(config: Path | None, data: Path | None) -> Store:
     settings = load_settings(os.environ, config=config, data=data)
-    return make_configured_store(settings, load_valid_catalogue(settings))
+    return make_existing_store(settings, load_valid_catalogue(settings))
 
 
 async def _audit_store(store: Store, repair: bool) -> int:

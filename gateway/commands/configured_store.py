@@ -23,3 +23,14 @@ def make_configured_store(settings: Settings, catalogue: Catalogue) -> Store:
     return make_store(
         StoreOptions(settings=settings, config=catalogue.gateway, wall_clock=time.time, supervisor=TaskSupervisor())
     )
+
+
+def make_existing_store(settings: Settings, catalogue: Catalogue) -> Store:
+    """Makes the store for a command that would say nothing true about a new one. Raises ClickException if SQLite has no
+    database."""
+    if not settings.redis_url and not settings.database.exists():
+        raise click.ClickException(
+            f"{settings.database} does not exist. Name the gateway's folder with --data or IGW_DATA, or its Redis with "
+            "REDIS_URL."
+        )
+    return make_configured_store(settings, catalogue)

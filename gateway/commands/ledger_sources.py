@@ -11,7 +11,7 @@ import click
 import httpx
 import msgspec
 
-from gateway.commands.configured_store import load_valid_catalogue, make_configured_store
+from gateway.commands.configured_store import load_valid_catalogue, make_existing_store
 from gateway.jobs.transition_tables import LedgerLine
 from gateway.ledger.report_json import serialize_entry_list, serialize_report
 from gateway.ledger.report_options import InvalidReportOption, ReportOptions
@@ -104,7 +104,7 @@ async def open_configured_store(
     """Opens the store that `serve` would open. Raises ClickException for every expected error."""
     try:
         settings = load_settings(os.environ, config=config, data=data)
-        store = make_configured_store(settings, load_valid_catalogue(settings))
+        store = make_existing_store(settings, load_valid_catalogue(settings))
         await store.open()
         try:
             yield store

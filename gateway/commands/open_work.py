@@ -10,7 +10,7 @@ import click
 
 from gateway.api.batches.batch_records import Batch, BatchStatus, decode_batch
 from gateway.commands.config_helpers import CONFIG_HELP
-from gateway.commands.configured_store import load_valid_catalogue, make_configured_store
+from gateway.commands.configured_store import load_valid_catalogue, make_existing_store
 from gateway.jobs.budgets import list_budget_windows
 from gateway.jobs.commit import build_update_commit
 from gateway.jobs.job import JobState
@@ -51,7 +51,7 @@ async def _handle_open_work(config: Path | None, data: Path | None, is_confirmed
     """Cancels all open work if that is confirmed. Returns how many jobs and batches there are."""
     settings = load_settings(os.environ, config=config, data=data)
     catalogue = load_valid_catalogue(settings)
-    store = make_configured_store(settings, catalogue)
+    store = make_existing_store(settings, catalogue)
     await store.open()
     try:
         teams = {*catalogue.teams, *await _list_teams_with_balances(store)}

@@ -15,19 +15,19 @@ from gateway.commands.doctor.file_systems import (
     is_writable,
     measure_free_bytes,
 )
+from gateway.settings import Settings
 from gateway.store.base import StoreError
 from gateway.store.inspection import StoreInspection, StoreProblem
 from gateway.store.redis.server_inspection import inspect_servers
 from gateway.store.sqlite.file_inspection import inspect_file
 
-DATABASE_NAME = "gateway.db"
 STORE_REMEDY = "See docs/stores.md."
 
 
 async def check_store(context: DoctorContext) -> list[DoctorFinding]:
     """Checks Redis if it is configured, otherwise the folder of SQLite."""
     if not context.settings.redis_url:
-        return await call_in_thread(lambda: _check_sqlite(context.settings.data))
+        return await call_in_thread(lambda: _check_sqlite(context.settings))
     options = context.gateway_file.store
     try:
         inspection = await inspect_servers(
@@ -40,13 +40,14 @@ async def check_store(context: DoctorContext) -> list[DoctorFinding]:
     return _report_inspection(inspection)
 
 
-def _check_sqlite(folder: Path) -> list[DoctorFinding]:
+def _check_sqlite(settings: Settings) -> list[DoctorFinding]:
+    folder = settings.data
     parent = find_existing_parent(folder)
     if not is_writable(parent):
         message = f"{parent} is not a folder that this user may write to."
         remedy = "Run as the user of the gateway, give that user the folder, or set IGW_DATA to another one."
         return [DoctorFinding("store", Status.FAILED, message, remedy)]
-    findings = [*_report_inspection(inspect_file(folder / DATABASE_NAME)), *check_durability("store", folder)]
+    findings = [*_report_inspection(inspect_file(settings.database)), *check_durability("store", folder)]
     if shortage := check_free_space("store", parent, "IGW_DATA"):
         return [*shortage, *(finding for finding in findings if finding.status is not Status.OK)]
     return findings

@@ -5,6 +5,7 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
+import pytest
 from click.testing import CliRunner, Result
 
 from gateway.cli import main
@@ -77,3 +78,19 @@ def test_invalid_configuration_is_refused(tmp_path: Path) -> None:
     result = run_audit(tmp_path)
     assert result.exit_code == 1
     assert "Run image-gateway check" in result.output
+
+
+@pytest.mark.parametrize(
+    "command", [("audit",), ("cancel-open",), ("cancel-open", "--yes"), ("ledger",), ("reconcile", "by-shape")]
+)
+def test_missing_database_is_an_error_and_is_not_created(tmp_path: Path, command: tuple[str, ...]) -> None:
+    """Otherwise a command in the wrong folder would report that a new, empty store is in order."""
+    write_config(tmp_path / "config")
+    (tmp_path / "invoice.csv").write_text("order,amount\nx,1.00\n")
+    period = ("--since", "2026-11-01", "--until", "2026-11-30")
+    invoice = ("--invoice", str(tmp_path / "invoice.csv"), *period) if command[0] == "reconcile" else ()
+    options = [*command, *invoice, "--config", str(tmp_path / "config"), "--data", str(tmp_path / "var")]
+    result = CliRunner().invoke(main, options, env={"REDIS_URL": None, "IGW_CONFIG": None, "IGW_URL": None})
+    assert result.exit_code == 1
+    assert f"{tmp_path / 'var' / 'gateway.db'} does not exist. Name the gateway's folder" in result.output
+    assert not (tmp_path / "var").exists()
