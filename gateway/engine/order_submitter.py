@@ -261,8 +261,8 @@ class OrderSubmitter:
 
     async def _record_attempt(
         self, key: Hashable, offer: Offer, route_index: int, images: tuple[int, ...], spec: "_OrderSpec"
-    ) -> tuple[int, Call] | None:
-        """Saves that an order is about to be sent. Returns its number and request; None if the order may not be sent.
+    ) -> tuple[int, Call, int] | None:
+        """Saves that an order is about to be sent. Returns its number, request and fence; None if it may not be sent.
 
         Only one attempt is recorded at a time, since its number is part of the order. The task is renamed to the key
         of the attempt, so that the worker does not start another task that would search for this order.
@@ -281,12 +281,13 @@ class OrderSubmitter:
                 if route_entry.recovery_method is RecoveryMethod.REPLAY
                 else {}
             )
-            update = AttemptStarted(fence=self._job_context.fence, route_index=route_index, images=images)
+            fence = self._job_context.fence
+            update = AttemptStarted(fence=fence, route_index=route_index, images=images)
             attempt_key = ("attempt", attempt_number)
             self._job_context.rename_task(key, attempt_key)
             self.in_flight.add(attempt_key)
             if await self._job_context.mailbox.post(update, documents=documents):
-                return attempt_number, call
+                return attempt_number, call, fence
             self.in_flight.discard(attempt_key)
             self._job_context.rename_task(attempt_key, key)
             return None
@@ -317,15 +318,16 @@ class OrderSubmitter:
             ),
         )
 
-    async def _send_and_track(self, offer: Offer, attempt_number: int, call: Call) -> None:
+    async def _send_and_track(self, offer: Offer, attempt_number: int, call: Call, fence: int) -> None:
         try:
-            await self.send(offer, attempt_number, call)
+            await self.send(offer, attempt_number, call, fence)
         finally:
             self.in_flight.discard(("attempt", attempt_number))
         await self._tracker.track(attempt_number)
 
-    async def send(self, offer: Offer, attempt_number: int, call: Call) -> None:
-        """Sends the order and records what the response means."""
+    async def send(self, offer: Offer, attempt_number: int, call: Call, fence: int) -> None:
+        """Sends the order and records what the response means. `fence`: that of the attempt. If the lease was lost
+        since then, another worker may have sent the order, so that a rejection proves nothing."""
         adapter = offer.seller.adapter
         timeout_seconds = (
             self._get_remaining_seconds(attempt_number)
@@ -337,13 +339,12 @@ class OrderSubmitter:
         options = CallOptions(
             timeout_seconds=timeout_seconds, max_response_bytes=max_bytes, fresh_connection=not is_replayable
         )
-        fence = self._job_context.fence if is_replayable else None
         seller_call = SellerCall(self._job_context.job, attempt_number, offer.seller.name, SellerCallStep.SUBMIT)
         sending = self._context.seller_client.send(call, offer.seller, options)
         answer = await observe_seller_call(self._context, seller_call, sending)
         progress = await parse_response(adapter.submit.read_answer, answer)
         self._report_backpressure(offer, progress)
-        await self._record_response(offer, attempt_number, progress, fence)
+        await self._record_response(offer, attempt_number, progress, fence if is_replayable else None)
 
     def _get_remaining_seconds(self, attempt_number: int) -> float:
         attempt = self._job_context.get_attempt(attempt_number)
@@ -356,8 +357,7 @@ class OrderSubmitter:
     async def _record_response(
         self, offer: Offer, attempt_number: int, progress: Progress, fence: int | None = None
     ) -> None:
-        """Records what the response says about the order. `fence`: the fence under which the order was sent, if other
-        workers may send it again."""
+        """Records what the response says. `fence`: that of the attempt, if other workers may send the order again."""
         post = self._job_context.mailbox.post
         match progress:
             case Accepted(id=str(ticket)) | InProgress(id=str(ticket)):

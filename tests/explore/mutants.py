@@ -54,10 +54,10 @@ sys.exit(pytest.main([*sys.argv[2:], "-W", "ignore::pytest.PytestAssertRewriteWa
 
 
 def _send_lost_order_again(send: Any) -> Any:
-    async def send_twice(self: OrderSubmitter, offer: Any, attempt_number: int, call: Any) -> None:
-        await send(self, offer, attempt_number, call)
+    async def send_twice(self: OrderSubmitter, offer: Any, attempt_number: int, call: Any, fence: int) -> None:
+        await send(self, offer, attempt_number, call, fence)
         if self._job_context.get_attempt(attempt_number).response_lost_at is not None:
-            await send(self, offer, attempt_number, call)
+            await send(self, offer, attempt_number, call, fence)
 
     return send_twice
 
@@ -160,7 +160,7 @@ def _send_refused_attempt(record_attempt: Any) -> Any:
             return recorded
         number, entry = len(self._job_context.job.attempts), self._job_context.job.route[route_index]
         built_order = self._build_order(offer, entry, number, len(images), spec)
-        return number, offer.seller.adapter.submit.build_call(built_order)
+        return number, offer.seller.adapter.submit.build_call(built_order), self._job_context.fence
 
     return record
 

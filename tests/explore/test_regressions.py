@@ -93,6 +93,18 @@ def test_rejection_at_a_former_owner_does_not_close_an_order_that_was_sent_again
     assert not result.violations, result.story
 
 
+@pytest.mark.parametrize("seed", [1, 5, 20, 43])
+def test_rejection_after_a_slow_commit_does_not_close_an_order_that_was_sent_meanwhile(seed: int) -> None:
+    """The commit of an attempt takes so long that its worker loses the lease and regains it. Another one has sent the
+    order meanwhile. Before, the first one then sent it, too, and believed that it was rejected."""
+    client = replace(CALM.clients[0], image_count=2, policy=find_policy("tasks"))
+    pauses = (0.3, 8.0), (9.0, 12.0)
+    scenario = replace(CALM, clients=(client,), replica_count=2, is_calm=False, mood=SellerMood.SLOW, pauses=pauses)
+    disturbances = {WORKER_COMMIT: (NO_DELAY, Disturbance(DisturbanceKind.DELAY_AFTER, 25.0))}
+    result = explore(seed, scenario, replace(NO_DISTURBANCE, by_failpoint=disturbances))
+    assert not result.violations, result.story
+
+
 @pytest.mark.parametrize("has_quick_fetches", [False, True], ids=["saved as ready before", "not saved before"])
 @pytest.mark.parametrize("delay", [0.0, 8.0], ids=["after the deletion", "during the deletion"])
 def test_images_that_a_paused_replica_stores_late_are_deleted_with_their_job(

@@ -68,6 +68,6 @@ async def _record_response_limits(adapter: Any, images: int) -> list[int]:
     job_context = JobContext(context, scenario.job, 1)
     job_context.mailbox.post = accept_message  # type: ignore[assignment,method-assign]
     tracker: Any = None
-    await OrderSubmitter(job_context, tracker).send(offer, number, ORDER_CALL)
+    await OrderSubmitter(job_context, tracker).send(offer, number, ORDER_CALL, job_context.fence)
     await resend_order(context, scenario.job, scenario.last_attempt, offer, ORDER_CALL)
     return limits
