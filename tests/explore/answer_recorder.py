@@ -1,4 +1,5 @@
-"""Records which replica has received the answer to an order, so that an audit finds answers that a replica dropped."""
+"""Records which replica has learned from a seller that an order exists, so that an audit finds answers that a replica
+dropped."""
 
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -6,13 +7,14 @@ from typing import Any
 from gateway.catalogue import Seller
 from gateway.upstream.seller_client import CallOptions
 from providers.adapter import Answer, Call
-from providers.order_status import Accepted, InProgress, NoAnswer, Ready
-from tests.explore.seller_dialects import DIALECTS
+from providers.order_status import Accepted, InProgress, NoAnswer, Ready, SearchResult
+from tests.explore.seller_dialects import DIALECTS, find_order_id
 
 
 class AnswerRecorder:
     """Stands before the seller client of one replica. `answered_at`: when a replica has received the answer that an
-    order was accepted, by the name of the replica and the reference of the order."""
+    order was accepted, by the name of the replica and the reference of the order. `found_at`: when an answer
+    or a search last said so."""
 
     def __init__(
         self,
@@ -20,9 +22,10 @@ class AnswerRecorder:
         replica_name: str,
         clock: Callable[[], float],
         answered_at: dict[tuple[str, str], float],
+        found_at: dict[tuple[str, str], float],
     ) -> None:
         self._client, self._replica_name, self._clock = client, replica_name, clock
-        self._answered_at = answered_at
+        self._answered_at, self._found_at = answered_at, found_at
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._client, name)
@@ -32,6 +35,8 @@ class AnswerRecorder:
         dialect = DIALECTS[seller.adapter.name]
         if dialect.order_path.fullmatch(call.location) and call.method == "POST":
             return self._record_answer(sending, seller, dialect.read_order(call).reference)
+        if reference := find_order_id(dialect.search_path, call.location):
+            return self._record_search(sending, seller, reference)
         return sending  # type: ignore[no-any-return]
 
     async def _record_answer(
@@ -41,5 +46,16 @@ class AnswerRecorder:
         if isinstance(answer, Answer):
             progress = seller.adapter.submit.read_answer(answer)
             if isinstance(progress, Accepted | InProgress | Ready):
-                self._answered_at[self._replica_name, reference] = self._clock()
+                now = self._clock()
+                self._answered_at[self._replica_name, reference] = self._found_at[self._replica_name, reference] = now
+        return answer
+
+    async def _record_search(
+        self, sending: Awaitable[Answer | NoAnswer], seller: Seller, reference: str
+    ) -> Answer | NoAnswer:
+        answer = await sending
+        if isinstance(answer, Answer) and seller.adapter.search is not None:
+            result = seller.adapter.search.read_answer(answer)
+            if isinstance(result, SearchResult) and any(order.reference == reference for order in result.orders):
+                self._found_at[self._replica_name, reference] = self._clock()
         return answer

@@ -14,6 +14,7 @@ from providers.faults import VERDICTS, ChargeStatus, FaultKind
 from tests.explore.decision_audit import list_record_violations
 from tests.explore.recovery_audit import list_recovery_violations, list_unsaved_images
 from tests.explore.replica import World
+from tests.explore.request_pauses import list_request_bursts
 from tests.explore.scripted_uploads import compute_digest
 from tests.explore.seller_dialects import SellerOrder, read_image_url
 from tests.harness.memory_store.audit_and_retention import audit_partition
@@ -49,6 +50,7 @@ def list_violations(world: World) -> list[str]:
         *list_record_violations(world),
         *list_recovery_violations(world),
         *list_unsaved_images(world),
+        *list_request_bursts(world),
     ]
 
 

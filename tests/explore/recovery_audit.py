@@ -9,6 +9,7 @@ from gateway.jobs.job import Attempt, Job, RecoveryMethod, order_reference
 from gateway.store.base import FIRST_FENCE
 from providers.faults import VERDICTS, ChargeStatus, FaultKind
 from tests.explore.replica import World
+from tests.explore.request_pauses import find_resend_pause, find_search_pause
 from tests.explore.seller_dialects import SellerOrder
 from tests.explore.seller_scripts import QueryFault
 from tests.explore.sellers_config import LEASE_SECONDS, TIMING
@@ -108,6 +109,9 @@ class RecoveryAudit:
             yield f"abandoned too early: {name} was lost, and could be found until {until:.2f}, not {now:.2f}"
         if now < until and self._may_previous_worker_answer(applied, attempt):
             yield f"previous worker: {name} was abandoned by {applied.replica_id}, before the lease of another ended"
+        reference = order_reference(before.id, attempt.number)
+        if self._world.found_at.get((applied.replica_id, reference), float("inf")) < applied.applied_at:
+            yield f"found and abandoned: {applied.replica_id} learned that {reference} exists, and counted it as lost"
         if not can_be_found:
             return
         yield from self._check_search(applied, before, attempt)
@@ -116,14 +120,21 @@ class RecoveryAudit:
 
     def _check_search(self, applied: AppliedCommit, before: Job, attempt: Attempt) -> Iterator[str]:
         reference, method = order_reference(before.id, attempt.number), before.route_entry(attempt).recovery_method
-        order, arrival_count = self._orders.get(reference), self._world.sellers.arrivals[reference]
         is_wanted = before.find_part(attempt.number) is not None and not before.is_cancel_requested
         if not self._is_undisturbed(applied):
             return
-        if method is RecoveryMethod.SEARCH and order is not None and not order.queries:
-            yield f"not searched for: {_name(before, attempt)}"
-        if method is RecoveryMethod.REPLAY and is_wanted and arrival_count == 1:
-            yield f"not sent again: {_name(before, attempt)}"
+        now, sellers, name = applied.commit.committed_at, self._world.sellers, _name(before, attempt)
+        if method is RecoveryMethod.SEARCH:
+            if not (searched_at := sellers.searches[reference]):
+                yield f"not searched for: {name}"
+            elif pause := find_search_pause([*searched_at, now]):
+                yield f"too long without a search: {pause:.2f} s for {name}"
+        if method is RecoveryMethod.REPLAY and is_wanted:
+            _, *repeated_at = sellers.arrivals[reference]
+            if not repeated_at:
+                yield f"not sent again: {name}"
+            elif pause := find_resend_pause([*repeated_at, now]):
+                yield f"too long without a repetition: {pause:.2f} s for {name}"
 
     def _is_undisturbed(self, applied: AppliedCommit) -> bool:
         """Returns whether the worker that created the job did everything, without a disturbance."""

@@ -6,7 +6,8 @@ from msgspec.structs import replace
 
 from gateway.engine import job_worker, order_tracker, poll_schedule
 from gateway.engine.job_worker import JobWorker
-from gateway.engine.poll_schedule import UnansweredPolls
+from gateway.engine.order_tracker import OrderTracker
+from gateway.engine.poll_schedule import PollSchedule, UnansweredPolls
 from gateway.engine.result_fetcher import ResultFetcher
 from gateway.jobs import job_update_types, next_actions, transitions
 from gateway.jobs.job import Attempt, Job, RecoveryMethod, order_reference
@@ -116,6 +117,28 @@ def _await_callback(method: RecoveryMethod) -> Any:
 
 def _give_up_at_once(recovery_action: Any) -> Any:
     return lambda attempt, *_: AbandonAttempt(attempt=attempt.number, fault=FaultKind.RESPONSE_LOST)
+
+
+def _overlook_found_orders(search_order: Any) -> Any:
+    async def search(*arguments: Any) -> Any:
+        result = await search_order(*arguments)
+        return replace(result, orders=()) if isinstance(result, SearchResult) else result
+
+    return search
+
+
+def _poll_without_pause(_: Any) -> Any:
+    return lambda *_: 0.0
+
+
+def _sleep_until_the_end(sleep: Any) -> Any:
+    """A lost order is not searched for again before its search ends."""
+
+    async def sleep_longer(self: OrderTracker, attempt_number: int, timeout_seconds: float) -> None:
+        is_lost = self._job_context.get_attempt(attempt_number).response_lost_at is not None
+        await sleep(self, attempt_number, 1_000.0 if is_lost else timeout_seconds)
+
+    return sleep_longer
 
 
 def _search_until_timeout(attempt_deadline: Any) -> Any:
@@ -251,6 +274,12 @@ RECOVERY_MUTANTS = (
     Mutant(
         "lost order searched for too briefly",
         tuple(AttributePatch(*place, _search_too_briefly) for place in _SEARCH_DEADLINES),
+    ),
+    Mutant("found order overlooked", (AttributePatch(order_tracker, "search_order", _overlook_found_orders),)),
+    Mutant("polls without a pause", (AttributePatch(PollSchedule, "next_delay", _poll_without_pause),)),
+    Mutant(
+        "lost order searched for once",
+        (AttributePatch(OrderTracker, "_sleep_until_woken", _sleep_until_the_end),),
     ),
     Mutant(
         "unanswered poll abandons an order",

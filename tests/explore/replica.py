@@ -43,8 +43,8 @@ class World(Struct, kw_only=True):
     """The parts that the replicas of one run share. `is_over`: suspended tasks are being cancelled.
 
     `skipped_seconds`: how far the clock of the store is ahead, since days have passed in which nothing happened.
-    `violations`: what the replicas and clients have found wrong during the run. `answered_at`: when a replica has
-    received the answer that an order was accepted.
+    `violations`: what the replicas and clients have found wrong during the run. `answered_at`, `found_at`: when
+    a replica has learned that a seller has accepted an order.
     """
 
     random: Random
@@ -71,6 +71,7 @@ class World(Struct, kw_only=True):
     errors: list[ErrorReported] = field(default_factory=list)
     violations: list[str] = field(default_factory=list)
     answered_at: dict[tuple[str, str], float] = field(default_factory=dict)
+    found_at: dict[tuple[str, str], float] = field(default_factory=dict)
 
     def read_store_clock(self) -> float:
         return self.clock() + self.skipped_seconds
@@ -114,6 +115,7 @@ class Replica:
                         self.name,
                         world.clock,
                         world.answered_at,
+                        world.found_at,
                     ),
                     lambda: self.components.engine,
                     world.violations,

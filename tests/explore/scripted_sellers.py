@@ -6,7 +6,7 @@ All replicas share them, as they share the real sellers. An order that has arriv
 
 import asyncio
 import hashlib
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Awaitable, Callable, Coroutine
 from random import Random
 from types import SimpleNamespace
@@ -45,15 +45,15 @@ CallbackReceiver = Callable[[str, dict[str, str], bytes], Awaitable[bool]]
 
 
 class ScriptedSellers:
-    """The sellers. `orders`: the accepted orders by id, which are the invoice. `arrivals`: how often an order with each
-    reference was sent to them. `contradictions`: those of a run that has any."""
+    """The sellers. `orders`: the accepted orders by id, which are the invoice. `arrivals` and `searches`: by reference,
+    when an order was sent to them, and when it was searched for. `contradictions`: those of a run that has any."""
 
     transport_pool: Any = SimpleNamespace(get=lambda *_: None)
     memory_budget = url_memory_budget = MemoryBudget()
 
     def __init__(self, random: Random, story: Story, is_calm: bool, mood: SellerMood = SellerMood.USUAL) -> None:
         self.orders: dict[str, SellerOrder] = {}
-        self.arrivals = Counter[str]()
+        self.arrivals, self.searches = defaultdict[str, list[float]](list), defaultdict[str, list[float]](list)
         self.receive_callback: CallbackReceiver | None = None
         self.contradictions: Contradictions | None = None
         self._random, self._story, self._is_calm, self._mood = random, story, is_calm, mood
@@ -111,7 +111,7 @@ class ScriptedSellers:
         if self.contradictions is not None:
             script = self.contradictions.adjust_script(script, dialect)
         reference = dialect.read_order(call).reference
-        self.arrivals[reference] += 1
+        self.arrivals[reference].append(asyncio.get_running_loop().time())
         self._story.tell(seller.account.name, f"gets order {reference}: {script.reaction}")
         await asyncio.sleep(script.answer_seconds / 2)
         match script.reaction:
@@ -187,6 +187,7 @@ class ScriptedSellers:
 
     def _answer_search(self, reference: str, seller: Seller, dialect: SellerDialect) -> Answer | NoAnswer:
         """Lists another order of the account first: a search may find texts that are similar."""
+        self.searches[reference].append(asyncio.get_running_loop().time())
         own_orders = [order for order in self.orders.values() if order.account == seller.account.name]
         found = [order for order in own_orders if order.call.reference == reference]
         others = [order for order in own_orders if order.call.reference != reference]

@@ -167,6 +167,17 @@ def test_release_ends_at_job_deadline() -> None:
     assert replica.delays == [pytest.approx(0.8), TIMING.min_release_seconds]
 
 
+def test_overdue_job_is_not_due_again_at_once() -> None:
+    """Its deadline is over, and its order is still awaited."""
+    slow_entry = make_route_entry("runapi", timeout_seconds=2 * DEADLINE_SECONDS)
+    scenario, replica = make_waiting_job(slow_entry), FakeReplica()
+    scenario.receive_ticket()
+    scenario.apply(JobExpired(fence=FENCE), DEADLINE_SECONDS + 1.0)
+    replica.now = START + DEADLINE_SECONDS + 2.0
+    assert replica.releases_job(scenario)
+    assert replica.delays[0] >= TIMING.interval_seconds
+
+
 def test_release_counts_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("gateway.engine.engine_context.MAX_RELEASE_COUNTS", 2)
     release_counts = ReleaseCounts()
