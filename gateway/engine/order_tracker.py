@@ -177,14 +177,14 @@ class OrderTracker:
             await self._sleep_until_woken(
                 attempt.number, max(0.0, min(schedule.next_delay(retry_after), remaining_seconds))
             )
-            offer = self._find_offer(attempt) or offer
+            offer, asked_at = self._find_offer(attempt) or offer, self._context.wall_clock()
             progress = await self._poll_order(attempt, offer)
             is_final = await self._handle_final(attempt, offer, progress)
             self._mark_polled(attempt.number)
             if is_final:
                 return
             retry_after = get_retry_after(progress)
-            fault = unanswered_polls.record_poll(progress, self._context.wall_clock())
+            fault = unanswered_polls.record_poll(progress, asked_at)
             if fault and await self._abandon_unanswered(attempt, offer, progress, fault):
                 return
             if self._context.wall_clock() >= action.until:

@@ -51,8 +51,8 @@ class UnansweredPolls:
         self._count = 0
         self._missing_since: float | None = None
 
-    def record_poll(self, progress: Progress, now: float) -> FaultKind | None:
-        """Records one poll. Returns the fault with which to abandon the order; None to continue."""
+    def record_poll(self, progress: Progress, asked_at: float) -> FaultKind | None:
+        """Records one poll, sent at `asked_at`. Returns the fault with which to abandon the order; None to continue."""
         if not isinstance(progress, NoAnswer):
             self._count, self._missing_since = 0, None
             return None
@@ -62,9 +62,9 @@ class UnansweredPolls:
                 self._count += 1
                 return kind if self._count >= MAX_UNANSWERED_POLLS else None
             case PollPolicy.GRACE_PERIOD:
-                self._missing_since = now if self._missing_since is None else self._missing_since
+                self._missing_since = asked_at if self._missing_since is None else self._missing_since
                 # The order has a ticket, so it did exist and may have been charged, although it is not found now.
-                return FaultKind.RESPONSE_LOST if now - self._missing_since >= self._grace_seconds else None
+                return FaultKind.RESPONSE_LOST if asked_at - self._missing_since >= self._grace_seconds else None
             case PollPolicy.ACCEPT_AS_FINAL:
                 return (
                     kind

@@ -76,7 +76,8 @@ class RecoveryAudit:
     def _check_end(self, applied: AppliedCommit, before: Job, attempt: Attempt, closed: Attempt) -> Iterator[str]:
         if closed.fault is FaultKind.IMAGES_EXPIRED:
             yield from self._check_lost_images(applied, before, attempt)
-        elif applied.commit.fence is None or closed.fault is None:
+        elif applied.commit.fence is None or closed.fault is None or closed.orphaned_amount:
+            # Images that came too late are booked as orphaned: their order was not abandoned.
             return
         elif VERDICTS[closed.fault].charge_status is ChargeStatus.UNKNOWN:
             if before.can_poll(attempt):
@@ -109,8 +110,9 @@ class RecoveryAudit:
             yield f"abandoned too early: {name} was lost, and could be found until {until:.2f}, not {now:.2f}"
         if now < until and self._may_previous_worker_answer(applied, attempt):
             yield f"previous worker: {name} was abandoned by {applied.replica_id}, before the lease of another ended"
-        reference = order_reference(before.id, attempt.number)
-        if self._world.found_at.get((applied.replica_id, reference), float("inf")) < applied.applied_at:
+        reference, claim = order_reference(before.id, attempt.number), self._find_claim(applied)
+        found_at = self._world.found_at.get((applied.replica_id, reference), float("inf"))
+        if (claim.claimed_at if claim else 0.0) < found_at < applied.applied_at:
             yield f"found and abandoned: {applied.replica_id} learned that {reference} exists, and counted it as lost"
         if not can_be_found:
             return
@@ -150,6 +152,10 @@ class RecoveryAudit:
             and applied.applied_at < claim.claimed_at + LEASE_SECONDS
         )
 
+    def _find_claim(self, applied: AppliedCommit) -> Claim | None:
+        """Finds the claim under which a decision was made. None if its replica created the job."""
+        return self._world.state.claims.get((applied.commit.job.id, applied.commit.fence or 0))
+
     def _find_first_claim(self, applied: AppliedCommit) -> Claim | None:
         """Finds the claim since which no other replica had the lease. None if this replica created the job."""
         claims, job_id, fence = self._world.state.claims, applied.commit.job.id, applied.commit.fence or 0
@@ -170,8 +176,7 @@ class RecoveryAudit:
 
     def _check_last_poll(self, applied: AppliedCommit, attempt: Attempt) -> Iterator[str]:
         """A worker that has claimed the job polls its orders before it abandons them, since time may have passed."""
-        job_id, fence = applied.commit.job.id, applied.commit.fence
-        claim = self._world.state.claims.get((job_id, fence or 0))
+        job_id, claim = applied.commit.job.id, self._find_claim(applied)
         order = self._orders.get(order_reference(job_id, attempt.number))
         if claim is None or order is None or not self._has_keys or attempt.number > claim.attempt_count:
             return

@@ -37,8 +37,8 @@ def _trust_each_found_order(search_order: Any) -> Any:
 
 
 def _trust_fault_of_poll(record_poll: Any) -> Any:
-    def record(self: UnansweredPolls, progress: Any, now: float) -> FaultKind | None:
-        fault = record_poll(self, progress, now)
+    def record(self: UnansweredPolls, progress: Any, asked_at: float) -> FaultKind | None:
+        fault = record_poll(self, progress, asked_at)
         return progress.fault.kind if fault and progress.fault.charge_status is ChargeStatus.NOT_CHARGED else fault
 
     return record

@@ -2,7 +2,14 @@
 
 import pytest
 
-from gateway.engine.poll_schedule import BACKOFF_FACTOR, FIRST_POLL_SHARE, POLL_SHARE, PollSchedule, get_retry_after
+from gateway.engine.poll_schedule import (
+    BACKOFF_FACTOR,
+    FIRST_POLL_SHARE,
+    POLL_SHARE,
+    PollSchedule,
+    UnansweredPolls,
+    get_retry_after,
+)
 from gateway.timeouts_and_intervals import PollTiming
 from providers.faults import Fault, FaultKind
 from providers.order_status import InProgress, NoAnswer, Progress, Ready
@@ -79,3 +86,11 @@ def test_seller_may_delay_the_first_poll_but_not_hasten_it() -> None:
 )
 def test_delay_is_read_from_answers_that_name_one(progress: Progress, retry_after: float | None) -> None:
     assert get_retry_after(progress) == retry_after
+
+
+def test_missing_order_is_given_up_when_two_polls_are_far_enough_apart() -> None:
+    """The times at which the polls were sent count: the answer to one may be slow."""
+    polls, missing = UnansweredPolls(TIMING), NoAnswer(fault=Fault(kind=FaultKind.NOT_FOUND))
+    assert polls.record_poll(missing, 0.0) is None
+    assert polls.record_poll(missing, TIMING.missing_order_grace_seconds - 0.1) is None
+    assert polls.record_poll(missing, TIMING.missing_order_grace_seconds) is FaultKind.RESPONSE_LOST
