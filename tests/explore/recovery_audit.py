@@ -20,7 +20,7 @@ COUNTED_FAULTS = (QueryFault.GARBLED, QueryFault.NOT_FOUND)
 UNREADABLE_POLLS = 3
 # A worker ends a search when its last query is answered.
 MAX_DELAY_SECONDS = 5.0
-CALLBACK_SECONDS = 1.0
+CALLBACK_SECONDS = SAVING_SECONDS = 1.0
 
 
 def list_recovery_violations(world: World) -> Iterator[str]:
@@ -112,7 +112,7 @@ class RecoveryAudit:
             yield f"previous worker: {name} was abandoned by {applied.replica_id}, before the lease of another ended"
         reference, claim = order_reference(before.id, attempt.number), self._find_claim(applied)
         found_at = self._world.found_at.get((applied.replica_id, reference), float("inf"))
-        if (claim.claimed_at if claim else 0.0) < found_at < applied.applied_at:
+        if (claim.claimed_at if claim else 0.0) < found_at < applied.applied_at - SAVING_SECONDS:
             yield f"found and abandoned: {applied.replica_id} learned that {reference} exists, and counted it as lost"
         if not can_be_found:
             return
