@@ -8,13 +8,12 @@ from urllib.parse import unquote
 
 from msgspec import Struct
 
-from gateway.config.value_types import Schema, Secret, SecretRef
+from gateway.config.value_types import PORT_PATTERN, Schema, Secret, SecretRef
 
 _REFERENCE = re.compile(r"env:[A-Z_][A-Z0-9_]*|file:/[^\0]+", re.ASCII)
-_PORT = r"(?:[1-9]\d{0,3}|[1-5]\d{4}|6[0-4]\d{3}|65[0-4]\d{2}|655[0-2]\d|6553[0-5])"
 _ADDRESS = re.compile(
     r"http://(?:(?P<user>[^\x00-\x20:@/?#]+):(?P<password>[^\x00-\x20:@/?#]*)@)?"
-    r"(?P<address>(?:[a-z0-9](?:[a-z0-9._-]*[a-z0-9])?|\[[0-9a-f:.]+\]):" + _PORT + r")/?",
+    r"(?P<address>(?:[a-z0-9](?:[a-z0-9._-]*[a-z0-9])?|\[[0-9a-f:.]+\]):" + PORT_PATTERN + r")/?",
     re.ASCII | re.IGNORECASE,
 )
 
@@ -51,7 +50,7 @@ class ProxyRef(SecretRef):
     FULL_EXAMPLE: ClassVar[str] = "http://user:password@proxy.example:3128"
     SCHEMA: ClassVar[Schema] = {
         "type": "string",
-        "pattern": rf"^([Hh][Tt][Tt][Pp]://[^@/?#\s]+:{_PORT}/?|env:[A-Z_][A-Z0-9_]*|file:/.+)$",
+        "pattern": rf"^([Hh][Tt][Tt][Pp]://[^@/?#\s]+:{PORT_PATTERN}/?|env:[A-Z_][A-Z0-9_]*|file:/.+)$",
         "examples": [EXAMPLE, "env:PROXY_URL"],
     }
 

@@ -16,10 +16,11 @@ Schema = dict[str, Any]
 MAX_SECRET_BYTES = 64 << 10
 HTTPS_PORT = 443
 MAX_WEBHOOK_URL_LENGTH = 2_048
+PORT_PATTERN = r"(?:[1-9]\d{0,3}|[1-5]\d{4}|6[0-4]\d{3}|65[0-4]\d{2}|655[0-2]\d|6553[0-5])"
+_ORIGIN = r"https?://([A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(:" + PORT_PATTERN + ")?"
 # Printable characters without those that start a fragment or end a user name, and without a backslash.
-_ORIGIN = r"https?://([A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(:\d{1,5})?"
 _WEBHOOK_URL = re.compile(_ORIGIN + r"([/?][!-\"$-?A-\[\]-~]*)?", re.ASCII)
-_BASE_URL = re.compile(_ORIGIN + r"(/[A-Za-z0-9._~\-/]*)?", re.ASCII)
+_BASE_URL = _ORIGIN + r"(/[A-Za-z0-9._~\-/]*)?"
 NOT_FOUND = "not found"
 UNSENDABLE = "contains a line break or another character that no HTTP header can carry"
 _HEADER_TEXT = re.compile(r"[\t\x20-\x7e]*", re.ASCII)
@@ -150,11 +151,11 @@ class BaseUrl(str):
 
     __slots__ = ()
     EXAMPLE: ClassVar[str] = "https://api.example.com"
-    SCHEMA: ClassVar[Schema] = _describe_text(r"^https?://[^@?#]+$", EXAMPLE)
+    SCHEMA: ClassVar[Schema] = _describe_text(f"^{_BASE_URL}$", EXAMPLE)
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        if not _BASE_URL.fullmatch(text) or not _has_valid_port(text):
+        if not re.fullmatch(_BASE_URL, text, re.ASCII):
             # The message does not repeat the text, which may contain credentials.
             raise ValueError("Invalid base URL. Write it like https://api.example.com, without credentials or a query")
         return cls(text.rstrip("/"))
@@ -197,7 +198,7 @@ class WebhookUrl(str):
     def parse(cls, text: str) -> Self:
         if len(text) > MAX_WEBHOOK_URL_LENGTH:
             raise ValueError(f"Invalid URL. It must have at most {MAX_WEBHOOK_URL_LENGTH:,} characters")
-        if not _WEBHOOK_URL.fullmatch(text) or not _has_valid_port(text):
+        if not _WEBHOOK_URL.fullmatch(text):
             # The message does not repeat the text, which may contain a token.
             raise ValueError(f"Invalid URL. Write it like {cls.EXAMPLE}, without a user name or a fragment")
         return cls(text)
@@ -211,13 +212,6 @@ class WebhookUrl(str):
     @property
     def host(self) -> str:
         return urlsplit(self).hostname or ""
-
-
-def _has_valid_port(url: str) -> bool:
-    try:
-        return urlsplit(url).port != 0
-    except ValueError:
-        return False
 
 
 class TargetName(str):
