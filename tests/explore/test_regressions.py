@@ -35,6 +35,7 @@ WORKER_COMMIT = "job_worker.JobWorker._commit_messages -> store.commit"
 FIRST_COMMIT = "job_creation._save_job -> store.commit"
 DELETE_CONTENT = "engine.Engine.save_fact -> store.load_job"
 LOAD_REQUEST = "job_context.JobContext.load_order_documents -> store.load_documents"
+SEND_QUERY = "seller_queries.query_seller -> seller_client.send"
 NO_DISTURBANCE = DisturbancePlan(by_effect_number={}, by_periodic_number={})
 NO_DELAY = Disturbance(DisturbanceKind.DELAY_BEFORE)
 
@@ -160,6 +161,18 @@ def test_worker_that_regains_its_lease_awaits_the_one_that_had_it(seed: int) -> 
     pauses = (0.3, 8.0), (8.5, 12.0), (16.0, 8.0)
     scenario = replace(CALM, clients=(client,), replica_count=2, is_calm=False, mood=SellerMood.SLOW, pauses=pauses)
     result = explore(seed, scenario, NO_DISTURBANCE)
+    assert not result.violations, result.story
+
+
+@pytest.mark.parametrize("seed", [790, 794, 1146])
+def test_slow_answer_does_not_count_as_time_in_which_an_order_is_missing(seed: int) -> None:
+    """The seller does not find the order in two polls, one shortly after the other. The second answer is slow.
+    Before, the order was abandoned with it, although the seller finds it later."""
+    client = replace(CALM.clients[0], policy=find_policy("runs"))
+    scenario = replace(CALM, clients=(client,), has_callbacks=False, is_calm=False)
+    disturbances = {SEND_QUERY: (NO_DELAY, Disturbance(DisturbanceKind.DELAY_AFTER, 10.0))}
+    result = explore(seed, scenario, replace(NO_DISTURBANCE, by_failpoint=disturbances))
+    assert result.story.count("Answer 404") >= 2
     assert not result.violations, result.story
 
 
